@@ -1,0 +1,202 @@
+// Builds everything with esbuild. `node build.mjs` makes the bundles in dist/; flags:
+//   --check         type check, lint and import rules
+//   --tests [NAME]  test files into dist/test (only paths containing NAME)
+//   --bench         benches into dist/bench
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import * as esbuild from 'esbuild';
+
+const root = dirname(fileURLToPath(import.meta.url));
+process.chdir(root);
+const flags = process.argv.slice(2);
+const version = JSON.parse(readFileSync('package.json', 'utf8')).version;
+
+/** Files below `folder` whose path satisfies `wanted`, as paths from the root. */
+function find(folder, wanted) {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { recursive: true })
+    .map((f) => join(folder, f))
+    .filter((f) => !f.includes('node_modules') && wanted(f) && statSync(f).isFile())
+    .sort();
+}
+
+/** Size budgets in bytes, minified (docs/architecture.md, figures). The lab is a tool for PCs and has none. */
+const BUNDLES = [
+  { name: 'firmware', entry: 'firmware/main.ts', budget: 250_000 },
+  { name: 'gateway', entry: 'gateway/main.ts', budget: 400_000 },
+  { name: 'headend', entry: 'headend/main.ts', budget: 600_000 },
+  { name: 'lab', entry: 'hw/lab/main.ts', budget: Number.POSITIVE_INFINITY },
+];
+
+const common = {
+  bundle: true,
+  platform: 'node',
+  format: 'cjs',
+  target: 'node20',
+  legalComments: 'none',
+  logLevel: 'warning',
+  absWorkingDir: root,
+};
+
+/** `import page from 'embedded:page'` gives the head end's web page as one HTML text with its CSS and script inside. */
+const embeddedPage = {
+  name: 'embedded-page',
+  setup(build) {
+    build.onResolve({ filter: /^embedded:page$/ }, () => ({ path: 'page', namespace: 'embedded' }));
+    build.onLoad({ filter: /^page$/, namespace: 'embedded' }, async () => {
+      const script = await esbuild.build({
+        absWorkingDir: root,
+        entryPoints: ['headend/page/main.ts'],
+        bundle: true,
+        minify: true,
+        write: false,
+        format: 'iife',
+        target: 'es2022',
+        legalComments: 'none',
+      });
+      const style = await esbuild.build({
+        absWorkingDir: root,
+        entryPoints: ['headend/page/style.css'],
+        bundle: true,
+        minify: true,
+        write: false,
+      });
+      const contents = JSON.stringify({
+        html: readFileSync('headend/page/index.html', 'utf8'),
+        script: script.outputFiles[0].text,
+        style: style.outputFiles[0].text,
+      });
+      return { contents, loader: 'json', watchFiles: find('headend/page', () => true) };
+    });
+  },
+};
+
+/**
+ * serialport finds its native part by looking below package folders; in a bundle that part lies in `prebuilds/` beside
+ * the file, so the loader it uses is pointed there.
+ */
+const serialPrebuilds = {
+  name: 'serial-prebuilds',
+  setup(build) {
+    build.onResolve({ filter: /^node-gyp-build$/ }, () => ({ path: 'node-gyp-build', namespace: 'prebuilds' }));
+    build.onLoad({ filter: /.*/, namespace: 'prebuilds' }, () => ({
+      contents: `
+        const { join } = require('node:path');
+        const { existsSync, readdirSync } = require('node:fs');
+        const near = (dir) => join(dir, 'prebuilds', process.platform + '-' + process.arch);
+        module.exports = () => {
+          const tried = [near(__dirname), near(join(__dirname, '..'))];
+          const libc = existsSync('/etc/alpine-release') ? 'musl' : 'glibc';
+          const arm = String(process.config.variables.arm_version || '');
+          for (const dir of tried) {
+            if (!existsSync(dir)) continue;
+            const fits = readdirSync(dir).filter((f) => f.endsWith('.node') && (!/musl|glibc/.test(f) || f.includes(libc)));
+            const best = fits.find((f) => arm && f.includes('armv' + arm)) || fits[0];
+            if (best) return require(join(dir, best));
+          }
+          throw new Error('no native serial driver in ' + tried.join(' or '));
+        };`,
+      loader: 'js',
+      resolveDir: root,
+    }));
+  },
+};
+
+const plugins = [embeddedPage, serialPrebuilds];
+
+async function buildBundles() {
+  mkdirSync('dist', { recursive: true });
+  const manifest = { version, files: {} };
+  let failed = false;
+  for (const { name, entry, budget } of BUNDLES) {
+    if (!existsSync(entry)) continue;
+    const outfile = `dist/${name}.js`;
+    await esbuild.build({
+      ...common,
+      entryPoints: [entry],
+      outfile,
+      minify: true,
+      keepNames: false,
+      banner: { js: '#!/usr/bin/env node' },
+      define: { S3MP_VERSION: JSON.stringify(version) },
+      plugins,
+    });
+    chmodSync(outfile, 0o755);
+    const size = statSync(outfile).size;
+    const over = size > budget;
+    failed ||= over;
+    const limit = Number.isFinite(budget) ? ` of ${(budget / 1000).toFixed(0)} kB` : '';
+    console.log(
+      `${outfile.padEnd(18)} ${(size / 1000).toFixed(1).padStart(7)} kB${limit}${over ? '  OVER BUDGET' : ''}`,
+    );
+    manifest.files[`${name}.js`] = sha256(outfile);
+  }
+  const prebuilds = 'node_modules/@serialport/bindings-cpp/prebuilds';
+  if (existsSync(prebuilds)) {
+    for (const file of find(prebuilds, (f) => f.includes('/linux-'))) {
+      const to = join('prebuilds', relative(prebuilds, file));
+      cpSync(file, join('dist', to));
+      manifest.files[to] = sha256(file);
+    }
+  }
+  writeFileSync('dist/manifest.json', `${JSON.stringify(manifest, null, 2)}\n`);
+  if (failed) process.exit(1);
+}
+
+function sha256(file) {
+  return createHash('sha256').update(readFileSync(file)).digest('hex');
+}
+
+async function buildScripts(entries, outdir, outbase) {
+  await esbuild.build({
+    ...common,
+    entryPoints: entries,
+    outdir,
+    outbase,
+    sourcemap: 'inline',
+    define: { S3MP_VERSION: JSON.stringify(version) },
+    external: ['playwright-core'],
+    plugins,
+  });
+}
+
+function check() {
+  for (const project of ['.', 'protocols', 'headend/page']) {
+    if (find(project, (f) => f.endsWith('.ts')).length === 0) continue;
+    execFileSync('node_modules/.bin/tsc', ['-p', project], { stdio: 'inherit' });
+  }
+  execFileSync('node_modules/.bin/biome', ['check', '--error-on-warnings', '.'], { stdio: 'inherit' });
+}
+
+try {
+  if (flags[0] === '--check') check();
+  else if (flags[0] === '--tests') {
+    const wanted = flags[1] ?? '';
+    const files = find('test', (f) => f.endsWith('.test.ts') && f.includes(wanted));
+    if (!wanted) rmSync('dist/test', { recursive: true, force: true });
+    await buildScripts([...files, 'test/run.ts'], 'dist/test', 'test');
+    if (!wanted) await buildBundles();
+  } else if (flags[0] === '--bench') {
+    await buildScripts(
+      find('test/bench', (f) => f.endsWith('.ts')),
+      'dist/bench',
+      'test/bench',
+    );
+  } else await buildBundles();
+} catch (error) {
+  if (error.stdout === undefined && error.status === undefined) console.error(error.message ?? error);
+  process.exit(1);
+}

@@ -1,0 +1,8 @@
+/** Version of the package, put in by the build. */
+declare const S3MP_VERSION: string;
+
+/** The head end's page, put together by the build. */
+declare module 'embedded:page' {
+  const page: { readonly html: string; readonly script: string; readonly style: string };
+  export default page;
+}
