@@ -1,0 +1,75 @@
+/**
+ * One meter as the head end reaches it. The fleet owns one connection per meter and calls it from one lane, one
+ * operation at a time; what lies below (association, ciphering, SCION paths, retries) is the connection's affair.
+ * Every call rejects with an S3mpError whose code says what happened.
+ */
+
+/** What the meter itself says of a value. Ageing to `stale` or `missing` is the fleet's affair. */
+export type MeasuredQuality = 'good' | 'suspect' | 'missing';
+
+export interface RegisterValue {
+  /** Canonical text, `1-0:32.7.0.255`. */
+  readonly obis: string;
+  /** Short English name, `Voltage`. */
+  readonly name: string;
+  /** Value in `unit` with the scaler applied (exact decimal of the register), or null when the meter has none now. */
+  readonly value: number | null;
+  readonly unit: string;
+  readonly quality: MeasuredQuality;
+}
+
+/** The path that a request and its answer took. */
+export interface PathTaken {
+  readonly fingerprint: string;
+  /** For people: `1-ff00:0:110 1>41 1-ff00:0:111`. */
+  readonly hops: string;
+  readonly isds: readonly number[];
+  /** Smoothed round trip of this path in ms, null before the first measurement. */
+  readonly rttMs: number | null;
+}
+
+export interface Reading {
+  readonly values: readonly RegisterValue[];
+  /** Meter's clock at the time of the values, ms since the epoch, or null when the meter's clock is not set. */
+  readonly measuredAt: number | null;
+  readonly receivedAt: number;
+  /** From the first request of this reading sent to its last answer received, ms. */
+  readonly delayMs: number;
+  readonly path: PathTaken | null;
+}
+
+/** Attributes 2 and 3 of the disconnect control (class 70). */
+export interface ControlReading {
+  /** Measured at the relay: true means the load is connected. */
+  readonly outputState: boolean;
+  readonly controlState: 'disconnected' | 'connected' | 'ready for reconnection';
+  readonly path: PathTaken | null;
+}
+
+/** One candidate path as the end host sees it now. */
+export interface PathReport extends PathTaken {
+  readonly state: 'unknown' | 'alive' | 'suspect' | 'down';
+  readonly chosen: boolean;
+  /** Why the path policy forbids this path, in words; null when it conforms. */
+  readonly forbidden: string | null;
+  readonly mtu: number;
+  /** ms since the epoch. */
+  readonly expiresAt: number;
+  /** Sum announced by the ASes, ms; null when not announced. */
+  readonly announcedLatencyMs: number | null;
+}
+
+export interface MeterConnection {
+  /** Reads the instantaneous registers and energies once. */
+  read(deadlineMs: number): Promise<Reading>;
+  readControl(deadlineMs: number): Promise<ControlReading>;
+  /**
+   * Runs the remote disconnect or reconnect method once. Rejects with `meter.unreachable` when the answer is lost: the
+   * caller must then read back and never call again.
+   */
+  switchOutput(connect: boolean, deadlineMs: number): Promise<void>;
+  writeMessage(text: string, deadlineMs: number): Promise<void>;
+  readMessage(deadlineMs: number): Promise<string>;
+  paths(): Promise<readonly PathReport[]>;
+  close(): Promise<void>;
+}
