@@ -108,11 +108,12 @@ export const configCheckVerb: Verb = {
   },
 };
 
-/** Resolves when the process is asked to stop (SIGTERM or SIGINT). */
+/** Resolves when the process is asked to stop: SIGTERM, SIGINT, or the end of a parent that holds an IPC channel. */
 export function stopRequested(): Promise<void> {
   return new Promise((resolve) => {
     process.once('SIGTERM', () => resolve());
     process.once('SIGINT', () => resolve());
+    if (process.channel) process.once('disconnect', () => resolve());
   });
 }
 
