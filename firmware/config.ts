@@ -1,0 +1,46 @@
+/** Configuration keys of the meter. */
+
+import type { ConfigSpec } from '#hw/config';
+
+export const FIRMWARE_CONFIG: ConfigSpec = {
+  'meter.serial': {
+    type: 'string',
+    help: 'serial number of this meter, at most 13 characters',
+    default: '0000000000001',
+  },
+
+  'serial.url': {
+    type: 'string',
+    help: 'the energy meter: a serial port (/dev/ttyAMA0) or raw RTU over TCP (tcp://HOST:PORT)',
+    default: '/dev/serial0',
+  },
+  'serial.baud': { type: 'integer', help: 'bits per second', default: 9600, min: 1200, max: 115_200 },
+  'serial.parity': { type: 'string', help: 'parity', default: 'even', choices: ['none', 'even', 'odd'] },
+  'serial.unit': { type: 'integer', help: 'Modbus unit address of the energy meter', default: 1, min: 1, max: 247 },
+  'serial.map': { type: 'string', help: 'register map of the energy meter', default: 'or-we-514' },
+  'serial.timeout_ms': { type: 'integer', help: 'longest wait for an answer', default: 600, min: 10, max: 10_000 },
+  'serial.cycle_ms': {
+    type: 'integer',
+    help: 'shortest time between two polls; 0 polls as fast as the bus allows',
+    default: 0,
+    min: 0,
+    max: 60_000,
+  },
+
+  'relay.driver': { type: 'string', help: 'what switches the load', default: 'none', choices: ['none', 'sim'] },
+  'relay.path': { type: 'string', help: 'folder of the relay twin (driver sim)' },
+  'display.driver': { type: 'string', help: 'what shows messages', default: 'none', choices: ['none', 'sim'] },
+  'display.path': { type: 'string', help: 'folder of the display twin (driver sim)' },
+
+  'scion.topology': { type: 'string', help: "topology.json of this meter's AS", default: '/etc/scion/topology.json' },
+  'scion.address': { type: 'string', help: 'own IP address on the power-line LAN' },
+  'scion.port': { type: 'integer', help: 'UDP port of the DLMS server', default: 4059, min: 0, max: 65_535 },
+
+  'dlms.tcp_address': {
+    type: 'string',
+    help: 'HOST:PORT of the DLMS wrapper over TCP for legacy clients; empty keeps it off',
+    default: '',
+  },
+  'dlms.password_file': { type: 'string', help: 'file with the LLS password of client 17, mode 0600' },
+  'state.directory': { type: 'string', help: 'folder for what must survive a restart', default: '/var/lib/s3mp' },
+};

@@ -1,0 +1,33 @@
+/** Configuration keys of the head end. */
+
+import type { ConfigSpec } from '#hw/config';
+
+export const HEADEND_CONFIG: ConfigSpec = {
+  'http.host': { type: 'string', help: 'address of the API and the page', default: '127.0.0.1' },
+  'http.port': { type: 'integer', help: 'port of the API and the page', default: 8080, min: 0, max: 65_535 },
+  'http.token_file': {
+    type: 'string',
+    help: 'file with the bearer token, mode 0600; made at the first start when it does not exist',
+    default: '/var/lib/s3mp/token',
+  },
+  'http.allowed_hosts': { type: 'strings', help: 'further host names under which browsers may reach the page' },
+  'http.lab_mode': {
+    type: 'boolean',
+    help: 'on a loopback address, allow every command without a token; for the lab only',
+    default: false,
+  },
+  'store.file': { type: 'string', help: 'database file', default: '/var/lib/s3mp/headend.db' },
+  'store.live_hours': { type: 'number', help: 'how long live values are kept', default: 24, min: 0.01 },
+  'scion.topology': { type: 'string', help: "topology.json of the head end's AS", default: '/etc/scion/topology.json' },
+  'scion.address': { type: 'string', help: 'own IP address inside the AS' },
+  'path.acl': {
+    type: 'strings',
+    help: 'path policy (geofence) as an access control list, such as "+ 1,-": only paths inside ISD 1',
+    default: ['+'],
+  },
+  meters: {
+    type: 'tables',
+    help: 'meters: id, address ("[1-ff00:0:111,10.1.0.5]:4059"), password_file',
+    default: [],
+  },
+};
