@@ -12,18 +12,15 @@
  * Not made: EPIC authenticators, geographic and internal-hop metadata.
  */
 
-import { writeBytes, writeU16, writeU32 } from '#base/bytes';
+import { hopExpiryMs } from '#scion/info-hop';
+import { encodePath, MAX_HOPS, type PathSegmentRepr, pathLengthOf } from '#scion/path';
 import { hopsText, LATENCY_UNSET, type PathInterface, pathFingerprint, type ScionPath } from '#scion/path-metadata';
-import { hopExpiryMs, type SegmentHop, type SegmentShape, type SegmentType, segmentIdHash } from '#scion/segment';
+import { type SegmentHop, type SegmentShape, type SegmentType, segmentIdHash } from '#scion/segment';
 
-/** SegLen has six bits, and a path at most 64 hops. */
+/** SegLen has six bits. */
 const MAX_SEGMENT_HOPS = 63;
-const MAX_HOPS = 64;
 /** Partial solutions looked at before the search stops: far above any real set, a stop for a hostile one. */
 const MAX_SOLUTIONS = 20_000;
-
-const INFO_CONS_DIR = 0x01;
-const INFO_PEER = 0x02;
 
 export interface Segments {
   readonly up: readonly SegmentShape[];
@@ -205,12 +202,8 @@ function compareIds(a: Uint8Array, b: Uint8Array): number {
 
 // --- Assembling --------------------------------------------------------------------------------------------------------
 
-interface PathSegmentPart {
-  readonly flags: number;
-  readonly segId: number;
-  readonly timestamp: number;
-  readonly hops: SegmentHop[];
-  readonly interfaces: PathInterface[];
+interface PathPart extends PathSegmentRepr {
+  readonly interfaces: readonly PathInterface[];
 }
 
 /** Running minimum over a path. */
@@ -225,10 +218,12 @@ function assemble(src: bigint, dst: bigint, { edges, cost }: Solution): ScionPat
   const hopCount = parts.reduce((sum, part) => sum + part.hops.length, 0);
   if (hopCount > MAX_HOPS) return undefined;
   const interfaces = parts.flatMap((part) => part.interfaces);
+  const raw = new Uint8Array(pathLengthOf(parts.length, hopCount));
+  encodePath(raw, 0, { currInf: 0, currHf: 0, segments: parts });
   return {
     src,
     dst,
-    raw: encodeRaw(parts, hopCount),
+    raw,
     interfaces,
     fingerprint: pathFingerprint(interfaces),
     mtu: limits.mtu,
@@ -239,7 +234,7 @@ function assemble(src: bigint, dst: bigint, { edges, cost }: Solution): ScionPat
   };
 }
 
-function assemblePart({ used, shortcut, peer }: Edge, limits: Limits): PathSegmentPart {
+function assemblePart({ used, shortcut, peer }: Edge, limits: Limits): PathPart {
   const { segment, type } = used;
   const n = segment.entries.length;
   const hops: SegmentHop[] = [];
@@ -267,7 +262,8 @@ function assemblePart({ used, shortcut, peer }: Edge, limits: Limits): PathSegme
   const isPeering = peer !== 0;
   const beta = down ? shortcut + (isPeering ? 1 : 0) : n - 1 + (isPeering && shortcut === n - 1 ? 1 : 0);
   return {
-    flags: (down ? INFO_CONS_DIR : 0) | (isPeering ? INFO_PEER : 0),
+    consDir: down,
+    peer: isPeering,
     segId: betaOf(segment, beta),
     timestamp: segment.timestamp,
     hops,
@@ -283,26 +279,6 @@ export function betaOf(segment: SegmentShape, index: number): number {
     beta ^= (mac[0]! << 8) | mac[1]!;
   }
   return beta;
-}
-
-function encodeRaw(parts: readonly PathSegmentPart[], hopCount: number): Uint8Array {
-  const out = new Uint8Array(4 + 8 * parts.length + 12 * hopCount);
-  const length = (i: number) => parts[i]?.hops.length ?? 0;
-  let at = writeU32(out, 0, (length(0) << 12) | (length(1) << 6) | length(2));
-  for (const part of parts) {
-    out[at] = part.flags;
-    at = writeU16(out, at + 2, part.segId);
-    at = writeU32(out, at, part.timestamp);
-  }
-  for (const part of parts) {
-    for (const hop of part.hops) {
-      out[at + 1] = hop.expTime;
-      at = writeU16(out, at + 2, hop.consIngress);
-      at = writeU16(out, at, hop.consEgress);
-      at = writeBytes(out, at, hop.mac);
-    }
-  }
-  return out;
 }
 
 const keyOf = (ia: bigint, id: number) => `${ia}#${id}`;

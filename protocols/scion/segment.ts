@@ -12,12 +12,11 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { writeU16, writeU64 } from '#base/bytes';
 import { DecodeError, ScionError } from '#base/errors';
 import { ProtoReader, ProtoWriter } from '#base/proto';
+import { hopExpiryMs } from '#scion/info-hop';
 import { isWildcard } from '#scion/isd-as';
 
 /** Bytes of the truncated MAC in a hop field. */
 export const HOP_MAC_LENGTH = 6;
-/** Lifetime of a hop field per unit of ExpTime, ms: 24 h / 256. */
-export const EXP_TIME_UNIT_MS = 337_500;
 /** A longer segment than any path may have hops is refused. */
 export const MAX_AS_ENTRIES = 64;
 
@@ -157,11 +156,6 @@ export function segmentIdHash(segment: SegmentShape): Uint8Array {
     at = writeU16(input, at, hop.consEgress);
   }
   return sha256(input);
-}
-
-/** End of a hop field's life, Unix ms. */
-export function hopExpiryMs(timestamp: number, expTime: number): number {
-  return timestamp * 1000 + (expTime + 1) * EXP_TIME_UNIT_MS;
 }
 
 /** End of a segment's life, Unix ms: the first of its main and peer hop fields to expire. */
