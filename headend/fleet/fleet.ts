@@ -1,0 +1,240 @@
+/**
+ * The meters of one head end: registry, live subscriptions, commands, events and metrics, tied together over one store.
+ * The HTTP server and the command line speak to this class only.
+ */
+
+import { messageOf, S3mpError } from '#base/errors';
+import type { CommandBody, MeterBody, MeterState, PathReportBody, ReadingBody, Severity } from '../http/wire.ts';
+import type { MeterConnection } from '../meter-connection.ts';
+import type { CommandRecord, Store } from '../store/store.ts';
+import { commandBody, eventBody, pathReportBody } from './bodies.ts';
+import { type FleetClock, SYSTEM_CLOCK } from './clock.ts';
+import { COMMAND_TIMES, type CommandRequest, Commands, type CommandTimes } from './commands.ts';
+import { Feed } from './feed.ts';
+import { type Lease, type LeaseRequest, Leases } from './leases.ts';
+import { type AgentSettings, MeterAgent, type MeterConfig } from './meter-agent.ts';
+import { label, Metrics } from './metrics.ts';
+
+export interface FleetOptions extends Partial<AgentSettings> {
+  readonly meters: readonly { readonly config: MeterConfig; readonly connection: MeterConnection }[];
+  readonly store: Store;
+  readonly clock?: FleetClock;
+  /** Uniform in [0, 1), for the jitter of retries. */
+  readonly random?: () => number;
+  /** Readings older than this are deleted from the live tier, ms. */
+  readonly keepMs?: number;
+  readonly commandTimes?: CommandTimes;
+}
+
+const DEFAULTS: AgentSettings = { deadlineMs: 5_000, idleIntervalMs: 30_000, refreshMs: 15_000, messageLimit: 160 };
+const KEEP_MS = 48 * 3_600_000;
+const TICK_MS = 1_000;
+const PRUNE_MS = 600_000;
+/** Above this many meters the metrics carry no label per meter. */
+const LABELLED_METERS = 1_000;
+
+export class Fleet {
+  readonly feed = new Feed();
+  readonly metrics = new Metrics();
+  readonly store: Store;
+  readonly leases: Leases;
+  readonly settings: AgentSettings;
+  private readonly clock: FleetClock;
+  private readonly agents = new Map<string, MeterAgent>();
+  private readonly commands: Commands;
+  private readonly keepMs: number;
+  private readonly countCommand: (labels: string) => void;
+  private readonly countStoreErrors: () => void;
+  private cancelTick: () => void = () => {};
+  private cancelPrune: () => void = () => {};
+  private stopped = false;
+  private startedUp = false;
+
+  constructor(options: FleetOptions) {
+    this.store = options.store;
+    this.clock = options.clock ?? SYSTEM_CLOCK;
+    this.keepMs = options.keepMs ?? KEEP_MS;
+    this.settings = {
+      deadlineMs: options.deadlineMs ?? DEFAULTS.deadlineMs,
+      idleIntervalMs: options.idleIntervalMs ?? DEFAULTS.idleIntervalMs,
+      refreshMs: options.refreshMs ?? DEFAULTS.refreshMs,
+      messageLimit: options.messageLimit ?? DEFAULTS.messageLimit,
+    };
+    this.leases = new Leases(this.clock, (meter) => {
+      this.agents.get(meter)?.setLive(this.leases.intervalOf(meter), this.leases.viewersOf(meter));
+    });
+    const event = (kind: string, severity: Severity, meter: string, message: string) =>
+      void this.event(kind, severity, meter, message);
+    this.commands = new Commands(
+      this.store,
+      this.clock,
+      { target: (id) => this.agent(id), changed: (record) => this.commandChanged(record), event },
+      options.commandTimes ?? COMMAND_TIMES,
+    );
+
+    this.countCommand = this.metrics.counter('s3mp_command_total', 'Commands by type and outcome');
+    this.countStoreErrors = this.metrics.counter('s3mp_store_errors_total', 'Writes to the store that failed');
+    const countRead = this.metrics.counter('s3mp_reads_total', 'Readings by result');
+    const observeRead = this.metrics.histogram('s3mp_read_seconds', 'Delay of successful readings');
+    this.defineGauges();
+
+    for (const { config, connection } of options.meters) {
+      if (this.agents.has(config.id)) throw new S3mpError('config.invalid', `meter ${config.id} is there twice`);
+      const agent = new MeterAgent(config, connection, this.clock, this.settings, {
+        publish: (item) => this.feed.publish(item),
+        event,
+        store: (meter, reading) =>
+          void this.store.appendReading(meter, reading).catch((error) => this.storeFailed(error)),
+        observed: (result, delayMs) => {
+          countRead(label('result', result));
+          if (delayMs !== null) observeRead(delayMs / 1000);
+        },
+        commandActive: (meter) => this.commands.isActive(meter),
+        random: options.random ?? Math.random,
+      });
+      this.agents.set(config.id, agent);
+    }
+  }
+
+  /** Loads what the store knows, starts the readings and takes up open commands. */
+  async start(): Promise<void> {
+    for (const agent of this.agents.values()) agent.start(await this.store.lastValues(agent.id));
+    await this.commands.resume();
+    this.startedUp = true;
+    this.tick();
+    void this.prune();
+  }
+
+  async stop(): Promise<void> {
+    if (this.stopped) return;
+    this.stopped = true;
+    this.cancelTick();
+    this.cancelPrune();
+    this.commands.stop();
+    await Promise.allSettled([...this.agents.values()].map((agent) => agent.stop()));
+    await this.store.flush();
+  }
+
+  /** Whether the fleet can serve. */
+  get isReady(): boolean {
+    return this.startedUp && !this.stopped;
+  }
+
+  get meterIds(): readonly string[] {
+    return [...this.agents.keys()];
+  }
+
+  now(): number {
+    return this.clock.wall();
+  }
+
+  /** @throws S3mpError `meter.unknown` */
+  async meter(id: string): Promise<Omit<MeterBody, 'disconnectNeedsToken'>> {
+    const agent = this.agent(id);
+    const [last] = await this.store.commands(id, 1);
+    return {
+      ...agent.stateBody(),
+      values: agent.valueBodies(),
+      path: agent.pathNow(),
+      lastCommand: last === undefined ? null : commandBody(last),
+    };
+  }
+
+  /** Reads a meter now. @throws S3mpError `meter.unknown`, `meter.busy`, `meter.unreachable`, … */
+  read(id: string): Promise<ReadingBody> {
+    return this.agent(id).readOnDemand();
+  }
+
+  async paths(id: string): Promise<readonly PathReportBody[]> {
+    return (await this.agent(id).paths()).map(pathReportBody);
+  }
+
+  /** Subscribes to live readings. @throws S3mpError `meter.unknown`, `rate.limited` */
+  subscribe(request: LeaseRequest): Lease {
+    this.agent(request.meter);
+    return this.leases.acquire(request);
+  }
+
+  /** @throws S3mpError `meter.unknown`, `command.conflict` */
+  async submit(request: CommandRequest): Promise<{ command: CommandBody; created: boolean }> {
+    this.agent(request.meter);
+    const { record, created } = await this.commands.submit(request);
+    return { command: commandBody(record), created };
+  }
+
+  /** @throws S3mpError `command.unknown` */
+  async command(id: string): Promise<CommandBody> {
+    const record = await this.store.command(id);
+    if (record === undefined) throw new S3mpError('command.unknown', `no command ${id}`);
+    return commandBody(record);
+  }
+
+  /** Stores an event and tells the listeners. */
+  async event(kind: string, severity: Severity, meter: string | null, message: string): Promise<void> {
+    try {
+      const event = await this.store.appendEvent({ at: this.clock.wall(), kind, severity, meter, message });
+      this.feed.publish({ topic: 'event', meter, data: eventBody(event) });
+    } catch (error) {
+      this.storeFailed(error);
+    }
+  }
+
+  /** @throws S3mpError `meter.unknown` */
+  private agent(id: string): MeterAgent {
+    const agent = this.agents.get(id);
+    if (agent === undefined) throw new S3mpError('meter.unknown', `no meter ${id}`);
+    return agent;
+  }
+
+  private commandChanged(record: CommandRecord): void {
+    const { id, meter, type, state, error } = record;
+    this.feed.publish({ topic: 'command', meter, data: commandBody(record) });
+    if (state === 'sent' || state === 'acknowledged') return;
+    const severity: Severity = state === 'failed' || state === 'unknown' ? 'error' : 'info';
+    const why = error === null ? '' : `: ${error.detail}`;
+    void this.event(`command.${state}`, severity, meter, `${type} ${state}${why} (${id.slice(0, 12)})`);
+    if (state !== 'queued') this.countCommand(`{type="${type}",outcome="${state}"}`);
+  }
+
+  private tick(): void {
+    this.leases.expire();
+    for (const agent of this.agents.values()) agent.tick();
+    this.cancelTick = this.clock.after(TICK_MS, () => this.tick());
+  }
+
+  private async prune(): Promise<void> {
+    try {
+      await this.store.prune(this.clock.wall() - this.keepMs);
+    } catch (error) {
+      this.storeFailed(error);
+    }
+    if (!this.stopped) this.cancelPrune = this.clock.after(PRUNE_MS, () => void this.prune());
+  }
+
+  private storeFailed(error: unknown): void {
+    this.countStoreErrors();
+    const data = { seq: 0, at: new Date(this.clock.wall()).toISOString(), kind: 'store.failed', meter: null };
+    this.feed.publish({ topic: 'event', meter: null, data: { ...data, severity: 'error', message: messageOf(error) } });
+  }
+
+  private defineGauges(): void {
+    const { metrics, agents } = this;
+    metrics.gauge('s3mp_meters', 'Meters by state', () => {
+      const states: Record<MeterState, number> = { unknown: 0, online: 0, late: 0, stale: 0, offline: 0 };
+      for (const agent of agents.values()) states[agent.currentState]++;
+      return Object.entries(states).map(([state, count]) => [label('state', state), count] as const);
+    });
+    metrics.gauge('s3mp_meter_age_seconds', 'Age of the newest reading', () =>
+      agents.size > LABELLED_METERS
+        ? []
+        : [...agents.values()]
+            .filter((agent) => agent.ageMs !== null)
+            .map((agent) => [label('meter', agent.id), agent.ageMs! / 1000] as const),
+    );
+    metrics.gauge('s3mp_live_viewers', 'Live subscriptions', () => {
+      let viewers = 0;
+      for (const id of agents.keys()) viewers += this.leases.viewersOf(id);
+      return [['', viewers]];
+    });
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * The JSON bodies of the HTTP API as types, shared by the server and the page. Times are RFC 3339 text in UTC with
+ * milliseconds, power in W, energy in Wh, OBIS codes canonical text (`1-0:32.7.0.255`). Types only: nothing here runs.
+ */
+
+/** Quality of a value now: what the meter said of it, overruled by its age. */
+export type Quality = 'good' | 'suspect' | 'stale' | 'missing';
+
+/**
+ * State of a meter as the head end sees it. `unknown`: never asked since the head end started. `late`: the newest reading
+ * is older than two intervals. `stale`: older than the limit. `offline`: it does not answer.
+ */
+export type MeterState = 'unknown' | 'online' | 'late' | 'stale' | 'offline';
+
+export type CommandType = 'connect' | 'disconnect' | 'message';
+export type CommandState = 'queued' | 'sent' | 'acknowledged' | 'verified' | 'failed' | 'expired' | 'unknown';
+export type Severity = 'info' | 'warning' | 'error';
+
+export interface ValueBody {
+  readonly obis: string;
+  readonly name: string;
+  /** null when missing: never 0 for "no data". */
+  readonly value: number | null;
+  readonly unit: string;
+  readonly measuredAt: string | null;
+  readonly receivedAt: string;
+  readonly ageMs: number;
+  readonly quality: Quality;
+}
+
+export interface PathBody {
+  readonly fingerprint: string;
+  readonly hops: string;
+  readonly isds: readonly number[];
+  readonly rttMs: number | null;
+}
+
+export interface PathReportBody extends PathBody {
+  readonly state: 'unknown' | 'alive' | 'suspect' | 'down';
+  readonly chosen: boolean;
+  readonly forbidden: string | null;
+  readonly mtu: number;
+  readonly expiresAt: string;
+  readonly announcedLatencyMs: number | null;
+}
+
+/** Answer of a single read, and the `reading` event of the stream. */
+export interface ReadingBody {
+  readonly meter: string;
+  readonly receivedAt: string;
+  readonly delayMs: number;
+  readonly path: PathBody | null;
+  readonly values: readonly ValueBody[];
+}
+
+export interface ControlBody {
+  readonly controlState: string;
+  readonly outputState: boolean;
+  readonly readAt: string;
+  readonly ageMs: number;
+}
+
+export interface MessageBody {
+  readonly text: string;
+  readonly readAt: string;
+}
+
+export interface LiveBody {
+  readonly intervalMs: number;
+  readonly viewers: number;
+  /** Readings a second over the last ten seconds. */
+  readonly achievedPerSecond: number;
+  readonly delayP50Ms: number | null;
+  readonly delayP95Ms: number | null;
+}
+
+/** Where a meter stands, without its values: the `state` event of the stream. */
+export interface MeterStateBody {
+  readonly id: string;
+  readonly name: string;
+  readonly address: string;
+  readonly state: MeterState;
+  /** Error code of the last failed attempt, null when the last attempt succeeded. */
+  readonly reason: string | null;
+  readonly detail: string | null;
+  readonly lastSeenAt: string | null;
+  /** Age of the newest reading, null before the first. */
+  readonly ageMs: number | null;
+  /** From this age the reading counts as stale; the page uses it to age values between events. */
+  readonly staleAfterMs: number;
+  readonly lateAfterMs: number;
+  readonly nextTryAt: string | null;
+  readonly live: LiveBody | null;
+  readonly control: ControlBody | null;
+  readonly message: MessageBody | null;
+  /** Longest message in bytes of UTF-8. */
+  readonly messageLimit: number;
+}
+
+export interface MeterBody extends MeterStateBody {
+  readonly values: readonly ValueBody[];
+  readonly path: PathBody | null;
+  readonly lastCommand: CommandBody | null;
+  /** Whether a disconnect needs a token from this client. */
+  readonly disconnectNeedsToken: boolean;
+}
+
+export interface CommandStage {
+  readonly state: CommandState;
+  readonly at: string;
+}
+
+/** What was read back from the meter after the command. */
+export interface EvidenceBody {
+  readonly controlState?: string;
+  readonly outputState?: boolean;
+  /** Active power after the switch, null when the meter had none. */
+  readonly powerAfterW?: number | null;
+  readonly text?: string;
+  readonly pathFingerprint?: string | null;
+  readonly readAt: string;
+}
+
+export interface CommandBody {
+  readonly id: string;
+  readonly meter: string;
+  readonly type: CommandType;
+  readonly reason: string | null;
+  readonly text: string | null;
+  readonly actor: string;
+  readonly state: CommandState;
+  readonly stages: readonly CommandStage[];
+  readonly createdAt: string;
+  readonly expiresAt: string;
+  readonly evidence: EvidenceBody | null;
+  readonly error: { readonly code: string; readonly title: string; readonly detail: string } | null;
+}
+
+export interface LeaseBody {
+  readonly lease: string;
+  readonly meter: string;
+  readonly intervalMs: number;
+  /** The lease ends here unless it is renewed or its stream is open. */
+  readonly expiresAt: string;
+  readonly viewers: number;
+}
+
+export interface EventBody {
+  readonly seq: number;
+  readonly at: string;
+  readonly kind: string;
+  readonly severity: Severity;
+  readonly meter: string | null;
+  readonly message: string;
+}
+
+export interface PointBody {
+  readonly at: string;
+  readonly value: number | null;
+  readonly min: number | null;
+  readonly max: number | null;
+  readonly count: number;
+  readonly quality: Quality;
+}
+
+export interface HistoryBody {
+  readonly meter: string;
+  readonly from: string;
+  readonly to: string;
+  readonly resolution: string;
+  readonly series: readonly { readonly obis: string; readonly points: readonly PointBody[] }[];
+}
+
+export interface ProblemBody {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly code: string;
+  readonly pointer?: string;
+}
