@@ -1,0 +1,32 @@
+/**
+ * Twin of the relay: a folder with a file `value`, like a sysfs GPIO line: "1" is connected, "0" is disconnected. The
+ * file outlives the process, as a contact does, and the household's load model obeys it.
+ */
+
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Relay } from '#hw/relay';
+
+export function openSimRelay(folder: string): Relay {
+  mkdirSync(folder, { recursive: true });
+  const file = relayValueFile(folder);
+  const set = (connected: boolean) => {
+    writeFileSync(`${file}.new`, connected ? '1\n' : '0\n');
+    renameSync(`${file}.new`, file);
+  };
+  if (readRelayValue(folder) === undefined) set(true);
+  return { kind: 'sim', set, isConnected: () => readRelayValue(folder) !== false, close: () => {} };
+}
+
+export function relayValueFile(folder: string): string {
+  return join(folder, 'value');
+}
+
+/** State of the contact; undefined when there is no twin in `folder` yet. */
+export function readRelayValue(folder: string): boolean | undefined {
+  try {
+    return readFileSync(relayValueFile(folder), 'latin1').startsWith('1');
+  } catch {
+    return undefined;
+  }
+}
