@@ -33,6 +33,8 @@ export const ERROR_CODES = {
   'dlms.object-undefined': entry(1, 404, 'The meter does not know this object'),
   'dlms.type-unmatched': entry(1, 422, 'The value has the wrong type for this attribute'),
   'dlms.refused': entry(1, 502, 'The meter refused the request'),
+  'dlms.temporarily-unavailable': entry(1, 503, 'The meter has no valid value for this attribute now'),
+  'dlms.not-associated': entry(1, 502, 'The meter holds no association with this client'),
   'dlms.unexpected-answer': entry(1, 502, 'The meter answered something else than asked'),
 
   // SCION
