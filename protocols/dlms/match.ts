@@ -37,6 +37,8 @@ export function isAnswerTo(request: Uint8Array, answer: Uint8Array): boolean {
   if (tag === ApduTag.aare || tag === ApduTag.releaseResponse) return true;
   if (answer.length < WRAPPER_SIZE + 3 || answer[WRAPPER_SIZE + 2] !== request[WRAPPER_SIZE + 2]) return false;
   const isNextBlock = requestTag === ApduTag.getRequest && request[WRAPPER_SIZE + 1] === GET_NEXT;
-  if (!isNextBlock || answer[WRAPPER_SIZE + 1] !== GET_WITH_BLOCK || answer.length < WRAPPER_SIZE + 8) return true;
+  if (!isNextBlock || answer[WRAPPER_SIZE + 1] !== GET_WITH_BLOCK || answer.length < WRAPPER_SIZE + 9) return true;
+  // A block that is an error ends the transfer; its number may be 0.
+  if (answer[WRAPPER_SIZE + 8] !== 0) return true;
   return readU32(answer, WRAPPER_SIZE + 4) === readU32(request, WRAPPER_SIZE + 3) + 1;
 }

@@ -1,0 +1,414 @@
+/**
+ * DLMS client, one association: pure, each operation a generator of request frames (see exchange.ts). Lists fall back to
+ * single reads when the server has not negotiated them, long answers come in blocks, and registers are read with their
+ * scaler and unit, which are asked for once.
+ *
+ * Failures are `DlmsError`: a result code of the server is in `context.result`, an exception response in `context.state`
+ * and `context.service`. Answers that are no valid APDU fail the request, never more than that.
+ */
+
+import { DecodeError, DlmsError } from '#base/errors';
+import { AssociationResult, Context, Diagnostic, decodeAare, encodeAarq, encodeRelease, Mechanism } from '#dlms/acse';
+import { decodeActionResponse, encodeActionRequest } from '#dlms/action';
+import {
+  ApduTag,
+  type AttributeRef,
+  INVOKE_CONFIRMED,
+  INVOKE_HIGH_PRIORITY,
+  type MethodRef,
+  refText,
+} from '#dlms/apdu';
+import { type Data, decodeData } from '#dlms/axdr';
+import type { Exchange } from '#dlms/exchange';
+import {
+  decodeGetResponse,
+  encodeGetListRequest,
+  encodeGetNext,
+  encodeGetRequest,
+  GetChoice,
+  type GetResponse,
+  type GetResult,
+  readGetResults,
+} from '#dlms/get';
+import {
+  Conformance,
+  decodeConfirmedServiceError,
+  decodeInitiateResponse,
+  encodeInitiateRequest,
+} from '#dlms/initiate';
+import { formatObis, parseObis } from '#dlms/obis';
+import { ByteReader } from '#dlms/reader';
+import { decodeException, ExceptionService, errorCodeOf, resultText } from '#dlms/result';
+import { decodeSetResponse, encodeSetRequest } from '#dlms/set';
+import { scale, unitSymbol } from '#dlms/units';
+import {
+  encodeWrapperHeader,
+  isWrapperFrame,
+  Sap,
+  WRAPPER_SIZE,
+  wrapperDestination,
+  wrapperSource,
+} from '#dlms/wrapper';
+import { ByteWriter } from '#dlms/writer';
+
+export interface ClientOptions {
+  /** 16 public, 17 with password. */
+  readonly clientSap: number;
+  readonly serverSap?: number;
+  /** Low-level secret of at most 64 bytes; without it the association is public. */
+  readonly password?: Uint8Array;
+  /** Longest APDU that the client accepts. Default 1024. */
+  readonly maxPdu?: number;
+  /** Services that the client proposes. */
+  readonly conformance?: number;
+}
+
+/** A register's value with its scaler applied. */
+export interface RegisterReading {
+  /** Canonical OBIS text. */
+  readonly obis: string;
+  /** null when the server has none to give now; `result` says why. */
+  readonly value: number | null;
+  /** Symbol such as `V`; empty for plain numbers, and when the unit is not known yet. */
+  readonly unit: string;
+  /** 0, or the server's result code. */
+  readonly result: number;
+}
+
+interface ScalerUnit {
+  readonly scaler: number;
+  readonly unit: number;
+}
+
+const DEFAULT_PROPOSAL =
+  Conformance.priorityManagement |
+  Conformance.attribute0WithGet |
+  Conformance.blockTransferWithGet |
+  Conformance.multipleReferences |
+  Conformance.get |
+  Conformance.set |
+  Conformance.action;
+
+/** References asked for in one request; servers of ours take 32. */
+const LIST_SIZE = 32;
+/** A reference with its access selection takes 10 bytes of a request that begins with 4. */
+const REFERENCE_SIZE = 10;
+/** Longest value that is put together from blocks. */
+const MAX_VALUE = 1 << 20;
+const REGISTER_CLASS = 3;
+const MAX_PASSWORD = 64;
+
+export class DlmsClient {
+  readonly #options: Required<Pick<ClientOptions, 'clientSap' | 'serverSap' | 'maxPdu' | 'conformance'>>;
+  readonly #password: Uint8Array | undefined;
+  readonly #frame: Uint8Array;
+  readonly #writer = new ByteWriter(new Uint8Array(0));
+  readonly #units = new Map<string, ScalerUnit>();
+  #isAssociated = false;
+  #conformance = 0;
+  #serverMaxPdu = 0;
+  #invokeId = 0;
+
+  /** @throws DlmsError `encode.out-of-range` for a password that no AARQ can carry */
+  constructor(options: ClientOptions) {
+    const { clientSap, serverSap = Sap.managementServer, maxPdu = 1024, conformance = DEFAULT_PROPOSAL } = options;
+    if ((options.password?.length ?? 0) > MAX_PASSWORD)
+      throw new DlmsError('encode.out-of-range', `password longer than ${MAX_PASSWORD} bytes`);
+    this.#options = { clientSap, serverSap, maxPdu, conformance };
+    this.#password = options.password;
+    this.#frame = new Uint8Array(WRAPPER_SIZE + 2048);
+  }
+
+  get isAssociated(): boolean {
+    return this.#isAssociated;
+  }
+
+  /** Negotiated conformance block; 0 while not associated. */
+  get conformance(): number {
+    return this.#conformance;
+  }
+
+  /** Longest APDU that the server accepts; 0 means any. */
+  get serverMaxPdu(): number {
+    return this.#serverMaxPdu;
+  }
+
+  /** Forgets the association, as after a lost connection or a restart of the server; units stay known. */
+  reset(): void {
+    this.#isAssociated = false;
+    this.#conformance = 0;
+  }
+
+  /**
+   * Opens the association.
+   * @throws DlmsError `dlms.authentication-failed`, `dlms.association-rejected`, `dlms.unexpected-answer`
+   */
+  *associate(): Exchange<void> {
+    this.reset();
+    const mechanism = this.#password ? Mechanism.password : Mechanism.none;
+    const answer = yield* this.#request(ApduTag.aare, (w) =>
+      encodeAarq(w, { context: Context.logicalName, mechanism, authentication: this.#password }, (inner) =>
+        encodeInitiateRequest(inner, this.#options.conformance, this.#options.maxPdu),
+      ),
+    );
+    const aare = decodeAnswer(answer, decodeAare);
+    if (aare.result !== AssociationResult.accepted) {
+      const { result, diagnostic, isProviderDiagnostic } = aare;
+      const isCredential =
+        !isProviderDiagnostic &&
+        (diagnostic === Diagnostic.authenticationFailure || diagnostic === Diagnostic.mechanismRequired);
+      throw new DlmsError(
+        isCredential ? 'dlms.authentication-failed' : 'dlms.association-rejected',
+        `the server rejected client ${this.#options.clientSap} with diagnostic ${diagnostic}`,
+        { result, diagnostic, isProviderDiagnostic },
+      );
+    }
+    if (!aare.userInformation) throw unexpected('an AARE without initiate response');
+    const initiate = decodeAnswer(new ByteReader(aare.userInformation), decodeInitiateResponse);
+    this.#conformance = initiate.conformance & this.#options.conformance;
+    this.#serverMaxPdu = initiate.maxPdu;
+    this.#isAssociated = true;
+  }
+
+  /** Ends the association; any answer at all means that it is over. */
+  *release(): Exchange<void> {
+    this.reset();
+    this.#begin((w) => encodeRelease(w, ApduTag.releaseRequest));
+    yield this.#written();
+  }
+
+  /** Reads one attribute. @throws DlmsError with the code of the server's result */
+  *get(ref: AttributeRef): Exchange<Data> {
+    return dataOf(ref, yield* this.#getResult(ref));
+  }
+
+  /**
+   * Reads several attributes, in as few requests as the server allows.
+   * @returns one result per reference, in their order; a refused one does not fail the others
+   */
+  *getList(refs: readonly AttributeRef[]): Exchange<GetResult[]> {
+    const results: GetResult[] = [];
+    if ((this.#conformance & Conformance.multipleReferences) === 0) {
+      for (const ref of refs) results.push(yield* this.#getResult(ref));
+      return results;
+    }
+    const room = this.#serverMaxPdu === 0 ? LIST_SIZE : Math.floor((this.#serverMaxPdu - 4) / REFERENCE_SIZE);
+    const size = Math.max(1, Math.min(LIST_SIZE, room));
+    for (let at = 0; at < refs.length; at += size) {
+      const part = refs.slice(at, at + size);
+      this.#nextInvokeId();
+      const answer = yield* this.#getAnswer((w) => encodeGetListRequest(w, this.#invoke, part));
+      const values =
+        answer.choice === GetChoice.list ? answer.values : answer.choice === GetChoice.normal ? [answer.value] : null;
+      if (values?.length !== part.length) {
+        const result = values?.[0]?.result ?? 0;
+        if (result !== 0) throw refused('list', result);
+        throw unexpected(`${values?.length} results for ${part.length} references`);
+      }
+      results.push(...values);
+    }
+    return results;
+  }
+
+  /** Writes one attribute. @throws DlmsError with the code of the server's result */
+  *set(ref: AttributeRef, value: Data): Exchange<void> {
+    this.#nextInvokeId();
+    const answer = yield* this.#request(ApduTag.setResponse, (w) => encodeSetRequest(w, this.#invoke, ref, value));
+    const { invoke, results } = decodeAnswer(answer, decodeSetResponse);
+    this.#checkInvoke(invoke);
+    if (results.length !== 1) throw unexpected(`${results.length} results for one attribute`);
+    if (results[0] !== 0) throw refused(refText(ref), results[0]!);
+  }
+
+  /** Runs a method. @returns its return value, mostly none @throws DlmsError with the code of the server's result */
+  *action(ref: MethodRef, parameter: Data | null = { type: 'integer', value: 0 }): Exchange<Data | null> {
+    this.#nextInvokeId();
+    const answer = yield* this.#request(ApduTag.actionResponse, (w) =>
+      encodeActionRequest(w, this.#invoke, ref, parameter),
+    );
+    const { invoke, result, data } = decodeAnswer(answer, decodeActionResponse);
+    this.#checkInvoke(invoke);
+    if (result !== 0) throw refused(refText(ref), result);
+    return data;
+  }
+
+  /**
+   * Reads class 3 registers with scaler and unit, and further attributes in the same requests.
+   * @param obis  registers, any text form
+   * @param others  e.g. the clock and the status, read together with the values
+   */
+  *readRegisters(
+    obis: readonly string[],
+    others: readonly AttributeRef[] = [],
+  ): Exchange<{ readonly registers: RegisterReading[]; readonly others: GetResult[] }> {
+    const names = obis.map((text) => ({ ln: parseObis(text), text: formatObis(parseObis(text)) }));
+    yield* this.#learnUnits(names.filter(({ text }) => !this.#units.has(text)));
+    const refs = names.map(({ ln }) => ({ classId: REGISTER_CLASS, ln, attribute: 2 }));
+    const results = yield* this.getList([...refs, ...others]);
+    const registers = names.map(({ text }, i): RegisterReading => {
+      const { result, data } = results[i]!;
+      const known = this.#units.get(text);
+      const raw = data === null ? null : numberOf(data);
+      if (data !== null && raw === null) throw unexpected(`${data.type} as value of ${text}`);
+      const value = raw === null || !known ? null : scale(raw, known.scaler);
+      return { obis: text, value, unit: known ? unitSymbol(known.unit) : '', result };
+    });
+    return { registers, others: results.slice(refs.length) };
+  }
+
+  *#learnUnits(names: readonly { ln: Uint8Array; text: string }[]): Exchange<void> {
+    const answers = yield* this.getList(names.map(({ ln }) => ({ classId: REGISTER_CLASS, ln, attribute: 3 })));
+    answers.forEach(({ data }, i) => {
+      if (data?.type !== 'structure') return;
+      const [scaler, unit] = data.value;
+      if (scaler?.type === 'integer' && unit?.type === 'enum')
+        this.#units.set(names[i]!.text, { scaler: scaler.value, unit: unit.value });
+    });
+  }
+
+  *#getResult(ref: AttributeRef): Exchange<GetResult> {
+    this.#nextInvokeId();
+    const answer = yield* this.#getAnswer((w) => encodeGetRequest(w, this.#invoke, ref));
+    if (answer.choice === GetChoice.normal) return answer.value;
+    throw unexpected('a list answer to a single reference');
+  }
+
+  /** Sends a GET and collects blocks until the answer is whole: a block answer never comes out of here. */
+  *#getAnswer(write: (w: ByteWriter) => void): Exchange<Exclude<GetResponse, { choice: typeof GetChoice.next }>> {
+    let expectedBlock = 1;
+    let isList = false;
+    let apdu = yield* this.#request(ApduTag.getResponse, (w) => {
+      write(w);
+      isList = w.buf[w.start + 1] === GetChoice.list;
+    });
+    const parts: Uint8Array[] = [];
+    let size = 0;
+    for (;;) {
+      const response = decodeAnswer(apdu, decodeGetResponse);
+      this.#checkInvoke(response.invoke);
+      if (response.choice !== GetChoice.next) return response;
+      if (response.result !== 0)
+        return { choice: GetChoice.normal, invoke: response.invoke, value: { data: null, result: response.result } };
+      if (response.block !== expectedBlock) throw unexpected(`block ${response.block} instead of ${expectedBlock}`);
+      parts.push(response.raw);
+      size += response.raw.length;
+      if (size > MAX_VALUE || (response.raw.length === 0 && !response.isLast)) throw unexpected('an endless transfer');
+      if (response.isLast) return assemble(parts, size, response.invoke, isList);
+      expectedBlock++;
+      const { block } = response;
+      apdu = yield* this.#request(ApduTag.getResponse, (w) => encodeGetNext(w, this.#invoke, block));
+    }
+  }
+
+  // Frames
+
+  get #invoke(): number {
+    return INVOKE_HIGH_PRIORITY | INVOKE_CONFIRMED | this.#invokeId;
+  }
+
+  /** A new invoke id per request makes two equal requests differ, so that a duplicate cache cannot confuse them. */
+  #nextInvokeId(): void {
+    this.#invokeId = (this.#invokeId + 1) & 0x0f;
+  }
+
+  #checkInvoke(invoke: number): void {
+    if (((invoke ^ this.#invokeId) & 0x0f) !== 0)
+      throw unexpected(`invoke id ${invoke & 15} instead of ${this.#invokeId}`);
+  }
+
+  #begin(write: (w: ByteWriter) => void): void {
+    const w = this.#writer.reset(this.#frame, WRAPPER_SIZE, this.#frame.length);
+    write(w);
+    const limit = this.#serverMaxPdu === 0 ? this.#frame.length - WRAPPER_SIZE : this.#serverMaxPdu;
+    if (w.overflowed || w.length > limit)
+      throw new DlmsError('encode.out-of-range', `request of ${w.length} bytes exceeds the server's ${limit}`);
+    encodeWrapperHeader(this.#frame, 0, this.#options.clientSap, this.#options.serverSap, w.length);
+  }
+
+  #written(): Uint8Array {
+    return this.#frame.subarray(0, this.#writer.at);
+  }
+
+  /** Sends one APDU. @returns the answer's APDU, which has the expected tag, as a copy that may be kept */
+  *#request(answerTag: number, write: (w: ByteWriter) => void): Exchange<ByteReader> {
+    if (answerTag === ApduTag.aare) this.#serverMaxPdu = 0;
+    else if (!this.#isAssociated) throw new DlmsError('dlms.not-associated', 'no association is open');
+    this.#begin(write);
+    const frame = (yield this.#written()).slice();
+    if (!isWrapperFrame(frame)) throw unexpected(`a frame of ${frame.length} bytes without an APDU`);
+    const { clientSap, serverSap } = this.#options;
+    if (wrapperSource(frame) !== serverSap || wrapperDestination(frame) !== clientSap)
+      throw unexpected(`an answer between access points ${wrapperSource(frame)} and ${wrapperDestination(frame)}`);
+    const r = new ByteReader(frame, WRAPPER_SIZE);
+    const tag = frame[WRAPPER_SIZE]!;
+    if (tag === answerTag) return r;
+    if (tag === ApduTag.exception) throw this.#exceptionError(r);
+    if (tag === ApduTag.confirmedServiceError) {
+      const { group, value } = decodeAnswer(r, decodeConfirmedServiceError);
+      throw new DlmsError('dlms.refused', `the server refused: service error ${group}/${value}`, { group, value });
+    }
+    throw unexpected(`APDU tag 0x${tag.toString(16)} instead of 0x${answerTag.toString(16)}`);
+  }
+
+  #exceptionError(r: ByteReader): DlmsError {
+    const { state, service } = decodeAnswer(r, decodeException);
+    // This is what a server says that holds no association for us, e.g. after its restart.
+    const isLost = state === 1 && service === ExceptionService.operationNotPossible;
+    if (isLost) this.reset();
+    return new DlmsError(
+      isLost ? 'dlms.not-associated' : 'dlms.refused',
+      `the server refused: exception ${state}/${service}`,
+      { state, service },
+    );
+  }
+}
+
+function assemble(
+  parts: readonly Uint8Array[],
+  size: number,
+  invoke: number,
+  isList: boolean,
+): Exclude<GetResponse, { choice: typeof GetChoice.next }> {
+  const raw = new Uint8Array(size);
+  let at = 0;
+  for (const part of parts) {
+    raw.set(part, at);
+    at += part.length;
+  }
+  return decodeAnswer(new ByteReader(raw), (r) => {
+    const response = isList
+      ? { choice: GetChoice.list, invoke, values: readGetResults(r) }
+      : { choice: GetChoice.normal, invoke, value: { data: decodeData(r), result: 0 as const } };
+    r.expectEnd('value in blocks');
+    return response;
+  });
+}
+
+/** Runs a decoder; broken bytes of a peer become an answer that was not expected. */
+function decodeAnswer<T>(r: ByteReader, decoder: (r: ByteReader) => T): T {
+  try {
+    return decoder(r);
+  } catch (error) {
+    if (error instanceof DecodeError) throw unexpected(error.message, error);
+    throw error;
+  }
+}
+
+function unexpected(what: string, cause?: unknown): DlmsError {
+  return new DlmsError('dlms.unexpected-answer', `the server answered with ${what}`, {}, cause);
+}
+
+function refused(what: string, result: number): DlmsError {
+  return new DlmsError(errorCodeOf(result), `${what}: ${resultText(result)}`, { result, object: what });
+}
+
+function dataOf(ref: AttributeRef, { data, result }: GetResult): Data {
+  if (data === null) throw refused(refText(ref), result);
+  return data;
+}
+
+/** The number that a register value is, null for other types. */
+export function numberOf(data: Data): number | null {
+  if (!('value' in data)) return null;
+  return typeof data.value === 'number' ? data.value : typeof data.value === 'bigint' ? Number(data.value) : null;
+}

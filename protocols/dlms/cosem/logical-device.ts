@@ -1,0 +1,213 @@
+/**
+ * A COSEM logical device (IEC 62056-6-2): the objects of a meter, who may do what with them, and the order in which a
+ * request is checked. Pure: the objects get their values through the ports they were built with.
+ *
+ * Checks, in this order: the object is visible in this association (4), its class fits (9), the attribute or method
+ * exists (4), the association's access right (3), then the object itself.
+ */
+
+import { readU48 } from '#base/bytes';
+import { DlmsError } from '#base/errors';
+import { type Data, Tag, writeLength, writeOctetString } from '#dlms/axdr';
+import { formatObis } from '#dlms/obis';
+import { Result } from '#dlms/result';
+import type { ByteWriter } from '#dlms/writer';
+
+/** The association that a request came in by, as objects see it. */
+export interface RequestContext {
+  /** Column of the access table. */
+  readonly role: string;
+  readonly clientSap: number;
+  readonly serverSap: number;
+  readonly mechanism: number;
+  /** Negotiated conformance block. */
+  readonly conformance: number;
+  /** Longest APDUs, from the server's side. */
+  readonly maxReceivePdu: number;
+  readonly maxSendPdu: number;
+  readonly device: LogicalDevice;
+}
+
+/** One COSEM object. Attribute 1, the logical name, is answered by the device. */
+export interface CosemObject {
+  readonly classId: number;
+  readonly version: number;
+  readonly ln: Uint8Array;
+  /** Highest attribute and method numbers of the class version. */
+  readonly attributes: number;
+  readonly methods: number;
+  /** Writes the value of an attribute ≥ 2. What is written before a result that is not success is dropped. */
+  get(attribute: number, w: ByteWriter, context: RequestContext): number;
+  /** Takes a new value, whole or not at all. */
+  set?(attribute: number, value: Data, context: RequestContext): number;
+  /** Runs a method. None of ours returns a value. */
+  invoke?(method: number, parameter: Data | null, context: RequestContext): number;
+}
+
+/** Rights of one association on one object; index = attribute or method number. */
+interface Access {
+  readonly canRead: readonly boolean[];
+  readonly canWrite: readonly boolean[];
+  readonly canRun: readonly boolean[];
+}
+
+/**
+ * Access rights per role, written `r` (read every attribute), `r3` (read attribute 3), `w2` (write attribute 2), `x1` (run
+ * method 1). A role that is not named does not see the object.
+ */
+export type AccessRow = Readonly<Record<string, string>>;
+
+interface Entry {
+  readonly object: CosemObject;
+  readonly access: ReadonlyMap<string, Access>;
+}
+
+const NAME_ATTRIBUTE = 1;
+
+function parseAccess(text: string, object: CosemObject): Access {
+  const canRead = new Array<boolean>(object.attributes + 1).fill(false);
+  const canWrite = new Array<boolean>(object.attributes + 1).fill(false);
+  const canRun = new Array<boolean>(object.methods + 1).fill(false);
+  canRead[NAME_ATTRIBUTE] = true;
+  for (const word of text.split(' ').filter(Boolean)) {
+    const [, kind, digits] = /^([rwx])(\d*)$/.exec(word) ?? [];
+    const list = kind === 'r' ? canRead : kind === 'w' ? canWrite : kind === 'x' ? canRun : undefined;
+    const id = Number(digits);
+    if (!list || (digits === '' && kind !== 'r') || id >= list.length)
+      throw new DlmsError('internal', `access right "${word}" does not fit ${formatObis(object.ln)}`);
+    if (digits === '') list.fill(true, 1);
+    else list[id] = true;
+  }
+  return { canRead, canWrite, canRun };
+}
+
+export class LogicalDevice {
+  /** Logical device name, 16 octets: manufacturer's three letters and a serial number. */
+  readonly name: Uint8Array;
+  readonly sap: number;
+  readonly #entries = new Map<number, Entry>();
+
+  constructor(name: Uint8Array, sap: number) {
+    this.name = name;
+    this.sap = sap;
+  }
+
+  /**
+   * Adds an object.
+   * @throws DlmsError `internal` when its logical name is taken or a right names no attribute or method of it
+   */
+  add(object: CosemObject, access: AccessRow): this {
+    const key = readU48(object.ln, 0);
+    if (this.#entries.has(key)) throw new DlmsError('internal', `${formatObis(object.ln)} is in the object list twice`);
+    const rights = new Map(Object.entries(access).map(([role, text]) => [role, parseAccess(text, object)]));
+    this.#entries.set(key, { object, access: rights });
+    return this;
+  }
+
+  /** The object of a logical name, whoever may see it; for the device's own use and for tests. */
+  find(ln: Uint8Array): CosemObject | undefined {
+    return this.#entries.get(readU48(ln, 0))?.object;
+  }
+
+  /** Writes an attribute's value. Attribute 0 stands for the structure of all that may be read. */
+  get(
+    context: RequestContext,
+    classId: number,
+    buf: Uint8Array,
+    lnAt: number,
+    attribute: number,
+    w: ByteWriter,
+  ): number {
+    const entry = this.#entries.get(readU48(buf, lnAt));
+    const access = entry?.access.get(context.role);
+    if (!entry || !access) return Result.objectUndefined;
+    if (entry.object.classId !== classId) return Result.objectClassInconsistent;
+    if (attribute === 0) return this.#getAll(entry.object, access, w, context);
+    if (attribute < 0 || attribute > entry.object.attributes) return Result.objectUndefined;
+    if (!access.canRead[attribute]) return Result.readWriteDenied;
+    return this.#getOne(entry.object, attribute, w, context);
+  }
+
+  #getOne(object: CosemObject, attribute: number, w: ByteWriter, context: RequestContext): number {
+    if (attribute !== NAME_ATTRIBUTE) return object.get(attribute, w, context);
+    writeOctetString(w, object.ln);
+    return Result.success;
+  }
+
+  #getAll(object: CosemObject, access: Access, w: ByteWriter, context: RequestContext): number {
+    let count = 0;
+    for (let id = 1; id <= object.attributes; id++) if (access.canRead[id]) count++;
+    writeLength(w.u8(Tag.structure), count);
+    for (let id = 1; id <= object.attributes; id++) {
+      if (!access.canRead[id]) continue;
+      const result = this.#getOne(object, id, w, context);
+      if (result !== Result.success) return result;
+    }
+    return Result.success;
+  }
+
+  set(context: RequestContext, classId: number, buf: Uint8Array, lnAt: number, attribute: number, value: Data): number {
+    const entry = this.#entries.get(readU48(buf, lnAt));
+    const access = entry?.access.get(context.role);
+    if (!entry || !access) return Result.objectUndefined;
+    const { object } = entry;
+    if (object.classId !== classId) return Result.objectClassInconsistent;
+    if (attribute < 1 || attribute > object.attributes) return Result.objectUndefined;
+    if (!access.canWrite[attribute] || !object.set) return Result.readWriteDenied;
+    return object.set(attribute, value, context);
+  }
+
+  invoke(
+    context: RequestContext,
+    classId: number,
+    buf: Uint8Array,
+    lnAt: number,
+    method: number,
+    parameter: Data | null,
+  ): number {
+    const entry = this.#entries.get(readU48(buf, lnAt));
+    const access = entry?.access.get(context.role);
+    if (!entry || !access) return Result.objectUndefined;
+    const { object } = entry;
+    if (object.classId !== classId) return Result.objectClassInconsistent;
+    if (method < 1 || method > object.methods) return Result.objectUndefined;
+    if (!access.canRun[method] || !object.invoke) return Result.readWriteDenied;
+    return object.invoke(method, parameter, context);
+  }
+
+  /**
+   * Writes the object list of a role (class 15, attribute 2, version 2): an array of
+   * `{ class, version, logical name, { { { attribute, mode, selectors } }, { { method, mode } } } }`.
+   */
+  writeObjectList(role: string, w: ByteWriter): void {
+    let count = 0;
+    for (const entry of this.#entries.values()) if (entry.access.has(role)) count++;
+    writeLength(w.u8(Tag.array), count);
+    for (const { object, access } of this.#entries.values()) {
+      const rights = access.get(role);
+      if (rights) writeListElement(object, rights, w);
+    }
+  }
+}
+
+function writeListElement(object: CosemObject, rights: Access, w: ByteWriter): void {
+  w.u8(Tag.structure).u8(4);
+  w.u8(Tag.longUnsigned).u16(object.classId);
+  w.u8(Tag.unsigned).u8(object.version);
+  writeOctetString(w, object.ln);
+  w.u8(Tag.structure).u8(2);
+  writeLength(w.u8(Tag.array), object.attributes);
+  for (let id = 1; id <= object.attributes; id++) {
+    const mode = (rights.canRead[id] ? 1 : 0) | (rights.canWrite[id] ? 2 : 0);
+    w.u8(Tag.structure).u8(3).u8(Tag.integer).u8(id).u8(Tag.enum).u8(mode).u8(Tag.nullData);
+  }
+  writeLength(w.u8(Tag.array), object.methods);
+  for (let id = 1; id <= object.methods; id++) {
+    w.u8(Tag.structure)
+      .u8(2)
+      .u8(Tag.integer)
+      .u8(id)
+      .u8(Tag.enum)
+      .u8(rights.canRun[id] ? 1 : 0);
+  }
+}

@@ -1,0 +1,218 @@
+/**
+ * DLMS server: sessions by remote address, in each the associations by client access point, and what they answer.
+ * Pure and synchronous: `session(key).receive(frame, out, now)` takes one wrapper frame and writes the answer's frame.
+ *
+ *   DlmsServer ── ServerSession (a connection or a remote host) ── ServerAssociation (a client access point)
+ *
+ * Numbers of sessions, transfers and remembered failures are bounded. Ciphering and high-level authentication would sit
+ * between a session's frame and its association's APDU.
+ */
+
+import type { AssociationSpec } from '#dlms/association';
+import type { LogicalDevice } from '#dlms/cosem/logical-device';
+import { DEFAULT_LOCKOUT, Lockout, type LockoutOptions } from '#dlms/lockout';
+import { ServerAssociation } from '#dlms/server-association';
+import { encodeWrapperHeader, isWrapperFrame, WRAPPER_SIZE, wrapperDestination, wrapperSource } from '#dlms/wrapper';
+import { ByteWriter } from '#dlms/writer';
+
+/** Something worth a line in an event log. */
+export type ServerEvent =
+  | { readonly kind: 'association-opened'; readonly key: string; readonly clientSap: number }
+  | {
+      readonly kind: 'association-closed';
+      readonly key: string;
+      readonly clientSap: number;
+      readonly reason: 'released' | 'replaced' | 'disconnected' | 'expired';
+    }
+  | {
+      readonly kind: 'association-rejected';
+      readonly key: string;
+      readonly clientSap: number;
+      readonly result: number;
+      readonly diagnostic: number;
+      /** Failed passwords of this address in a row; 0 for other reasons. */
+      readonly failures: number;
+    }
+  | {
+      readonly kind: 'set' | 'action';
+      readonly key: string;
+      readonly clientSap: number;
+      readonly obis: string;
+      /** Attribute or method number. */
+      readonly id: number;
+      readonly result: number;
+    };
+
+export interface ServerOptions {
+  readonly associations: readonly AssociationSpec[];
+  /** Longest APDU either way over datagrams. Default 1024. */
+  readonly maxDatagramPdu?: number;
+  /** Longest APDU either way over streams. Default 2048. */
+  readonly maxStreamPdu?: number;
+  /** Remote hosts and connections at a time. Default 32. */
+  readonly maxSessions?: number;
+  /** An association without a request for this long is over. Default 600 s. */
+  readonly inactivityMs?: number;
+  /** How long a repeated SET, ACTION or AARQ datagram is answered from the cache. Default 30 s. */
+  readonly duplicateWindowMs?: number;
+  readonly lockout?: LockoutOptions;
+  readonly onEvent?: (event: ServerEvent) => void;
+}
+
+export interface SessionOptions {
+  /** `datagram` (default) keeps the duplicate cache and drops what it cannot attribute; `stream` answers instead. */
+  readonly transport?: 'datagram' | 'stream';
+  /** Whom failed passwords count against; the key by default. A TCP server gives the address without the port. */
+  readonly source?: string;
+}
+
+/** Shared by all sessions and associations of one server. */
+export interface ServerCore {
+  readonly device: LogicalDevice;
+  readonly lockout: Lockout;
+  readonly inactivityMs: number;
+  readonly duplicateWindowMs: number;
+  readonly emit: (event: ServerEvent) => void;
+}
+
+const DEFAULT_INACTIVITY_MS = 600_000;
+const DEFAULT_DUPLICATE_WINDOW_MS = 30_000;
+
+export class DlmsServer {
+  readonly core: ServerCore;
+  readonly specs: ReadonlyMap<number, AssociationSpec>;
+  readonly #options: ServerOptions;
+  readonly #maxSessions: number;
+  /** In order of last use. */
+  readonly #sessions = new Map<string, ServerSession>();
+
+  constructor(device: LogicalDevice, options: ServerOptions) {
+    this.#options = options;
+    this.#maxSessions = options.maxSessions ?? 32;
+    this.specs = new Map(options.associations.map((spec) => [spec.clientSap, spec]));
+    this.core = {
+      device,
+      lockout: new Lockout(options.lockout ?? DEFAULT_LOCKOUT),
+      inactivityMs: options.inactivityMs ?? DEFAULT_INACTIVITY_MS,
+      duplicateWindowMs: options.duplicateWindowMs ?? DEFAULT_DUPLICATE_WINDOW_MS,
+      emit: (event) => options.onEvent?.(event),
+    };
+  }
+
+  get sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  /** Longest APDU either way on this transport. */
+  maxPdu(transport: 'datagram' | 'stream'): number {
+    return transport === 'stream' ? (this.#options.maxStreamPdu ?? 2048) : (this.#options.maxDatagramPdu ?? 1024);
+  }
+
+  /**
+   * The session of a remote host or connection, made when there is none.
+   * @param key  who it is: `1-ff00:0:110,[127.5.0.1]:4059`, or a number per TCP connection
+   * @returns undefined when every place is taken by a session with an association that is alive
+   */
+  session(key: string, options: SessionOptions = {}): ServerSession | undefined {
+    const known = this.#sessions.get(key);
+    if (known) {
+      this.#sessions.delete(key);
+      this.#sessions.set(key, known);
+      return known;
+    }
+    if (this.#sessions.size >= this.#maxSessions && !this.#evict()) return undefined;
+    const session = new ServerSession(this, key, options, () => this.#sessions.delete(key));
+    this.#sessions.set(key, session);
+    return session;
+  }
+
+  /** Makes room: the session unused for longest among those without an association. */
+  #evict(): boolean {
+    const latest = [...this.#sessions.values()].reduce((ms, session) => Math.max(ms, session.lastUsedMs), 0);
+    for (const session of this.#sessions.values()) {
+      if (session.expire(latest)) {
+        session.close();
+        return true;
+      }
+    }
+    return false;
+  }
+}
+
+export class ServerSession {
+  readonly key: string;
+  /** Time of the last frame. */
+  lastUsedMs = 0;
+  readonly #server: DlmsServer;
+  readonly #transport: 'datagram' | 'stream';
+  readonly #source: string;
+  readonly #forget: () => void;
+  readonly #associations = new Map<number, ServerAssociation>();
+  readonly #writer = new ByteWriter(new Uint8Array(0));
+
+  constructor(server: DlmsServer, key: string, options: SessionOptions, forget: () => void) {
+    this.key = key;
+    this.#server = server;
+    this.#transport = options.transport ?? 'datagram';
+    this.#source = options.source ?? key;
+    this.#forget = forget;
+  }
+
+  /**
+   * Handles one wrapper frame.
+   * @param frame  one whole frame; not kept
+   * @param out  gets the answer's frame; 8 bytes longer than the longest APDU of this transport
+   * @param nowMs  steady clock
+   * @returns bytes of the answer in `out`, 0 when there is nothing to send
+   */
+  receive(frame: Uint8Array, out: Uint8Array, nowMs: number): number {
+    if (!isWrapperFrame(frame)) return 0;
+    this.lastUsedMs = nowMs;
+    const clientSap = wrapperSource(frame);
+    const serverSap = wrapperDestination(frame);
+    if (serverSap !== this.#server.core.device.sap) return 0;
+    const association = this.#association(clientSap);
+    if (!association) return 0;
+    const limit = this.#server.maxPdu(this.#transport);
+    const w = this.#writer.reset(out, WRAPPER_SIZE, Math.min(out.length, WRAPPER_SIZE + limit));
+    association.receive(frame, WRAPPER_SIZE, w, nowMs);
+    if (w.length === 0 || w.overflowed) return 0;
+    encodeWrapperHeader(out, 0, serverSap, clientSap, w.length);
+    return w.at;
+  }
+
+  #association(clientSap: number): ServerAssociation | undefined {
+    const known = this.#associations.get(clientSap);
+    if (known) return known;
+    const spec = this.#server.specs.get(clientSap);
+    // A datagram from an access point that nobody configured is dropped; on a connection it is refused in words.
+    if (!spec && this.#transport === 'datagram') return undefined;
+    const association = new ServerAssociation(this.#server.core, {
+      key: this.key,
+      source: this.#source,
+      clientSap,
+      spec: spec ?? null,
+      isStream: this.#transport === 'stream',
+      maxPdu: this.#server.maxPdu(this.#transport),
+    });
+    // Not kept for unknown access points: they have no state, and a client could name 65535 of them.
+    if (spec) this.#associations.set(clientSap, association);
+    return association;
+  }
+
+  /** Ends associations that were idle too long. @returns whether none is left */
+  expire(nowMs: number): boolean {
+    let isIdle = true;
+    for (const association of this.#associations.values()) {
+      association.expire(nowMs);
+      if (association.isAssociated) isIdle = false;
+    }
+    return isIdle;
+  }
+
+  /** Ends every association: the connection is gone. */
+  close(): void {
+    for (const association of this.#associations.values()) association.end('disconnected');
+    this.#forget();
+  }
+}
