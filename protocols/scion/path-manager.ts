@@ -1,0 +1,418 @@
+/**
+ * Which path to one destination AS to use now. A pure state machine: time comes in as an argument, probes and requests
+ * are sent by someone else, who tells what became of them.
+ *
+ *   unknown --answer--> alive --silence--> suspect --more silence--> down
+ *                         ^                   |                        |
+ *                         +--- k answers -----+------- answers --------+
+ *
+ * A silent path is left at once for one that is not, best for one that shares no interface with silent paths. It comes
+ * back into favour after GOOD_ANSWERS answers, so a short stall moves traffic at most once out and once back. An SCMP
+ * error is a hint: the path is probed and others are preferred, but nothing is removed.
+ * All times are ms of one steady clock; expiry is translated from the wall clock at `update`.
+ */
+
+import { ScionError } from '#base/errors';
+import { formatIsdAs } from '#scion/isd-as';
+import { announcedLatencyMs, isdsOf, type ScionPath, sharesInterface, usesInterface } from '#scion/path-metadata';
+import { ALLOW_ALL, type PathPolicy, whyForbidden } from '#scion/policy';
+import { RttEstimator } from '#scion/rtt';
+
+export type PathState = 'unknown' | 'alive' | 'suspect' | 'down';
+/** What was answered or not: a request of the application or a probe of ours. */
+export type Evidence = 'request' | 'probe';
+
+/** Silences in a row after which a path counts as down. */
+export const DOWN_SILENCES = 3;
+/** Answers that a path needs after a silence to be trusted again. */
+export const GOOD_ANSWERS = 3;
+/** Life of an SCMP hint. */
+export const HINT_MS = 10_000;
+/** A path that expires sooner is not given out while another one lives longer. */
+export const MIN_LIFE_MS = 10_000;
+
+const REFRESH_MS = 300_000;
+const REFRESH_BEFORE_EXPIRY_MS = 120_000;
+const REFRESH_GAP_MS = 10_000;
+const EMPTY_REFRESH_GAP_MS = 1_000;
+
+const STANDBY_PROBE_MS = 10_000;
+const DOUBT_PROBE_MS = 500;
+const MAX_PROBE_MS = 5_000;
+
+/** A return to the path that was left, and a move to a better one, wait this long after the last move. */
+const RETURN_MS = 2_000;
+const MOVE_MS = 10_000;
+/** A better path must be faster by this share and this much. */
+const MOVE_SHARE = 0.1;
+const MOVE_LEAST_MS = 5;
+
+interface Candidate {
+  readonly rtt: RttEstimator;
+  path: ScionPath;
+  expiresAt: number;
+  forbidden: string | undefined;
+  everAnswered: boolean;
+  silences: number;
+  lastSilenceAt: number;
+  /** Answers still missing before the path is trusted again. */
+  goodNeeded: number;
+  hintUntil: number;
+  lastAnswerAt: number;
+  lastProbeAt: number;
+  /** Probes in a row without an answer. */
+  probesUnanswered: number;
+  probeWanted: boolean;
+}
+
+export interface PathReport {
+  readonly fingerprint: string;
+  readonly hops: string;
+  readonly isds: readonly number[];
+  readonly mtu: number;
+  /** Unix ms. */
+  readonly expiryMs: number;
+  /** One way, ms, as announced. */
+  readonly announcedMs: number | undefined;
+  readonly srttMs: number | undefined;
+  readonly rtoMs: number;
+  readonly state: PathState;
+  readonly chosen: boolean;
+  /** Why the policy forbids the path; undefined when it conforms. */
+  readonly forbidden: string | undefined;
+}
+
+export interface PathSwitch {
+  readonly from: string | undefined;
+  readonly to: string;
+  readonly why: 'first' | 'silence' | 'hint' | 'gone' | 'return' | 'faster';
+}
+
+export interface PathManagerOptions {
+  readonly dst: bigint;
+  readonly policy?: PathPolicy;
+  readonly onSwitch?: (change: PathSwitch) => void;
+}
+
+export class PathManager {
+  readonly dst: bigint;
+  private policy: PathPolicy;
+  private readonly onSwitch: ((change: PathSwitch) => void) | undefined;
+  private candidates = new Map<string, Candidate>();
+  private chosen: Candidate | undefined;
+  /** The path that was left because it failed, to be returned to. */
+  private home: Candidate | undefined;
+  private switchedAt = Number.NEGATIVE_INFINITY;
+  private refreshedAt = Number.NEGATIVE_INFINITY;
+  private updatedAt = Number.NEGATIVE_INFINITY;
+  /** Whether the destination ever answered a probe: until then their silence says nothing about a path. */
+  private probesWork = false;
+
+  constructor({ dst, policy = ALLOW_ALL, onSwitch }: PathManagerOptions) {
+    this.dst = dst;
+    this.policy = policy;
+    this.onSwitch = onSwitch;
+  }
+
+  // --- Candidates ------------------------------------------------------------------------------------------------------
+
+  /**
+   * Takes the paths of a lookup; what is known about a path survives by its fingerprint. An empty lookup keeps the paths
+   * that still live.
+   * @param wallNow  Unix ms
+   */
+  update(paths: readonly ScionPath[], now: number, wallNow: number): void {
+    this.updatedAt = now;
+    if (paths.length === 0) return;
+    const next = new Map<string, Candidate>();
+    for (const path of paths) {
+      const expiresAt = now + (path.expiryMs - wallNow);
+      if (expiresAt <= now) continue;
+      const candidate = this.candidates.get(path.fingerprint) ?? newCandidate(path);
+      candidate.path = path;
+      candidate.expiresAt = expiresAt;
+      candidate.forbidden = whyForbidden(this.policy, path);
+      next.set(path.fingerprint, candidate);
+    }
+    this.candidates = next;
+    if (this.home !== undefined && !next.has(this.home.path.fingerprint)) this.home = undefined;
+  }
+
+  setPolicy(policy: PathPolicy): void {
+    this.policy = policy;
+    for (const candidate of this.candidates.values()) candidate.forbidden = whyForbidden(policy, candidate.path);
+  }
+
+  /** Whether paths should be looked up now; `onRefresh` says that it began. */
+  refreshDue(now: number): boolean {
+    return now >= this.nextRefresh();
+  }
+
+  /** Time of the next lookup. */
+  nextRefresh(): number {
+    const conforming = [...this.candidates.values()].filter((c) => c.forbidden === undefined);
+    if (conforming.length === 0) return this.refreshedAt + EMPTY_REFRESH_GAP_MS;
+    const firstExpiry = Math.min(...conforming.map((c) => c.expiresAt));
+    const wanted = Math.min(this.updatedAt + REFRESH_MS, firstExpiry - REFRESH_BEFORE_EXPIRY_MS);
+    return Math.max(wanted, this.refreshedAt + REFRESH_GAP_MS);
+  }
+
+  onRefresh(now: number): void {
+    this.refreshedAt = now;
+  }
+
+  // --- Choice ----------------------------------------------------------------------------------------------------------
+
+  /**
+   * The path to send on now.
+   * @throws ScionError `path.none` without any path, `path.none-conforming` when the policy forbids them all
+   */
+  select(now: number): ScionPath {
+    const usable = this.usable(now);
+    if (usable.length === 0) throw this.noPath(now);
+    const current = this.chosen !== undefined && usable.includes(this.chosen) ? this.chosen : undefined;
+    const best = this.bestOf(usable, now);
+    if (current === undefined) this.choose(best, this.chosen === undefined ? 'first' : 'gone', now);
+    else if (best !== current) this.reconsider(current, best, now);
+    return this.chosen!.path;
+  }
+
+  /** Whether `select` would find a path. */
+  hasPath(now: number): boolean {
+    return this.usable(now).length > 0;
+  }
+
+  /** Retransmission timeout for a datagram sent now on a path, ms. */
+  rtoMs(fingerprint: string): number {
+    const candidate = this.candidates.get(fingerprint);
+    return candidate === undefined ? new RttEstimator().rtoMs() : candidate.rtt.rtoMs(candidate.silences);
+  }
+
+  /** The path with a fingerprint, while it is a candidate. */
+  find(fingerprint: string): ScionPath | undefined {
+    return this.candidates.get(fingerprint)?.path;
+  }
+
+  private usable(now: number): Candidate[] {
+    const alive = [...this.candidates.values()].filter((c) => c.forbidden === undefined && c.expiresAt > now);
+    const lasting = alive.filter((c) => c.expiresAt - now >= MIN_LIFE_MS);
+    return lasting.length > 0 ? lasting : alive;
+  }
+
+  private noPath(now: number): ScionError {
+    const to = formatIsdAs(this.dst);
+    const living = [...this.candidates.values()].filter((c) => c.expiresAt > now);
+    const forbidden = living.find((c) => c.forbidden !== undefined);
+    if (forbidden === undefined) return new ScionError('path.none', `no path to ${to}`, { destination: to });
+    return new ScionError(
+      'path.none-conforming',
+      `${living.length} paths to ${to}, none conforms to the policy: ${forbidden.path.hops}: ${forbidden.forbidden}`,
+      { destination: to, paths: living.length },
+    );
+  }
+
+  private bestOf(usable: readonly Candidate[], now: number): Candidate {
+    const silent = usable.filter((c) => c.silences > 0);
+    const shared = (c: Candidate) => silent.filter((s) => s !== c && sharesInterface(s.path, c.path)).length;
+    return usable.reduce((best, c) => {
+      const difference =
+        rankOf(c, now) - rankOf(best, now) ||
+        c.silences - best.silences ||
+        shared(c) - shared(best) ||
+        (c.silences > 0 ? c.lastSilenceAt - best.lastSilenceAt : 0) ||
+        expectedRtt(c) - expectedRtt(best) ||
+        c.path.interfaces.length - best.path.interfaces.length ||
+        (c.path.fingerprint < best.path.fingerprint ? -1 : 1);
+      return difference < 0 ? c : best;
+    });
+  }
+
+  /** Decides whether to leave a working or failing current path for the best one. */
+  private reconsider(current: Candidate, best: Candidate, now: number): void {
+    const [rank, bestRank] = [rankOf(current, now), rankOf(best, now)];
+    if (rank >= Rank.hinted) {
+      // Among hinted paths there is nothing to gain; among silent ones the next retransmission tries another.
+      if (bestRank === rank && rank === Rank.hinted) return;
+      this.home ??= current;
+      this.choose(best, rank === Rank.hinted ? 'hint' : 'silence', now);
+      return;
+    }
+    const { home } = this;
+    if (home !== undefined && this.mayReturn(home, current, now)) return this.choose(home, 'return', now);
+    // A path that answers again is kept, and only a verified one may replace it.
+    if (rank === Rank.recovering || bestRank !== Rank.alive) return;
+    const gain = expectedRtt(current) - expectedRtt(best);
+    const enough = Math.max(MOVE_LEAST_MS, MOVE_SHARE * expectedRtt(current));
+    if (gain >= enough && now - this.switchedAt >= MOVE_MS) this.choose(best, 'faster', now);
+  }
+
+  /** Back to the path that failed: once it is trusted again and still the faster one. */
+  private mayReturn(home: Candidate, current: Candidate, now: number): boolean {
+    if (now - this.switchedAt < RETURN_MS || home.forbidden !== undefined) return false;
+    if (home.expiresAt - now < MIN_LIFE_MS || rankOf(home, now) !== Rank.alive) return false;
+    return expectedRtt(home) < expectedRtt(current);
+  }
+
+  private choose(candidate: Candidate, why: PathSwitch['why'], now: number): void {
+    const from = this.chosen?.path.fingerprint;
+    this.chosen = candidate;
+    this.switchedAt = now;
+    if (this.home === candidate) this.home = undefined;
+    this.onSwitch?.({ from, to: candidate.path.fingerprint, why });
+  }
+
+  // --- Evidence --------------------------------------------------------------------------------------------------------
+
+  /** A probe left on this path (`request`s need not be told: only their answer or silence counts). */
+  onSent(fingerprint: string, now: number, evidence: Evidence = 'request'): void {
+    const candidate = this.candidates.get(fingerprint);
+    if (candidate === undefined || evidence !== 'probe') return;
+    candidate.lastProbeAt = now;
+    candidate.probeWanted = false;
+  }
+
+  /** An answer came back on this path. */
+  onAnswered(fingerprint: string, rttMs: number, now: number, evidence: Evidence = 'request'): void {
+    if (evidence === 'probe') this.probesWork = true;
+    const candidate = this.candidates.get(fingerprint);
+    if (candidate === undefined) return;
+    candidate.rtt.sample(rttMs);
+    candidate.everAnswered = true;
+    candidate.lastAnswerAt = now;
+    candidate.probesUnanswered = 0;
+    candidate.hintUntil = Number.NEGATIVE_INFINITY;
+    if (candidate.silences > 0) {
+      candidate.silences = 0;
+      candidate.goodNeeded = GOOD_ANSWERS;
+    }
+    if (candidate.goodNeeded > 0) candidate.goodNeeded--;
+  }
+
+  /**
+   * Nothing came back on this path within its timeout.
+   * @param sentAt  when the silent datagram left: if anything was answered on the path since, the path is not to blame
+   */
+  onSilence(fingerprint: string, now: number, sentAt = Number.POSITIVE_INFINITY, evidence: Evidence = 'request'): void {
+    const candidate = this.candidates.get(fingerprint);
+    if (candidate === undefined || candidate.lastAnswerAt > sentAt) return;
+    if (evidence === 'probe') {
+      candidate.probesUnanswered++;
+      if (!this.probesWork) return;
+    }
+    candidate.silences++;
+    candidate.lastSilenceAt = now;
+    candidate.probeWanted = true;
+  }
+
+  /**
+   * A router says that an interface is down. Believe it only as far as this: probe the paths through it now, and prefer
+   * others for a while. An answer on a path refutes it.
+   */
+  onScmpDown(ia: bigint, id: number, now: number): void {
+    for (const candidate of this.candidates.values()) {
+      if (!usesInterface(candidate.path, ia, id)) continue;
+      candidate.hintUntil = now + HINT_MS;
+      candidate.probeWanted = true;
+    }
+  }
+
+  // --- Probing ---------------------------------------------------------------------------------------------------------
+
+  /** The path to probe now, most overdue first; undefined when none is due. */
+  nextProbe(now: number): ScionPath | undefined {
+    let due: Candidate | undefined;
+    let dueAt = now;
+    for (const candidate of this.candidates.values()) {
+      if (candidate.forbidden !== undefined || candidate.expiresAt <= now) continue;
+      const at = this.probeAt(candidate, now);
+      if (at > dueAt || (at === dueAt && due !== undefined)) continue;
+      due = candidate;
+      dueAt = at;
+    }
+    return due?.path;
+  }
+
+  /** When the next probe is due; Infinity without candidates. */
+  nextProbeAt(now: number): number {
+    let at = Number.POSITIVE_INFINITY;
+    for (const candidate of this.candidates.values()) {
+      if (candidate.forbidden === undefined && candidate.expiresAt > now)
+        at = Math.min(at, this.probeAt(candidate, now));
+    }
+    return at;
+  }
+
+  private probeAt(c: Candidate, now: number): number {
+    if (c.probeWanted) return Number.NEGATIVE_INFINITY;
+    const backoff = (step: number) => Math.min(MAX_PROBE_MS, step * 2 ** Math.min(c.probesUnanswered, 8));
+    if (rankOf(c, now) === Rank.alive) return Math.max(c.lastProbeAt, c.lastAnswerAt) + STANDBY_PROBE_MS;
+    return c.lastProbeAt + backoff(DOUBT_PROBE_MS);
+  }
+
+  // --- Report ----------------------------------------------------------------------------------------------------------
+
+  /** Every candidate for people and the API, the chosen one marked. */
+  report(now: number): PathReport[] {
+    return [...this.candidates.values()].map((c) => ({
+      fingerprint: c.path.fingerprint,
+      hops: c.path.hops,
+      isds: isdsOf(c.path),
+      mtu: c.path.mtu,
+      expiryMs: c.path.expiryMs,
+      announcedMs: announcedLatencyMs(c.path),
+      srttMs: c.rtt.hasSample ? c.rtt.srttMs : undefined,
+      rtoMs: c.rtt.rtoMs(c.silences),
+      state: stateOf(c, now),
+      chosen: c === this.chosen,
+      forbidden: c.forbidden,
+    }));
+  }
+
+  /** Whether two conforming paths share no interface: what losing one link survives. */
+  hasDisjointPaths(now: number): boolean {
+    const usable = this.usable(now);
+    return usable.some((a, i) => usable.slice(i + 1).some((b) => !sharesInterface(a.path, b.path)));
+  }
+}
+
+/** Order of preference before any figure counts. */
+const Rank = { alive: 0, unknown: 1, recovering: 2, hinted: 3, silent: 4 } as const;
+
+function rankOf(c: Candidate, now: number): number {
+  if (c.silences > 0) return Rank.silent;
+  if (c.hintUntil > now) return Rank.hinted;
+  if (c.goodNeeded > 0) return Rank.recovering;
+  return c.everAnswered ? Rank.alive : Rank.unknown;
+}
+
+function stateOf(c: Candidate, now: number): PathState {
+  if (c.silences >= DOWN_SILENCES) return 'down';
+  const rank = rankOf(c, now);
+  if (rank === Rank.alive) return 'alive';
+  return rank === Rank.unknown ? 'unknown' : 'suspect';
+}
+
+/** Measured round trip, else twice the announced latency, else unknown and last. */
+function expectedRtt(c: Candidate): number {
+  if (c.rtt.hasSample) return c.rtt.srttMs;
+  const announced = announcedLatencyMs(c.path);
+  return announced === undefined ? 1e9 : 2 * announced;
+}
+
+function newCandidate(path: ScionPath): Candidate {
+  return {
+    rtt: new RttEstimator(announcedLatencyMs(path)),
+    path,
+    expiresAt: 0,
+    forbidden: undefined,
+    everAnswered: false,
+    silences: 0,
+    lastSilenceAt: Number.NEGATIVE_INFINITY,
+    goodNeeded: 0,
+    hintUntil: Number.NEGATIVE_INFINITY,
+    lastAnswerAt: Number.NEGATIVE_INFINITY,
+    lastProbeAt: Number.NEGATIVE_INFINITY,
+    probesUnanswered: 0,
+    probeWanted: true,
+  };
+}
