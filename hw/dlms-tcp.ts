@@ -1,0 +1,201 @@
+/**
+ * DLMS wrapper over TCP (IEC 62056-4-7): the server's listener, and a client channel for tools and tests. Nothing is
+ * shared between connections: each has its own stream buffer, session and timers.
+ */
+
+import * as net from 'node:net';
+import { S3mpError } from '#base/errors';
+import type { DlmsServer, ServerSession } from '#dlms/server';
+import { WRAPPER_PORT, WRAPPER_SIZE, WrapperStream } from '#dlms/wrapper';
+
+export interface DlmsTcpOptions {
+  readonly server: DlmsServer;
+  readonly host: string;
+  /** Default 4059; 0 lets the system choose. */
+  readonly port?: number;
+  /** Connections at a time; further ones are closed at once. Default 8. */
+  readonly maxConnections?: number;
+  /** A connection without traffic for this long is closed; 0 never. Default 180 s. */
+  readonly idleMs?: number;
+  /** A frame that has begun must be whole after this time. Default 10 s. */
+  readonly partialMs?: number;
+  /** Steady clock in ms, for tests. */
+  readonly now?: () => number;
+  /** One line about a connection that was closed for a reason. */
+  readonly log?: (text: string) => void;
+}
+
+export interface DlmsTcpListener {
+  readonly address: string;
+  readonly port: number;
+  readonly connections: number;
+  close(): Promise<void>;
+}
+
+/**
+ * Listens for DLMS clients.
+ * @throws S3mpError `socket.in-use` when the address is taken, `socket.failed` otherwise
+ */
+export async function listenDlmsTcp(options: DlmsTcpOptions): Promise<DlmsTcpListener> {
+  const { host, port = WRAPPER_PORT, maxConnections = 8 } = options;
+  const open = new Set<net.Socket>();
+  let count = 0;
+  const listener = net.createServer((socket) => {
+    if (open.size >= maxConnections) {
+      options.log?.(`${maxConnections} connections are open, one more was closed`);
+      socket.destroy();
+      return;
+    }
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+    serve(socket, `tcp#${++count} ${socket.remoteAddress}:${socket.remotePort}`, options);
+  });
+  await new Promise<void>((resolve, reject) => {
+    listener.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
+    listener.listen(port, host, resolve);
+  });
+  listener.on('error', (error) => options.log?.(`listener: ${error.message}`));
+  const bound = listener.address() as net.AddressInfo;
+  return {
+    address: bound.address,
+    port: bound.port,
+    get connections() {
+      return open.size;
+    },
+    close: () =>
+      new Promise((resolve) => {
+        listener.close(() => resolve());
+        for (const socket of open) socket.destroy();
+      }),
+  };
+}
+
+function listenError(error: NodeJS.ErrnoException, host: string, port: number): S3mpError {
+  const where = `${host}:${port}`;
+  if (error.code === 'EADDRINUSE')
+    return new S3mpError(
+      'socket.in-use',
+      `TCP ${where} is in use: stop the other program or set another port`,
+      { where },
+      error,
+    );
+  return new S3mpError('socket.failed', `cannot listen on TCP ${where}: ${error.message}`, { where }, error);
+}
+
+function serve(socket: net.Socket, key: string, options: DlmsTcpOptions): void {
+  const { server, idleMs = 180_000, partialMs = 10_000, now = () => performance.now() } = options;
+  const maxPdu = server.maxPdu('stream');
+  const stream = new WrapperStream(maxPdu);
+  const out = new Uint8Array(WRAPPER_SIZE + maxPdu);
+  let session: ServerSession | undefined;
+  let partialTimer: NodeJS.Timeout | undefined;
+
+  const drop = (why: string) => {
+    options.log?.(`${key} closed: ${why}`);
+    socket.destroy();
+  };
+
+  const onFrame = (frame: Uint8Array): boolean => {
+    session ??= server.session(key, { transport: 'stream', source: socket.remoteAddress ?? key });
+    if (!session) {
+      drop('all sessions are taken');
+      return false;
+    }
+    const length = session.receive(frame, out, now());
+    // A copy: the socket may keep it while the next frame is answered into the same buffer.
+    if (length > 0) socket.write(Uint8Array.prototype.slice.call(out, 0, length));
+    return !socket.destroyed;
+  };
+
+  socket.setNoDelay(true);
+  if (idleMs > 0) socket.setTimeout(idleMs, () => drop(`idle for ${idleMs} ms`));
+  socket.on('data', (chunk) => {
+    stream.push(chunk, onFrame);
+    if (stream.fault) drop(stream.fault === 'version' ? 'not a DLMS wrapper' : `an APDU longer than ${maxPdu} bytes`);
+    // A client that sends and never reads would fill the memory with answers.
+    else if (socket.writableLength > 16 * out.length) drop('answers are not taken');
+    if (stream.isPartial && !socket.destroyed) {
+      partialTimer ??= setTimeout(() => drop(`a frame was not whole after ${partialMs} ms`), partialMs);
+    } else {
+      clearTimeout(partialTimer);
+      partialTimer = undefined;
+    }
+  });
+  socket.on('error', () => socket.destroy());
+  socket.once('close', () => {
+    clearTimeout(partialTimer);
+    session?.close();
+  });
+}
+
+export interface DlmsTcpChannel {
+  /**
+   * Sends one wrapper frame and waits for the next one.
+   * @throws S3mpError `meter.unreachable` on silence or a lost connection
+   */
+  exchange(frame: Uint8Array): Promise<Uint8Array>;
+  close(): void;
+}
+
+/**
+ * Connects a client channel.
+ * @param timeoutMs  for connecting and for each answer; default 5 s
+ * @throws S3mpError `meter.unreachable`
+ */
+export async function connectDlmsTcp(host: string, port: number, timeoutMs = 5000): Promise<DlmsTcpChannel> {
+  const socket = net.connect({ host, port });
+  const where = `${host}:${port}`;
+  const unreachable = (why: string, cause?: unknown) =>
+    new S3mpError('meter.unreachable', `${where}: ${why}`, { where }, cause);
+  await new Promise<void>((resolve, reject) => {
+    socket.setTimeout(timeoutMs, () => {
+      socket.destroy();
+      reject(unreachable(`no connection after ${timeoutMs} ms`));
+    });
+    socket.once('error', (error) => reject(unreachable(error.message, error)));
+    socket.once('connect', () => {
+      socket.setTimeout(0);
+      resolve();
+    });
+  });
+  socket.setNoDelay(true);
+  const stream = new WrapperStream(0xffff);
+  let waiting: { resolve: (frame: Uint8Array) => void; reject: (error: S3mpError) => void } | undefined;
+  const fail = (error: S3mpError) => {
+    waiting?.reject(error);
+    waiting = undefined;
+  };
+  socket.on('data', (chunk) => {
+    stream.push(chunk, (frame) => {
+      waiting?.resolve(frame.slice());
+      waiting = undefined;
+      return true;
+    });
+    if (stream.fault) socket.destroy();
+  });
+  socket.on('error', (error) => fail(unreachable(error.message, error)));
+  socket.on('close', () => fail(unreachable('the connection was closed')));
+  return {
+    exchange: (frame) =>
+      new Promise((resolve, reject) => {
+        if (socket.destroyed) return reject(unreachable('the connection is closed'));
+        if (waiting) return reject(new S3mpError('meter.busy', `${where}: a request is under way`, { where }));
+        const timer = setTimeout(() => {
+          socket.destroy();
+          fail(unreachable(`no answer after ${timeoutMs} ms`));
+        }, timeoutMs);
+        waiting = {
+          resolve: (answer) => {
+            clearTimeout(timer);
+            resolve(answer);
+          },
+          reject: (error) => {
+            clearTimeout(timer);
+            reject(error);
+          },
+        };
+        socket.write(frame.slice());
+      }),
+    close: () => socket.destroy(),
+  };
+}
