@@ -1,0 +1,92 @@
+/** The real meter model over the real TCP server, with an image of known values and a relay that is a plain object. */
+
+import { asciiBytes } from '#base/bytes';
+import { passwordAssociation, publicAssociation } from '#dlms/association';
+import type { ServerEvent } from '#dlms/server';
+import { DlmsServer } from '#dlms/server';
+import { type DlmsTcpListener, type DlmsTcpOptions, listenDlmsTcp } from '#hw/dlms-tcp';
+import { MeasurementImage, Quality, Quantity } from '../../firmware/measurement-image.ts';
+import { buildMeterModel, type MeterPort } from '../../firmware/meter-model.ts';
+
+export const PASSWORD = 'correct horse';
+
+/** Values of the image, in its units. */
+export const KNOWN_VALUES: readonly (readonly [Quantity, number])[] = [
+  [Quantity.voltage, 23_012],
+  [Quantity.current, 4_321],
+  [Quantity.frequency, 4_998],
+  [Quantity.activePower, 987],
+  [Quantity.reactivePower, -123],
+  [Quantity.apparentPower, 995],
+  [Quantity.powerFactor, -992],
+  [Quantity.activeEnergy, 1_234_560],
+  [Quantity.reactiveEnergy, 7_890],
+];
+
+/** Registers that the known values make, with their units. */
+export const KNOWN_REGISTERS: Readonly<Record<string, readonly [number, string]>> = {
+  '1-0:1.8.0.255': [1_234_560, 'Wh'],
+  '1-0:3.8.0.255': [7_890, 'varh'],
+  '1-0:32.7.0.255': [230.12, 'V'],
+  '1-0:31.7.0.255': [4.321, 'A'],
+  '1-0:14.7.0.255': [49.98, 'Hz'],
+  '1-0:1.7.0.255': [987, 'W'],
+  '1-0:2.7.0.255': [0, 'W'],
+  '1-0:16.7.0.255': [987, 'W'],
+  '1-0:3.7.0.255': [0, 'var'],
+  '1-0:4.7.0.255': [123, 'var'],
+  '1-0:9.7.0.255': [995, 'VA'],
+  '1-0:13.7.0.255': [-0.992, ''],
+};
+
+export interface TestMeter {
+  readonly server: DlmsServer;
+  readonly port: MeterPort;
+  readonly image: MeasurementImage;
+  /** Position of the contact and every reason it was moved for. */
+  readonly relay: { connected: boolean; readonly moves: string[] };
+  readonly message: { text: string };
+  readonly events: ServerEvent[];
+  /** Steady clock and wall clock (ms) that the meter sees. */
+  readonly clock: { steadyMs: number; epochMs: number; isSet: boolean };
+}
+
+export function testMeter(): TestMeter {
+  const image = new MeasurementImage();
+  const clock = { steadyMs: 50_000, epochMs: Date.UTC(2026, 10, 23, 6, 30, 15, 250), isSet: true };
+  image.beginUpdate();
+  for (const [quantity, value] of KNOWN_VALUES) image.set(quantity, value, clock.steadyMs, Quality.good);
+  image.endUpdate();
+  const relay = { connected: true, moves: [] as string[] };
+  const message = { text: '' };
+  const port: MeterPort = {
+    image,
+    relay: {
+      switchRelay: (connected, reason) => {
+        relay.connected = connected;
+        relay.moves.push(`${connected ? 'connect' : 'disconnect'}: ${reason}`);
+        return true;
+      },
+      isConnected: () => relay.connected,
+    },
+    message: {
+      get: () => message.text,
+      set: (value) => {
+        message.text = value;
+      },
+    },
+    wallClock: () => clock,
+    steadyClock: () => clock.steadyMs,
+    identity: { serial: '0000000004711', moduleSerial: 'OR-WE-514 #1', firmwareId: 's3mp 0.1.0' },
+  };
+  const events: ServerEvent[] = [];
+  const server = new DlmsServer(buildMeterModel(port), {
+    associations: [publicAssociation(), passwordAssociation(asciiBytes(PASSWORD))],
+    onEvent: (event) => events.push(event),
+  });
+  return { server, port, image, relay, message, events, clock };
+}
+
+export async function listen(meter: TestMeter, options: Partial<DlmsTcpOptions> = {}): Promise<DlmsTcpListener> {
+  return listenDlmsTcp({ server: meter.server, host: '127.0.0.1', port: 0, ...options });
+}

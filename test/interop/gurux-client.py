@@ -1,0 +1,121 @@
+"""DLMS client made of Gurux's Python library, driven by dlms.test.ts over TCP.
+
+Usage: gurux-client.py HOST PORT PLAN        PLAN is JSON: {"password": "..." or null, "steps": [...]}
+Steps: ["view"] ["registers"] ["read", CLASS, OBIS, ATTRIBUTE] ["action", OBIS, METHOD] ["message", TEXT] ["release"]
+Prints one JSON line for the association and one per step; a refusal is {"error": "..."}.
+"""
+
+import json
+import socket
+import sys
+
+from gurux_dlms import GXByteBuffer, GXReplyData
+from gurux_dlms.enums import Authentication, DataType, InterfaceType, ObjectType
+from gurux_dlms.objects import GXDLMSData, GXDLMSDisconnectControl, GXDLMSObject, GXDLMSRegister
+from gurux_dlms.secure import GXDLMSSecureClient
+
+
+class Client:
+    def __init__(self, host, port, password):
+        self.socket = socket.create_connection((host, port), timeout=5)
+        sap, mechanism = (17, Authentication.LOW) if password is not None else (16, Authentication.NONE)
+        self.dlms = GXDLMSSecureClient(True, sap, 1, mechanism, password, InterfaceType.WRAPPER)
+
+    def exchange(self, request, reply):
+        """Sends one frame and feeds received bytes to the library until the answer is whole."""
+        if request is None:
+            return
+        self.socket.sendall(bytes(request))
+        received = GXByteBuffer()
+        notify = GXReplyData()
+        while True:
+            chunk = self.socket.recv(4096)
+            if not chunk:
+                raise ConnectionError("closed by the server")
+            received.set(chunk)
+            if self.dlms.getData(received, reply, notify):
+                break
+        if reply.error != 0:
+            raise RuntimeError("result %d" % reply.error)
+
+    def send(self, frames):
+        reply = GXReplyData()
+        for frame in frames if isinstance(frames, list) else [frames]:
+            reply.clear()
+            self.exchange(frame, reply)
+            while reply.isMoreData():
+                self.exchange(self.dlms.receiverReady(reply), reply)
+        return reply
+
+    def associate(self):
+        reply = GXReplyData()
+        for frame in self.dlms.aarqRequest():
+            self.exchange(frame, reply)
+        self.dlms.parseAareResponse(reply.data)
+        return {"conformance": int(self.dlms.negotiatedConformance), "maxPdu": self.dlms.maxReceivePDUSize}
+
+    def read(self, item, attribute):
+        reply = self.send(self.dlms.read(item, attribute))
+        return self.dlms.updateValue(item, attribute, reply.value)
+
+
+def text(value):
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).hex()
+    return value if isinstance(value, (int, float, bool, type(None))) else str(value)
+
+
+def run(client, step):
+    kind = step[0]
+    if kind == "view":
+        reply = client.send(client.dlms.getObjectsRequest())
+        objects = client.dlms.parseObjects(reply.data, True)
+        return [[int(item.objectType), str(item.logicalName), int(item.getAccess(2))] for item in objects]
+    if kind == "registers":
+        values = {}
+        for item in client.dlms.objects.getObjects(ObjectType.REGISTER):
+            client.read(item, 3)
+            client.read(item, 2)
+            values[str(item.logicalName)] = [float(item.value), int(item.unit), float(item.scaler)]
+        return values
+    if kind == "read":
+        item = GXDLMSObject(ObjectType(step[1]), step[2], 0)
+        if step[1] == 1:
+            item = GXDLMSData(step[2])
+        elif step[1] == 3:
+            item = GXDLMSRegister(step[2])
+        elif step[1] == 70:
+            item = GXDLMSDisconnectControl(step[2])
+        return text(client.read(item, step[3]))
+    if kind == "action":
+        client.send(client.dlms.method(GXDLMSDisconnectControl(step[1]), step[2], 0, DataType.INT8))
+        return "done"
+    if kind == "message":
+        item = GXDLMSData("0.0.96.13.0.255")
+        item.value = step[1].encode("utf-8")
+        item.setDataType(2, DataType.OCTET_STRING)
+        client.send(client.dlms.write(item, 2))
+        return "done"
+    if kind == "release":
+        client.send(client.dlms.releaseRequest())
+        return "done"
+    raise ValueError(kind)
+
+
+def main():
+    host, port, plan = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
+    client = Client(host, port, plan["password"])
+    try:
+        print(json.dumps({"associated": client.associate()}), flush=True)
+    except Exception as error:
+        print(json.dumps({"error": "%s: %s" % (type(error).__name__, error)}), flush=True)
+        if not plan.get("goOn"):
+            return
+    for step in plan["steps"]:
+        try:
+            print(json.dumps({"result": run(client, step)}), flush=True)
+        except Exception as error:
+            print(json.dumps({"error": "%s: %s" % (type(error).__name__, error)}), flush=True)
+
+
+main()
