@@ -25,13 +25,14 @@ import {
   type SegmentSet,
   type SegmentsRequest,
 } from '#scion/segment-requests';
+import type { Topology } from '#scion/topology';
 
 export interface PathServiceOptions {
   /** `ip:port` as in `control_service` of topology.json; port 0 takes a free one. */
   readonly address: string;
   /** AS directory with `segments/`. */
   readonly directory: string;
-  readonly topology: { readonly ia: bigint; readonly isCore: boolean };
+  readonly topology: Pick<Topology, 'ia' | 'core'>;
   readonly log: Log;
   /** Unix ms. */
   readonly now?: () => number;
@@ -162,7 +163,7 @@ type Matcher = (ia: bigint) => boolean;
 /** The segments of the directory and what may be asked of them. */
 export class SegmentStore {
   private readonly folder: string;
-  private readonly own: { readonly ia: bigint; readonly isCore: boolean };
+  private readonly own: Pick<Topology, 'ia' | 'core'>;
   private readonly log: Log;
   private segments: SegmentSet = emptySegmentSet();
   private core = new Set<bigint>();
@@ -216,7 +217,7 @@ export class SegmentStore {
       changedMs = statSync(this.folder).mtimeMs;
     } catch {
       this.segments = emptySegmentSet();
-      this.core = new Set(this.own.isCore ? [this.own.ia] : []);
+      this.core = new Set(this.own.core ? [this.own.ia] : []);
       this.log.warn('no segments folder', { folder: this.folder });
       return;
     }
@@ -248,8 +249,8 @@ export class SegmentStore {
 }
 
 /** Core are the origins of all segments, both ends of core segments, and perhaps the own AS. */
-function coreAses(segments: SegmentSet, own: { ia: bigint; isCore: boolean }): Set<bigint> {
-  const core = new Set<bigint>(own.isCore ? [own.ia] : []);
+function coreAses(segments: SegmentSet, own: Pick<Topology, 'ia' | 'core'>): Set<bigint> {
+  const core = new Set<bigint>(own.core ? [own.ia] : []);
   for (const type of ['up', 'core', 'down'] as const) {
     for (const segment of segments[type]) {
       core.add(firstIa(segment));

@@ -38,6 +38,8 @@ const EMPTY_REFRESH_GAP_MS = 1_000;
 
 const STANDBY_PROBE_MS = 10_000;
 const DOUBT_PROBE_MS = 500;
+/** Least gap between two probes of one path, however urgent. */
+const URGENT_PROBE_MS = 100;
 const MAX_PROBE_MS = 5_000;
 
 /** A return to the path that was left, and a move to a better one, wait this long after the last move. */
@@ -193,6 +195,11 @@ export class PathManager {
     return this.candidates.get(fingerprint)?.path;
   }
 
+  /** Every candidate, also forbidden ones. */
+  paths(): ScionPath[] {
+    return [...this.candidates.values()].map((c) => c.path);
+  }
+
   private usable(now: number): Candidate[] {
     const alive = [...this.candidates.values()].filter((c) => c.forbidden === undefined && c.expiresAt > now);
     const lasting = alive.filter((c) => c.expiresAt - now >= MIN_LIFE_MS);
@@ -238,7 +245,10 @@ export class PathManager {
       return;
     }
     const { home } = this;
-    if (home !== undefined && this.mayReturn(home, current, now)) return this.choose(home, 'return', now);
+    if (home !== undefined && this.mayReturn(home, current, now)) {
+      this.choose(home, 'return', now);
+      return;
+    }
     // A path that answers again is kept, and only a verified one may replace it.
     if (rank === Rank.recovering || bestRank !== Rank.alive) return;
     const gain = expectedRtt(current) - expectedRtt(best);
@@ -301,7 +311,7 @@ export class PathManager {
     }
     candidate.silences++;
     candidate.lastSilenceAt = now;
-    candidate.probeWanted = true;
+    if (evidence === 'request') candidate.probeWanted = true;
   }
 
   /**
@@ -343,7 +353,7 @@ export class PathManager {
   }
 
   private probeAt(c: Candidate, now: number): number {
-    if (c.probeWanted) return Number.NEGATIVE_INFINITY;
+    if (c.probeWanted) return c.lastProbeAt + URGENT_PROBE_MS;
     const backoff = (step: number) => Math.min(MAX_PROBE_MS, step * 2 ** Math.min(c.probesUnanswered, 8));
     if (rankOf(c, now) === Rank.alive) return Math.max(c.lastProbeAt, c.lastAnswerAt) + STANDBY_PROBE_MS;
     return c.lastProbeAt + backoff(DOUBT_PROBE_MS);

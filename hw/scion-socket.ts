@@ -1,0 +1,438 @@
+/**
+ * A SCION UDP socket for one host: datagrams over chosen paths, answers on reversed ones, echo both ways, path lookup and
+ * one path manager per destination AS, fed by probes and SCMP errors.
+ *
+ *   const socket = await ScionSocket.open({ topology, hostIp: '10.0.0.1', port: 4059, pathSource, log });
+ *   socket.onDatagram = (payload, peer) => socket.reply(peer, answerTo(payload));
+ *   await socket.paths(dst.ia);
+ *   socket.send(dst, request, socket.manager(dst.ia).select(socket.now()));
+ *
+ * One UDP port serves SCION and underlay. Echo requests arrive on port 30041, which is bound when it is free.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import { equalBytes } from '#base/bytes';
+import { messageOf, S3mpError, ScionError } from '#base/errors';
+import type { Log } from '#hw/log';
+import type { PathSource } from '#hw/path-client';
+import { formatHost, type HostAddress, parseHost } from '#scion/address';
+import { combinePaths, emptyPath } from '#scion/combinator';
+import { EndHost, type HostEndpoint, type PeerRef } from '#scion/end-host';
+import type { IpPort } from '#scion/ip';
+import { formatIsdAs } from '#scion/isd-as';
+import { PathManager, type PathSwitch } from '#scion/path-manager';
+import { panFingerprint, type ScionPath } from '#scion/path-metadata';
+import type { PathPolicy } from '#scion/policy';
+import { SHIM_PORT, type Topology } from '#scion/topology';
+
+export interface ScionSocketOptions {
+  readonly topology: Topology;
+  /** Address of this host in the AS, as routers reach it. */
+  readonly hostIp: string;
+  /** 0 or left out takes a free one. */
+  readonly port?: number;
+  /** Without one the socket only answers. */
+  readonly pathSource?: PathSource;
+  readonly policy?: PathPolicy;
+  /** Whether paths in use are probed by echo; on when there is a path source. */
+  readonly probing?: boolean;
+  /** Whether to serve echo requests on port 30041 of this address; on by default. */
+  readonly shim?: boolean;
+  readonly log: Log;
+  /** Steady ms. */
+  readonly now?: () => number;
+  /** Unix ms. */
+  readonly wallNow?: () => number;
+}
+
+/** Figures of a socket, counted since it was opened. */
+export interface ScionSocketCounters {
+  sent: number;
+  received: number;
+  ignored: number;
+  echoesAnswered: number;
+  probesSent: number;
+  probesAnswered: number;
+  scmpBelieved: number;
+  sendErrors: number;
+}
+
+interface Destination {
+  readonly manager: PathManager;
+  /** Host that probes go to: the last one that was sent to. */
+  probeHost: HostAddress | undefined;
+  lookup: Promise<void> | undefined;
+}
+
+interface Probe {
+  readonly dst: bigint;
+  readonly fingerprint: string;
+  readonly data: Uint8Array;
+  readonly sentAt: number;
+  readonly timeoutAt: number;
+  timedOut: boolean;
+  /** For `ping`: told the round trip. */
+  readonly onAnswer: ((rttMs: number) => void) | undefined;
+}
+
+const RECEIVE_BUFFER = 4 * 1024 * 1024;
+/** An answer later than this is not waited for. */
+const PROBE_LIFE_MS = 10_000;
+const PROBE_DATA = 8;
+const LONGEST_SLEEP_MS = 1_000;
+const SHORTEST_SLEEP_MS = 5;
+
+export class ScionSocket {
+  /** Called for each datagram to this port. The payload is valid during the call only, the peer beyond it. */
+  onDatagram: (payload: Uint8Array, peer: PeerRef) => void = () => {};
+  /** Called when a destination's traffic moves to another path. */
+  onSwitch: (dst: bigint, change: PathSwitch) => void = () => {};
+
+  readonly counters: ScionSocketCounters = {
+    sent: 0,
+    received: 0,
+    ignored: 0,
+    echoesAnswered: 0,
+    probesSent: 0,
+    probesAnswered: 0,
+    scmpBelieved: 0,
+    sendErrors: 0,
+  };
+  /** Steady clock of this socket's path managers, ms. */
+  readonly now: () => number;
+
+  private readonly options: ScionSocketOptions;
+  private readonly socket: Socket;
+  private readonly shim: Socket | undefined;
+  private readonly host: EndHost;
+  private readonly log: Log;
+  private readonly wallNow: () => number;
+  private readonly probing: boolean;
+  private readonly destinations = new Map<bigint, Destination>();
+  private readonly probes = new Map<number, Probe>();
+  private sequence = 0;
+  private timer: NodeJS.Timeout | undefined;
+  private closed = false;
+
+  /**
+   * Opens a socket on `hostIp:port`.
+   * @throws S3mpError `socket.in-use`, `socket.failed`; ScionError `scion.address` when `hostIp` is no IP address
+   */
+  static async open(options: ScionSocketOptions): Promise<ScionSocket> {
+    const host = parseHost(options.hostIp);
+    const socket = await bind(options.hostIp, options.port ?? 0);
+    let shim: Socket | undefined;
+    if (options.shim !== false && socket.address().port !== SHIM_PORT) {
+      try {
+        shim = await bind(options.hostIp, SHIM_PORT);
+      } catch (error) {
+        options.log.info('echo requests are left to another program', { why: messageOf(error) });
+      }
+    }
+    return new ScionSocket(options, host, socket, shim);
+  }
+
+  private constructor(options: ScionSocketOptions, host: HostAddress, socket: Socket, shim: Socket | undefined) {
+    this.options = options;
+    this.socket = socket;
+    this.shim = shim;
+    this.log = options.log;
+    this.now = options.now ?? (() => performance.now());
+    this.wallNow = options.wallNow ?? Date.now;
+    this.probing = options.probing ?? options.pathSource !== undefined;
+    this.host = new EndHost({ topology: options.topology, host, port: socket.address().port });
+    for (const each of shim === undefined ? [socket] : [socket, shim]) {
+      each.on('message', (packet, from) => this.receive(each, packet, from));
+      each.on('error', (error) => this.log.warn('socket error', { error: error.message }));
+    }
+  }
+
+  /** This host as others address it. */
+  get local(): HostEndpoint {
+    return this.host.local;
+  }
+
+  close(): Promise<void> {
+    this.closed = true;
+    clearTimeout(this.timer);
+    const sockets = this.shim === undefined ? [this.socket] : [this.socket, this.shim];
+    return Promise.all(sockets.map((s) => new Promise<void>((resolve) => s.close(() => resolve())))).then(() => {});
+  }
+
+  // --- Datagrams -------------------------------------------------------------------------------------------------------
+
+  /**
+   * Sends a datagram over a path.
+   * @throws ScionError `encode.out-of-range` when it does not fit the path's MTU: it would vanish on the way
+   */
+  send(dst: HostEndpoint, payload: Uint8Array, path: ScionPath): void {
+    const length = this.host.datagramLength(dst, path.raw, payload);
+    if (length > path.mtu)
+      throw new ScionError('encode.out-of-range', `packet of ${length} bytes exceeds the path's MTU of ${path.mtu}`);
+    const destination = this.destinations.get(dst.ia);
+    if (destination !== undefined) destination.probeHost = dst.host;
+    const packet = Buffer.allocUnsafe(length);
+    this.host.writeDatagram(packet, 0, dst, path.raw, payload, this.now());
+    this.transmit(packet, this.host.nextHop(dst, path));
+  }
+
+  /** Answers a peer on the reversed path its datagram came on. */
+  reply(peer: PeerRef, payload: Uint8Array): void {
+    const packet = Buffer.allocUnsafe(this.host.datagramLength(peer, peer.path, payload));
+    this.host.writeDatagram(packet, 0, peer, peer.path, payload, this.now());
+    this.transmit(packet, peer.nextHop);
+  }
+
+  /** Bytes of payload that fit into one datagram on a path. */
+  maxPayload(dst: HostEndpoint, path: ScionPath): number {
+    return this.host.maxPayload(dst, path);
+  }
+
+  private transmit(packet: Uint8Array, to: IpPort): void {
+    if (this.closed) return;
+    this.counters.sent++;
+    this.socket.send(packet, 0, packet.length, to.port, to.host, (error) => {
+      if (error === null || this.closed) return;
+      this.counters.sendErrors++;
+      this.log.debug('not sent', { to: `${to.host}:${to.port}`, error: error.message });
+    });
+  }
+
+  private receive(socket: Socket, packet: Buffer, from: RemoteInfo): void {
+    this.counters.received++;
+    const now = this.now();
+    const received = this.host.receive(packet, { host: from.address, port: from.port }, now);
+    switch (received.kind) {
+      case 'datagram':
+        try {
+          this.onDatagram(received.payload, received.peer);
+        } catch (error) {
+          this.log.error('datagram handler failed', { error: messageOf(error) });
+        }
+        return;
+      case 'echo-request':
+        this.answerEcho(socket, packet, from);
+        return;
+      case 'echo-reply':
+        this.onEchoReply(received.src, received.sequence, received.data, now);
+        return;
+      case 'interface-down':
+        this.counters.scmpBelieved++;
+        this.log.info('router says interface is down', { interface: `${formatIsdAs(received.ia)}#${received.id}` });
+        this.destinations.get(received.dst)?.manager.onScmpDown(received.ia, received.id, now);
+        this.schedule(0);
+        return;
+      case 'scmp-error':
+        this.counters.scmpBelieved++;
+        this.log.warn('a router refused a packet', { type: received.type, code: received.code });
+        return;
+      default:
+        this.counters.ignored++;
+    }
+  }
+
+  private answerEcho(socket: Socket, packet: Buffer, from: RemoteInfo): void {
+    const out = Buffer.allocUnsafe(this.host.echoReplyLength(packet));
+    if (this.host.writeEchoReply(out, 0, packet) < 0) return;
+    this.counters.echoesAnswered++;
+    socket.send(out, from.port, from.address, () => {});
+  }
+
+  // --- Paths -----------------------------------------------------------------------------------------------------------
+
+  /** The path manager of a destination AS; the first call starts looking up paths. */
+  manager(dst: bigint): PathManager {
+    return this.destination(dst).manager;
+  }
+
+  /**
+   * Looks up paths to an AS anew and gives them to its manager.
+   * @returns every path, also those that the policy forbids
+   * @throws ScionError `scion.path-service`
+   */
+  async paths(dst: bigint): Promise<ScionPath[]> {
+    return this.lookUp(this.destination(dst));
+  }
+
+  /** Fingerprint of the managed path on whose reversal a datagram came back; undefined when it is none of ours. */
+  pathOf(peer: PeerRef): string | undefined {
+    const manager = this.destinations.get(peer.ia)?.manager;
+    return manager?.paths().find((path) => panFingerprint(path.interfaces) === peer.interfaceIds)?.fingerprint;
+  }
+
+  private destination(dst: bigint): Destination {
+    let destination = this.destinations.get(dst);
+    if (destination === undefined) {
+      const { policy } = this.options;
+      const manager = new PathManager({
+        dst,
+        ...(policy === undefined ? {} : { policy }),
+        onSwitch: (change) => this.onSwitch(dst, change),
+      });
+      destination = { manager, probeHost: undefined, lookup: undefined };
+      this.destinations.set(dst, destination);
+      this.schedule(0);
+    }
+    return destination;
+  }
+
+  private async lookUp({ manager }: Destination): Promise<ScionPath[]> {
+    const { dst } = manager;
+    const { topology, pathSource } = this.options;
+    manager.onRefresh(this.now());
+    let paths: ScionPath[];
+    if (dst === topology.ia) paths = [emptyPath(dst, topology.mtu)];
+    else if (pathSource === undefined) paths = [];
+    else paths = combinePaths(topology.ia, dst, await pathSource.segments(dst));
+    const wallNow = this.wallNow();
+    const living = paths.filter((path) => path.expiryMs > wallNow);
+    manager.update(living, this.now(), wallNow);
+    this.schedule(0);
+    return living;
+  }
+
+  // --- Time ------------------------------------------------------------------------------------------------------------
+
+  private schedule(inMs: number): void {
+    if (this.closed) return;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.tick(), Math.max(SHORTEST_SLEEP_MS, Math.min(LONGEST_SLEEP_MS, inMs)));
+    this.timer.unref();
+  }
+
+  private tick(): void {
+    const now = this.now();
+    this.expireProbes(now);
+    let next = now + LONGEST_SLEEP_MS;
+    for (const destination of this.destinations.values()) {
+      this.refresh(destination, now);
+      next = Math.min(next, destination.manager.nextRefresh(), this.probe(destination, now));
+    }
+    for (const probe of this.probes.values()) if (!probe.timedOut) next = Math.min(next, probe.timeoutAt);
+    this.schedule(next - now);
+  }
+
+  private refresh(destination: Destination, now: number): void {
+    if (destination.lookup !== undefined || !destination.manager.refreshDue(now)) return;
+    destination.lookup = this.lookUp(destination)
+      .then(() => {})
+      .catch((error) => this.log.warn('no path lookup', { error: messageOf(error) }))
+      .finally(() => {
+        destination.lookup = undefined;
+      });
+  }
+
+  /** Sends the probes that are due. @returns when the next one is */
+  private probe({ manager, probeHost }: Destination, now: number): number {
+    if (!this.probing || probeHost === undefined || manager.dst === this.local.ia) return Number.POSITIVE_INFINITY;
+    for (;;) {
+      const path = manager.nextProbe(now);
+      if (path === undefined) return manager.nextProbeAt(now);
+      manager.onSent(path.fingerprint, now, 'probe');
+      this.sendProbe({ ia: manager.dst, host: probeHost }, path, PROBE_DATA, manager.rtoMs(path.fingerprint));
+    }
+  }
+
+  private sendProbe(
+    dst: Omit<HostEndpoint, 'port'>,
+    path: ScionPath,
+    size: number,
+    timeoutMs: number,
+    onAnswer?: (rttMs: number) => void,
+  ): number {
+    const now = this.now();
+    const sequence = this.sequence;
+    this.sequence = (sequence + 1) & 0xffff;
+    // Unpredictable, so that only who saw the request can answer it.
+    const data = randomBytes(Math.max(PROBE_DATA, size));
+    this.probes.set(sequence, {
+      dst: dst.ia,
+      fingerprint: path.fingerprint,
+      data,
+      sentAt: now,
+      timeoutAt: now + timeoutMs,
+      timedOut: false,
+      onAnswer,
+    });
+    const packet = Buffer.allocUnsafe(this.host.datagramLength({ ...dst, port: 0 }, path.raw, data));
+    this.host.writeEcho(packet, 0, dst, path.raw, sequence, data, now);
+    this.counters.probesSent++;
+    this.transmit(packet, this.host.nextHop({ ...dst, port: SHIM_PORT }, path));
+    return packet.length;
+  }
+
+  private onEchoReply(src: bigint, sequence: number, data: Uint8Array, now: number): void {
+    const probe = this.probes.get(sequence);
+    if (probe === undefined || probe.dst !== src || !equalBytes(probe.data, data)) {
+      this.counters.ignored++;
+      return;
+    }
+    this.probes.delete(sequence);
+    this.counters.probesAnswered++;
+    const rttMs = now - probe.sentAt;
+    this.destinations.get(src)?.manager.onAnswered(probe.fingerprint, rttMs, now, 'probe');
+    probe.onAnswer?.(rttMs);
+  }
+
+  private expireProbes(now: number): void {
+    for (const [sequence, probe] of this.probes) {
+      if (now - probe.sentAt > PROBE_LIFE_MS) this.probes.delete(sequence);
+      if (probe.timedOut || now < probe.timeoutAt) continue;
+      probe.timedOut = true;
+      if (probe.onAnswer === undefined)
+        this.destinations.get(probe.dst)?.manager.onSilence(probe.fingerprint, now, probe.sentAt, 'probe');
+    }
+  }
+
+  /**
+   * One SCMP echo over a path.
+   * @param size  bytes of data, at least 8
+   * @returns round trip in ms, undefined when nothing came back in time, and the size of the SCION packet
+   */
+  ping(
+    dst: Omit<HostEndpoint, 'port'>,
+    path: ScionPath,
+    { size = PROBE_DATA, timeoutMs = 1000 } = {},
+  ): Promise<{ rttMs: number | undefined; packetBytes: number }> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve({ rttMs: undefined, packetBytes }), timeoutMs);
+      const packetBytes = this.sendProbe(dst, path, size, timeoutMs, (rttMs) => {
+        clearTimeout(timer);
+        resolve({ rttMs, packetBytes });
+      });
+      this.schedule(timeoutMs);
+    });
+  }
+
+  /** Text of this host, `127.0.0.1`. */
+  get hostText(): string {
+    return formatHost(this.local.host);
+  }
+}
+
+/** Opens a UDP socket that never resolves names. */
+function bind(host: string, port: number): Promise<Socket> {
+  const family = host.includes(':') ? 6 : 4;
+  const socket = createSocket({
+    type: family === 6 ? 'udp6' : 'udp4',
+    lookup: (name, _options, callback) => callback(null, name, family),
+  });
+  return new Promise((resolve, reject) => {
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      socket.close();
+      const inUse = error.code === 'EADDRINUSE';
+      const message = inUse ? `UDP ${host}:${port} is already in use` : `UDP ${host}:${port}: ${error.message}`;
+      reject(new S3mpError(inUse ? 'socket.in-use' : 'socket.failed', message, { host, port }, error));
+    });
+    socket.bind({ address: host, port, exclusive: true }, () => {
+      socket.removeAllListeners('error');
+      try {
+        socket.setRecvBufferSize(RECEIVE_BUFFER);
+      } catch {
+        // The system's limit holds; a smaller buffer only means earlier loss under a flood.
+      }
+      resolve(socket);
+    });
+  });
+}

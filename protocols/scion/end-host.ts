@@ -1,0 +1,365 @@
+/**
+ * An end host's packet work, without sockets: build datagrams and echoes, take received packets apart, remember who to
+ * answer and on which path, and check SCMP errors against what was really sent.
+ *
+ *   sending    other AS: path header, underlay next hop = inside of the router that owns the first interface
+ *              same AS:  empty path, next hop = the host itself (its shim port when the port is not dispatched)
+ *   receiving  destination must be this AS, this host and this port; anything else is ignored in silence
+ *   answering  path reversed, next hop = where the datagram came from
+ *
+ * Left out: extension headers (skipped when received), service destinations, STUN, replies through a local shim.
+ */
+
+import { readU16, readU32, readU64, writeU16 } from '#base/bytes';
+import { ScionError } from '#base/errors';
+import { formatAddress, type HostAddress, hostLength, readHost } from '#scion/address';
+import { NextHeader, setPayloadLength } from '#scion/header';
+import { isConsDir, isPeer } from '#scion/info-hop';
+import { formatIp, type IpPort } from '#scion/ip';
+import { formatIsdAs } from '#scion/isd-as';
+import {
+  dstIaAt,
+  encodeReplyHeader,
+  encodeUdpPacket,
+  PacketView,
+  ParseFault,
+  parsePacket,
+  replyHeaderLength,
+  srcIaAt,
+  udpPacketLength,
+} from '#scion/packet';
+import { hopAt, infOf, infoAt, metaWord, numHopsOf, numInfOf, pathLength, reversePath } from '#scion/path';
+import { panFingerprint, type ScionPath } from '#scion/path-metadata';
+import { decodeScmp, encodeScmpPacket, ScmpType, writeScmpChecksum } from '#scion/scmp';
+import { SHIM_PORT, type Topology } from '#scion/topology';
+import { isUdpChecksumRight, udpDestinationPort, udpEnd, udpSourcePort } from '#scion/udp';
+
+export interface HostEndpoint {
+  readonly ia: bigint;
+  readonly host: HostAddress;
+  readonly port: number;
+}
+
+/** Who sent a datagram and how to answer. Valid beyond the call: its bytes are its own. */
+export interface PeerRef extends HostEndpoint {
+  /** `1-ff00:0:110,10.0.0.1` */
+  readonly text: string;
+  /** The arrived path reversed, ready to send; empty inside the AS. */
+  readonly path: Uint8Array;
+  readonly nextHop: IpPort;
+  /** Interface ids of `path` in order of travel. */
+  readonly interfaceIds: string;
+}
+
+/** What a received packet was. */
+export type Received =
+  | { readonly kind: 'ignored'; readonly why: string }
+  | { readonly kind: 'datagram'; readonly payload: Uint8Array; readonly peer: PeerRef }
+  | { readonly kind: 'echo-request' }
+  | { readonly kind: 'echo-reply'; readonly src: bigint; readonly sequence: number; readonly data: Uint8Array }
+  | { readonly kind: 'interface-down'; readonly ia: bigint; readonly id: number; readonly dst: bigint }
+  | { readonly kind: 'scmp-error'; readonly type: number; readonly code: number; readonly dst: bigint };
+
+export interface EndHostOptions {
+  readonly topology: Topology;
+  readonly host: HostAddress;
+  readonly port: number;
+}
+
+/** An SCMP error is believed when it quotes a packet sent at most this long ago. */
+export const QUOTE_LIFE_MS = 2_000;
+const SENT_KEPT = 512;
+/** Of each sent packet this much of the upper layer is kept: its header and the start of the payload. */
+const SENT_BYTES = 24;
+const PEERS_KEPT = 256;
+
+export class EndHost {
+  readonly local: HostEndpoint;
+  private readonly topology: Topology;
+  private readonly routers = new Map<number, IpPort>();
+  private readonly view = new PacketView();
+  private readonly quoteView = new PacketView();
+  private readonly peers: (PeerRef | undefined)[] = new Array(PEERS_KEPT).fill(undefined);
+  private readonly scratch = new Uint8Array(1024);
+  private readonly iaHigh: number;
+  private readonly iaLow: number;
+
+  // Ring of sent packets: destination, first upper-layer bytes, time.
+  private readonly sentBytes = new Uint8Array(SENT_KEPT * SENT_BYTES);
+  private readonly sentLength = new Uint8Array(SENT_KEPT);
+  private readonly sentDst = new BigUint64Array(SENT_KEPT);
+  private readonly sentAt = new Float64Array(SENT_KEPT).fill(Number.NEGATIVE_INFINITY);
+  private sentNext = 0;
+
+  constructor({ topology, host, port }: EndHostOptions) {
+    this.local = { ia: topology.ia, host, port };
+    this.topology = topology;
+    this.iaHigh = Number(topology.ia >> 32n);
+    this.iaLow = Number(topology.ia & 0xffff_ffffn);
+    for (const router of topology.routers) {
+      for (const { id } of router.interfaces) this.routers.set(id, router.internal);
+    }
+  }
+
+  // --- Sending ---------------------------------------------------------------------------------------------------------
+
+  /**
+   * Underlay address to which a packet for `dst` on `path` goes.
+   * @throws ScionError `path.none` when no router of this AS owns the path's first interface
+   */
+  nextHop(dst: HostEndpoint, path: ScionPath): IpPort {
+    if (path.raw.length === 0) {
+      const { bytes } = dst.host;
+      return { host: formatIp(bytes, 0, bytes.length), port: this.dispatchedPort(dst.port) };
+    }
+    const first = path.interfaces[0]!;
+    const router = first.ia === this.local.ia ? this.routers.get(first.id) : undefined;
+    if (router !== undefined) return router;
+    throw new ScionError('path.none', `no border router of ${formatIsdAs(this.local.ia)} has interface ${first.id}`);
+  }
+
+  /** Bytes of payload that fit on a path. */
+  maxPayload(dst: HostEndpoint, path: ScionPath): number {
+    const empty = { dst, src: this.local, path: path.raw, payload: new Uint8Array(0) };
+    return path.mtu - udpPacketLength(empty);
+  }
+
+  /** Size of the packet that `writeDatagram` makes. */
+  datagramLength(dst: HostEndpoint, path: Uint8Array, payload: Uint8Array): number {
+    return udpPacketLength({ dst, src: this.local, path, payload });
+  }
+
+  /** Writes a datagram. @returns offset after it */
+  writeDatagram(
+    out: Uint8Array,
+    at: number,
+    dst: HostEndpoint,
+    path: Uint8Array,
+    payload: Uint8Array,
+    now: number,
+  ): number {
+    const end = encodeUdpPacket(out, at, { dst, src: this.local, path, payload });
+    this.remember(out, end - payload.length - 8, end, dst.ia, now);
+    return end;
+  }
+
+  /** Writes an echo request whose answer comes to this host's port. @returns offset after it */
+  writeEcho(
+    out: Uint8Array,
+    at: number,
+    dst: Omit<HostEndpoint, 'port'>,
+    path: Uint8Array,
+    sequence: number,
+    data: Uint8Array,
+    now: number,
+  ): number {
+    const header = { dst, src: this.local, path };
+    const message = { type: ScmpType.echoRequest, code: 0, identifier: this.local.port, sequence, data };
+    const end = encodeScmpPacket(out, at, header, message);
+    this.remember(out, end - data.length - 8, end, dst.ia, now);
+    return end;
+  }
+
+  private dispatchedPort(port: number): number {
+    const range = this.topology.dispatchedPorts;
+    return range === undefined || (port >= range.min && port <= range.max) ? port : SHIM_PORT;
+  }
+
+  private remember(packet: Uint8Array, l4: number, end: number, dst: bigint, now: number): void {
+    const slot = this.sentNext;
+    this.sentNext = (slot + 1) % SENT_KEPT;
+    const length = Math.min(SENT_BYTES, end - l4);
+    for (let i = 0; i < length; i++) this.sentBytes[slot * SENT_BYTES + i] = packet[l4 + i]!;
+    this.sentLength[slot] = length;
+    this.sentDst[slot] = dst;
+    this.sentAt[slot] = now;
+  }
+
+  // --- Receiving -------------------------------------------------------------------------------------------------------
+
+  /**
+   * Takes a received packet apart. Never throws; the payload is a view of `buf`.
+   * @param from  underlay source of the datagram
+   */
+  receive(buf: Uint8Array, from: IpPort, now: number): Received {
+    const { view } = this;
+    if (parsePacket(buf, 0, buf.length, view) !== ParseFault.none) return ignored('malformed');
+    if (!this.isForMe(buf)) return ignored('other destination');
+    // Truncated in the underlay, or with a length that its sender did not mean.
+    if (view.payloadLength !== view.end - view.payloadAt) return ignored('payload length');
+    if (view.l4Protocol === NextHeader.udp) return this.receiveUdp(buf, from);
+    if (view.l4Protocol === NextHeader.scmp) return this.receiveScmp(buf, now);
+    return ignored('upper layer');
+  }
+
+  /** Bytes that the answer to the echo request just received takes. */
+  echoReplyLength(buf: Uint8Array): number {
+    return replyHeaderLength(buf, this.view) + this.view.l4End - this.view.l4At;
+  }
+
+  /** Writes the answer to the echo request just received. @returns offset after it; -1 when it cannot be answered */
+  writeEchoReply(out: Uint8Array, at: number, buf: Uint8Array): number {
+    const { view } = this;
+    const scmp = encodeReplyHeader(out, at, buf, view, NextHeader.scmp);
+    if (scmp < 0) return -1;
+    out.set(buf.subarray(view.l4At, view.l4End), scmp);
+    const end = scmp + view.l4End - view.l4At;
+    out[scmp] = ScmpType.echoReply;
+    writeU16(out, scmp + 2, 0);
+    setPayloadLength(out, at, end - scmp);
+    writeScmpChecksum(out, at, scmp, end);
+    return end;
+  }
+
+  private isForMe(buf: Uint8Array): boolean {
+    const { view } = this;
+    const { type, bytes } = this.local.host;
+    const ia = dstIaAt(view);
+    if (readU32(buf, ia) !== this.iaHigh || readU32(buf, ia + 4) !== this.iaLow) return false;
+    if (view.dstHostType !== type) return false;
+    for (let i = 0; i < bytes.length; i++) if (buf[view.dstHostAt + i] !== bytes[i]) return false;
+    return true;
+  }
+
+  private receiveUdp(buf: Uint8Array, from: IpPort): Received {
+    const { view } = this;
+    const end = udpEnd(buf, view.l4At, view.l4End);
+    if (end < 0) return ignored('UDP length');
+    if (udpDestinationPort(buf, view.l4At) !== this.local.port) return ignored('other port');
+    if (!isUdpChecksumRight(buf, view.at, view.l4At, end)) return ignored('checksum');
+    const peer = this.peerOf(buf, from);
+    if (peer === undefined) return ignored('path');
+    return { kind: 'datagram', payload: buf.subarray(view.l4At + 8, end), peer };
+  }
+
+  private receiveScmp(buf: Uint8Array, now: number): Received {
+    const { view } = this;
+    const message = decodeScmp(buf, view.l4At, view.l4End);
+    if (message === undefined) return ignored('SCMP type');
+    if (message.type === ScmpType.echoRequest) return { kind: 'echo-request' };
+    const src = readU64(buf, srcIaAt(view));
+    if (message.type === ScmpType.echoReply) {
+      if (message.identifier !== this.local.port) return ignored('other identifier');
+      return { kind: 'echo-reply', src, sequence: message.sequence, data: message.data };
+    }
+    if (message.type >= 128) return ignored('SCMP type');
+    const dst = this.quotedDestination(message.data, now);
+    if (dst === undefined) return ignored('SCMP error about nothing sent lately');
+    if (message.type === ScmpType.externalInterfaceDown)
+      return { kind: 'interface-down', ia: message.ia, id: Number(message.interface), dst };
+    if (message.type === ScmpType.internalConnectivityDown)
+      return { kind: 'interface-down', ia: message.ia, id: Number(message.egress), dst };
+    return { kind: 'scmp-error', type: message.type, code: message.code, dst };
+  }
+
+  /** Destination AS of the packet quoted by an SCMP error, if it is one that was sent from here just now. */
+  private quotedDestination(quote: Uint8Array, now: number): bigint | undefined {
+    const view = this.quoteView;
+    if (parsePacket(quote, 0, quote.length, view) !== ParseFault.none) return undefined;
+    const dst = readU64(quote, dstIaAt(view));
+    for (let slot = 0; slot < SENT_KEPT; slot++) {
+      if (now - this.sentAt[slot]! > QUOTE_LIFE_MS || this.sentDst[slot] !== dst) continue;
+      const length = this.sentLength[slot]!;
+      if (quote.length - view.l4At < length) continue;
+      let i = 0;
+      while (i < length && quote[view.l4At + i] === this.sentBytes[slot * SENT_BYTES + i]) i++;
+      if (i === length) return dst;
+    }
+    return undefined;
+  }
+
+  // --- Peers -----------------------------------------------------------------------------------------------------------
+
+  /** The peer of the UDP datagram in view: the same object for the same sender, path and next hop. */
+  private peerOf(buf: Uint8Array, from: IpPort): PeerRef | undefined {
+    const { view } = this;
+    if (view.pathType > 1) return undefined;
+    // Without a path a packet can only come from this AS.
+    if (view.metaAt === 0 && readU64(buf, srcIaAt(view)) !== this.local.ia) return undefined;
+    let end = 0;
+    if (view.metaAt !== 0) {
+      if (pathLength(buf, view.metaAt) > this.scratch.length) return undefined;
+      end = reversePath(buf, view.metaAt, this.scratch, 0);
+    }
+    const port = udpSourcePort(buf, view.l4At);
+    const slot = this.slotOf(buf, end, port);
+    const known = this.peers[slot];
+    if (known !== undefined && this.isPeer(known, buf, end, port, from)) return known;
+    const host = readHost(view.srcHostType, buf, view.srcHostAt);
+    const path = this.scratch.slice(0, end);
+    const ia = readU64(buf, srcIaAt(view));
+    const peer: PeerRef = {
+      ia,
+      host,
+      port,
+      text: formatAddress({ ia, host }),
+      path,
+      nextHop: { host: from.host, port: from.port },
+      interfaceIds: interfaceIdsOf(path),
+    };
+    this.peers[slot] = peer;
+    return peer;
+  }
+
+  private isPeer(peer: PeerRef, buf: Uint8Array, end: number, port: number, from: IpPort): boolean {
+    const { view, scratch } = this;
+    if (peer.port !== port || peer.path.length !== end || peer.host.type !== view.srcHostType) return false;
+    if (peer.nextHop.port !== from.port || peer.nextHop.host !== from.host) return false;
+    if (peer.ia !== readU64(buf, srcIaAt(view))) return false;
+    const { bytes } = peer.host;
+    for (let i = 0; i < bytes.length; i++) if (buf[view.srcHostAt + i] !== bytes[i]) return false;
+    for (let i = 0; i < end; i++) if (scratch[i] !== peer.path[i]) return false;
+    return true;
+  }
+
+  private slotOf(buf: Uint8Array, end: number, port: number): number {
+    let hash = 0x811c9dc5 ^ port;
+    const { view } = this;
+    const hostEnd = view.srcHostAt + hostLength(view.srcHostType);
+    for (let i = srcIaAt(view); i < srcIaAt(view) + 8; i++) hash = Math.imul(hash ^ buf[i]!, 0x01000193);
+    for (let i = view.srcHostAt; i < hostEnd; i++) hash = Math.imul(hash ^ buf[i]!, 0x01000193);
+    for (let i = 0; i < end; i++) hash = Math.imul(hash ^ this.scratch[i]!, 0x01000193);
+    return (hash >>> 0) % PEERS_KEPT;
+  }
+}
+
+const IGNORED = new Map<string, Received>();
+
+function ignored(why: string): Received {
+  let result = IGNORED.get(why);
+  if (result === undefined) {
+    result = { kind: 'ignored', why };
+    IGNORED.set(why, result);
+  }
+  return result;
+}
+
+/**
+ * Interface ids that a raw path crosses, in order of travel, separated by blanks: comparable with `panFingerprint` of a
+ * path from the same AS, where they name one path, since each egress leads to one neighbour. '' for the empty path.
+ */
+export function interfaceIdsOf(raw: Uint8Array): string {
+  if (raw.length === 0) return '';
+  const word = metaWord(raw, 0);
+  const numInf = numInfOf(word);
+  const numHops = numHopsOf(word);
+  const ids: number[] = [];
+  for (let h = 0; h < numHops; h++) {
+    const segment = infOf(word, h);
+    const info = infoAt(0, segment);
+    const hop = hopAt(0, numInf, h);
+    const [consIngress, consEgress] = [readU16(raw, hop + 2), readU16(raw, hop + 4)];
+    const [ingress, egress] = isConsDir(raw, info) ? [consIngress, consEgress] : [consEgress, consIngress];
+    // At a switch of segments the packet stays inside the AS, except over a peering link.
+    const first = h === 0 || (infOf(word, h - 1) !== segment && !isPeer(raw, info));
+    const last = h === numHops - 1 || (infOf(word, h + 1) !== segment && !isPeer(raw, info));
+    if (!first && ingress !== 0) ids.push(ingress);
+    if (!last && egress !== 0) ids.push(egress);
+  }
+  return ids.join(' ');
+}
+
+/** Whether a received datagram came back on the reversal of a path. */
+export function cameBackOn(peer: PeerRef, path: ScionPath): boolean {
+  return peer.ia === path.dst && peer.interfaceIds === panFingerprint(path.interfaces);
+}
