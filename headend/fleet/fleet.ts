@@ -169,6 +169,12 @@ export class Fleet {
     return commandBody(record);
   }
 
+  /** Newest first. @throws S3mpError `meter.unknown` */
+  async commandsOf(meter: string, limit: number): Promise<readonly CommandBody[]> {
+    this.agent(meter);
+    return (await this.store.commands(meter, limit)).map(commandBody);
+  }
+
   /** Stores an event and tells the listeners. */
   async event(kind: string, severity: Severity, meter: string | null, message: string): Promise<void> {
     try {

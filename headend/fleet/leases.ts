@@ -109,6 +109,15 @@ export class Leases {
     return shortest;
   }
 
+  /**
+   * When a lease ends if nothing renews it.
+   * @param wallMs  the wall clock now
+   * @returns ms since the epoch
+   */
+  expiryOf(lease: Lease, wallMs: number): number {
+    return wallMs + Math.min(LEASE_MS, lease.expiresAt - this.clock.steady());
+  }
+
   viewersOf(meter: string): number {
     return this.byMeter.get(meter)?.size ?? 0;
   }

@@ -1,0 +1,153 @@
+/**
+ * Connect and disconnect. What is shown is what was read back from the meter, never what was asked for; while a command is
+ * under way the buttons rest.
+ */
+
+import type { CommandBody } from '../http/wire.ts';
+import { ApiError, call, newKey, setToken } from './api.ts';
+import { byId, make, setAttribute, setText } from './dom.ts';
+import { ageText, clockText, valueText } from './format.ts';
+import type { MeterView } from './meter-view.ts';
+
+const OPEN_STATES = new Set(['queued', 'sent', 'acknowledged', 'unknown']);
+const STAGE_TEXT: Readonly<Record<string, string>> = {
+  queued: 'Queued',
+  sent: 'Sent',
+  acknowledged: 'Acknowledged',
+  verified: 'Verified',
+  failed: 'Failed',
+  expired: 'Expired',
+  unknown: 'Unknown, reading back',
+};
+const TITLE: Readonly<Record<string, string>> = { connect: 'Connect', disconnect: 'Disconnect', message: 'Message' };
+
+export function isOpen(command: CommandBody | null): boolean {
+  return command !== null && OPEN_STATES.has(command.state);
+}
+
+export class OutputPanel {
+  private readonly view: () => MeterView | undefined;
+  private readonly connect = byId<HTMLButtonElement>('connect');
+  private readonly disconnect = byId<HTMLButtonElement>('disconnect');
+  private readonly dialog = byId<HTMLDialogElement>('disconnect-dialog');
+  private readonly reason = byId<HTMLInputElement>('reason');
+  private readonly token = byId<HTMLInputElement>('disconnect-token-text');
+  private readonly confirm = byId<HTMLButtonElement>('confirm-disconnect');
+  private readonly submitted: (command: CommandBody) => void;
+  private readonly failed: (error: unknown) => void;
+  private sending = false;
+  private shown = '';
+
+  constructor(
+    view: () => MeterView | undefined,
+    submitted: (command: CommandBody) => void,
+    failed: (error: unknown) => void,
+  ) {
+    this.view = view;
+    this.submitted = submitted;
+    this.failed = failed;
+    this.connect.addEventListener('click', () => void this.submit({ type: 'connect' }));
+    this.disconnect.addEventListener('click', () => this.ask());
+    this.reason.addEventListener('input', () => this.checkDialog());
+    this.token.addEventListener('input', () => this.checkDialog());
+    byId('cancel-disconnect').addEventListener('click', () => this.dialog.close());
+    byId<HTMLFormElement>('disconnect-form').addEventListener('submit', () => this.confirmed());
+  }
+
+  render(): void {
+    const view = this.view();
+    const command = view?.meter.lastCommand ?? null;
+    const resting = view === undefined || this.sending || isOpen(command);
+    const output = view?.meter.control?.outputState;
+    setAttribute(this.connect, 'disabled', resting || output === true);
+    setAttribute(this.disconnect, 'disabled', resting || output === false);
+    const state = output === undefined ? 'unknown' : output ? 'on' : 'off';
+    setAttribute(byId('output-state'), 'data-output', state);
+    setText(byId('output-state'), output === undefined ? '–' : output ? '⏻ on' : '⭘ off');
+    setText(byId('control-state'), view?.meter.control?.controlState ?? '–');
+    const age = view?.controlAgeMs() ?? null;
+    setText(byId('control-age'), age === null ? 'not read yet' : `read back ${ageText(age)}`);
+    this.renderCommand(command);
+  }
+
+  private renderCommand(command: CommandBody | null): void {
+    byId('command').hidden = command === null;
+    const key = command === null ? '' : JSON.stringify(command);
+    if (command === null || key === this.shown) return;
+    this.shown = key;
+    const why = command.reason === null ? '' : `: ${command.reason}`;
+    setText(byId('command-title'), `${TITLE[command.type]}${why}`);
+    const stage = byId('command-stage');
+    setAttribute(stage, 'data-state', command.state);
+    setAttribute(stage, 'data-command', command.id);
+    setAttribute(stage, 'data-type', command.type);
+    setText(stage, STAGE_TEXT[command.state] ?? command.state);
+    const steps = command.stages.map(({ state, at }) =>
+      make('li', { 'data-done': state, title: clockText(at) }, STAGE_TEXT[state]?.split(',')[0] ?? state),
+    );
+    for (let i = command.stages.length; i < 4 && isOpen(command); i++) steps.push(make('li', {}, '…'));
+    byId('stages').replaceChildren(...steps);
+    setText(byId('evidence'), evidenceText(command));
+  }
+
+  private ask(): void {
+    const meter = this.view()?.meter;
+    if (meter === undefined) return;
+    setText(byId('disconnect-meter'), meter.name);
+    this.reason.value = '';
+    this.token.value = '';
+    byId('disconnect-token').hidden = !meter.disconnectNeedsToken;
+    this.checkDialog();
+    this.dialog.showModal();
+    this.reason.focus();
+  }
+
+  private checkDialog(): void {
+    const needsToken = !byId('disconnect-token').hidden;
+    const complete = this.reason.value.trim().length >= 3 && (!needsToken || this.token.value.trim() !== '');
+    setAttribute(this.confirm, 'disabled', !complete);
+  }
+
+  private confirmed(): void {
+    if (this.token.value.trim() !== '') setToken(this.token.value);
+    this.token.value = '';
+    void this.submit({ type: 'disconnect', reason: this.reason.value.trim() });
+  }
+
+  private async submit(body: Record<string, string>): Promise<void> {
+    const meter = this.view()?.meter.id;
+    if (meter === undefined || this.sending) return;
+    this.sending = true;
+    this.render();
+    try {
+      this.submitted(await submitCommand(meter, body));
+    } catch (error) {
+      this.failed(error);
+    }
+    this.sending = false;
+    this.render();
+  }
+}
+
+/** Sends a command; a lost answer is repeated under the same key, which cannot run it twice. */
+export async function submitCommand(meter: string, body: Record<string, string>): Promise<CommandBody> {
+  const path = `/meters/${encodeURIComponent(meter)}/commands`;
+  const key = { 'idempotency-key': newKey() };
+  try {
+    return await call<CommandBody>('POST', path, body, key);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.problem.status !== 0) throw error;
+    return call<CommandBody>('POST', path, body, key);
+  }
+}
+
+function evidenceText({ evidence, error }: CommandBody): string {
+  const parts: string[] = [];
+  if (evidence?.outputState !== undefined) parts.push(`output ${evidence.outputState ? 'on' : 'off'}`);
+  if (evidence?.controlState !== undefined) parts.push(`control ${evidence.controlState}`);
+  if (evidence?.powerAfterW !== undefined) parts.push(`power after ${valueText(evidence.powerAfterW)} W`);
+  if (evidence?.text !== undefined) parts.push(`display holds “${evidence.text}”`);
+  if (evidence) parts.push(`read back ${clockText(evidence.readAt)}`);
+  if (error) parts.push(`${error.title}: ${error.detail}`);
+  return parts.join(' · ');
+}

@@ -1,0 +1,147 @@
+/** A scripted far end for the head end's tests: a household whose load obeys the relay, and faults on demand. */
+
+import { S3mpError } from '#base/errors';
+import type {
+  ControlReading,
+  MeterConnection,
+  PathReport,
+  PathTaken,
+  Reading,
+  RegisterValue,
+} from '../../headend/meter-connection.ts';
+
+export const PATH_A: PathTaken = {
+  fingerprint: 'a1b2c3d4e5f60718',
+  hops: '1-ff00:0:112 1>12 1-ff00:0:110 11>1 1-ff00:0:111',
+  isds: [1],
+  rttMs: 72.4,
+};
+export const PATH_B: PathTaken = {
+  fingerprint: 'b7c8d9eaf0112233',
+  hops: '1-ff00:0:112 2>22 1-ff00:0:120 21>2 1-ff00:0:111',
+  isds: [1],
+  rttMs: 70.1,
+};
+const FOREIGN: PathTaken = {
+  fingerprint: 'c0ffee0000000001',
+  hops: '1-ff00:0:112 1>12 1-ff00:0:110 31>1 2-ff00:0:210 2>32 1-ff00:0:120 21>2 1-ff00:0:111',
+  isds: [1, 2],
+  rttMs: null,
+};
+
+export class ScriptedMeter implements MeterConnection {
+  reads = 0;
+  switches = 0;
+  writes = 0;
+  /** Most calls under way at the same time. */
+  mostAtOnce = 0;
+  relay = true;
+  message = '';
+  loadW = 412;
+  /** Power that flows although the relay is open. */
+  leakW = 0;
+  energyWh = 1_234_567;
+  delayMs = 0;
+  isReachable = true;
+  path: PathTaken = PATH_A;
+  /** The next switch takes effect, its answer is lost. */
+  loseAnswer = false;
+  /** The next switch never arrives and nobody says so. */
+  loseRequest = false;
+  refusal: S3mpError | undefined;
+  /** The relay says yes and stays. */
+  isStuck = false;
+  isClosed = false;
+  now: () => number = Date.now;
+  wait: (ms: number) => Promise<void> = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  private atOnce = 0;
+
+  read(): Promise<Reading> {
+    return this.answer(() => {
+      this.reads++;
+      const receivedAt = this.now();
+      return {
+        values: this.values(),
+        measuredAt: receivedAt,
+        receivedAt,
+        delayMs: this.delayMs || 1.5,
+        path: this.path,
+      };
+    });
+  }
+
+  readControl(): Promise<ControlReading> {
+    return this.answer(() => ({
+      outputState: this.relay,
+      controlState: this.relay ? ('connected' as const) : ('disconnected' as const),
+      path: this.path,
+    }));
+  }
+
+  switchOutput(connect: boolean): Promise<void> {
+    return this.answer(() => {
+      this.switches++;
+      if (this.refusal) throw this.refusal;
+      const { loseRequest, loseAnswer } = this;
+      this.loseRequest = false;
+      this.loseAnswer = false;
+      if (!loseRequest && !this.isStuck) this.relay = connect;
+      if (loseRequest || loseAnswer) throw new S3mpError('meter.unreachable', 'no answer');
+    });
+  }
+
+  writeMessage(text: string): Promise<void> {
+    return this.answer(() => {
+      this.writes++;
+      this.message = text;
+    });
+  }
+
+  readMessage(): Promise<string> {
+    return this.answer(() => this.message);
+  }
+
+  async paths(): Promise<readonly PathReport[]> {
+    const common = { mtu: 1280, expiresAt: this.now() + 3_600_000, forbidden: null };
+    return [PATH_A, PATH_B, FOREIGN].map((path) => ({
+      ...path,
+      ...common,
+      state: path === FOREIGN ? 'unknown' : 'alive',
+      chosen: path.fingerprint === this.path.fingerprint,
+      announcedLatencyMs: path === FOREIGN ? 30 : 36,
+      ...(path === FOREIGN ? { forbidden: 'leaves ISD 1 through 2-ff00:0:210' } : {}),
+    }));
+  }
+
+  async close(): Promise<void> {
+    this.isClosed = true;
+  }
+
+  private values(): RegisterValue[] {
+    const power = this.relay ? this.loadW : this.leakW;
+    const value = (obis: string, name: string, number: number, unit: string): RegisterValue => {
+      return { obis, name, value: number, unit, quality: 'good' };
+    };
+    return [
+      value('1-0:16.7.0.255', 'Active power', power, 'W'),
+      value('1-0:32.7.0.255', 'Voltage', 230.12, 'V'),
+      value('1-0:31.7.0.255', 'Current', Math.round((power / 230.12) * 1000) / 1000, 'A'),
+      value('1-0:14.7.0.255', 'Frequency', 49.99, 'Hz'),
+      value('1-0:13.7.0.255', 'Power factor', 0.987, ''),
+      value('1-0:1.8.0.255', 'Active energy import', this.energyWh, 'Wh'),
+      { obis: '1-0:3.8.0.255', name: 'Reactive energy import', value: null, unit: 'varh', quality: 'missing' },
+    ];
+  }
+
+  private async answer<T>(work: () => T): Promise<T> {
+    this.atOnce++;
+    this.mostAtOnce = Math.max(this.mostAtOnce, this.atOnce);
+    try {
+      if (this.delayMs > 0) await this.wait(this.delayMs);
+      if (!this.isReachable) throw new S3mpError('meter.unreachable', 'no answer from 1-ff00:0:111,127.1.11.10');
+      return work();
+    } finally {
+      this.atOnce--;
+    }
+  }
+}
