@@ -1,0 +1,212 @@
+/**
+ * A whole platform on one PC, from the same bundles that run in the field: simulated energy meters, one firmware process
+ * per meter, the ASes' gateways, the head end, and the link emulator between the ASes. Used by `npm start`, by the
+ * end-to-end tests and by the benches.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ConfigError } from '#base/errors';
+import { claimLab, type LabAddresses } from '#hw/lab/addresses';
+import { writeAsFiles } from '#hw/lab/as-files';
+import { labFolderPrefix } from '#hw/lab/control';
+import { LinkEmulator } from '#hw/lab/link-emulator';
+import { type DeviceLogLine, LabProcess } from '#hw/lab/process';
+import { HEADEND_AS, type LineQuality, labTopology, METER_AS } from '#hw/lab/topology';
+import { METER_NODE_FLAGS } from '#hw/meter-flags';
+import { seededRandom } from '#hw/random';
+import { Household } from '#hw/sim/household';
+import { SimMeter, type SimSlave, startSimSlave } from '#hw/sim/or-we-514';
+
+export interface LabOptions {
+  readonly meters?: number;
+  readonly lines?: LineQuality;
+  /** Left out: no head end is started (a bench brings its own). */
+  readonly headend?: { readonly host?: string; readonly port: number };
+  /** Folder of the bundles. */
+  readonly bundles: string;
+  /** URL of the energy meter of each meter instead of a simulated one. */
+  readonly serialUrls?: readonly string[];
+  /** Also serve the wrapper over TCP on each meter's address, port 4059. */
+  readonly dlmsTcp?: boolean;
+  readonly seed?: number;
+  /** Told of every log line of every process. */
+  readonly onLog?: (process: string, line: DeviceLogLine) => void;
+  readonly onUnexpectedExit?: (process: string, status: number | null) => void;
+}
+
+export interface LabMeter {
+  readonly id: string;
+  /** SCION address, `[1-ff00:0:111,127.16.111.100]:4059`. */
+  readonly address: string;
+  readonly host: string;
+  readonly passwordFile: string;
+  readonly relayFolder: string;
+  readonly displayFolder: string;
+  readonly slave: SimSlave | undefined;
+}
+
+const DLMS_PORT = 4059;
+const MODBUS_PORT = 1502;
+
+export class Lab {
+  readonly folder: string;
+  readonly addresses: LabAddresses;
+  readonly links: LinkEmulator;
+  readonly meters: LabMeter[] = [];
+  readonly processes = new Map<string, LabProcess>();
+  private readonly options: LabOptions;
+  private readonly asFolders: ReadonlyMap<string, string>;
+  /** The page's address once the head end runs; with a token behind `#` when it needs one. */
+  pageUrl: string | undefined;
+
+  private constructor(
+    options: LabOptions,
+    addresses: LabAddresses,
+    folder: string,
+    asFolders: ReadonlyMap<string, string>,
+  ) {
+    this.options = options;
+    this.addresses = addresses;
+    this.folder = folder;
+    this.asFolders = asFolders;
+    this.links = new LinkEmulator(seededRandom(options.seed ?? 1));
+  }
+
+  /** Starts everything; on any failure stops what was started and throws. */
+  static async start(options: LabOptions): Promise<Lab> {
+    const addresses = await claimLab();
+    const folder = mkdtempSync(labFolderPrefix(addresses.lab));
+    const topology = labTopology(addresses, options.lines ?? 'field');
+    const { folders } = writeAsFiles(topology.description, folder);
+    const lab = new Lab(options, addresses, folder, folders);
+    try {
+      for (const link of topology.links) await lab.links.add(link);
+      await Promise.all([lab.startGateway(HEADEND_AS), lab.startGateway(METER_AS)]);
+      const meters = Array.from({ length: options.meters ?? 1 }, (_, index) => lab.startMeter(index));
+      await Promise.all(meters);
+      if (options.headend) await lab.startHeadend(options.headend);
+    } catch (error) {
+      await lab.stop();
+      throw error;
+    }
+    return lab;
+  }
+
+  /** Directory of an AS: topology.json, keys, segments. */
+  asFolder(ia: string): string {
+    return this.asFolders.get(ia)!;
+  }
+
+  topologyFile(ia: string): string {
+    return join(this.asFolder(ia), 'topology.json');
+  }
+
+  private async startGateway({ ia, number }: typeof HEADEND_AS | typeof METER_AS): Promise<void> {
+    await this.startProcess(`gateway-${number}`, 'gateway.js', deviceNode(), [], ['--as-directory', this.asFolder(ia)]);
+  }
+
+  private async startMeter(index: number): Promise<void> {
+    const { addresses, options } = this;
+    const id = `S3M${String(index + 1).padStart(13, '0')}`;
+    const folder = join(this.folder, `meter-${index + 1}`);
+    const relayFolder = join(folder, 'relay');
+    const displayFolder = join(folder, 'display');
+    const passwordFile = join(folder, 'password');
+    mkdirSync(join(folder, 'state'), { recursive: true, mode: 0o700 });
+    writeFileSync(passwordFile, randomBytes(12).toString('base64url'), { mode: 0o600 });
+
+    const host = addresses.meter(METER_AS.number, index);
+    let url = options.serialUrls?.[index];
+    let slave: SimSlave | undefined;
+    if (url === undefined) {
+      const household = new Household({ seed: (options.seed ?? 1) + index, relayFolder });
+      const place = { host: addresses.energyMeter(index), port: MODBUS_PORT };
+      slave = await startSimSlave(place, new SimMeter(1, household));
+      url = `tcp://${addresses.energyMeter(index)}:${MODBUS_PORT}`;
+    }
+    this.meters[index] = {
+      id,
+      address: `[${METER_AS.ia},${host}]:${DLMS_PORT}`,
+      host,
+      passwordFile,
+      relayFolder,
+      displayFolder,
+      slave,
+    };
+    const args = [
+      ['--meter-serial', id.slice(3)],
+      ['--serial-url', url],
+      ['--relay-driver', 'sim', '--relay-path', relayFolder],
+      ['--display-driver', 'sim', '--display-path', displayFolder],
+      ['--scion-topology', this.topologyFile(METER_AS.ia), '--scion-address', host],
+      ['--dlms-password-file', passwordFile],
+      ['--state-directory', join(folder, 'state')],
+      options.dlmsTcp ? ['--dlms-tcp-address', `${host}:${DLMS_PORT}`] : [],
+    ].flat();
+    await this.startProcess(`meter-${index + 1}`, 'firmware.js', deviceNode(), METER_NODE_FLAGS, args);
+  }
+
+  private async startHeadend({ host = '127.0.0.1', port }: { host?: string; port: number }): Promise<void> {
+    const folder = join(this.folder, 'headend');
+    mkdirSync(folder, { mode: 0o700 });
+    const file = join(folder, 'headend.toml');
+    const meters = this.meters.map(
+      (m) => `[[meters]]\nid = "${m.id}"\naddress = "${m.address}"\npassword_file = "${m.passwordFile}"\n`,
+    );
+    const settings = [
+      `[http]\nhost = "${host}"\nport = ${port}\nlab_mode = true\ntoken_file = "${join(folder, 'token')}"`,
+      `[store]\nfile = "${join(folder, 'headend.db')}"`,
+      `[scion]\ntopology = "${this.topologyFile(HEADEND_AS.ia)}"\naddress = "${this.addresses.headend(HEADEND_AS.number)}"`,
+      `[path]\nacl = ["+ 1", "-"]`,
+    ];
+    writeFileSync(file, `${[...settings, ...meters].join('\n\n')}\n`, { mode: 0o600 });
+    const ready = await this.startProcess('headend', 'headend.js', process.execPath, [], ['serve', '--config', file]);
+    this.pageUrl = String(ready.url);
+  }
+
+  private async startProcess(
+    name: string,
+    script: string,
+    node: string,
+    nodeFlags: readonly string[],
+    args: readonly string[],
+  ): Promise<DeviceLogLine> {
+    const spec = {
+      name,
+      node,
+      nodeFlags,
+      script: join(this.options.bundles, script),
+      args,
+      logFile: join(this.folder, `${name}.log`),
+    };
+    const child = new LabProcess(spec, (line) => this.options.onLog?.(name, line));
+    child.onUnexpectedExit = (status) => this.options.onUnexpectedExit?.(name, status);
+    this.processes.set(name, child);
+    return await child.start();
+  }
+
+  process(name: string): LabProcess {
+    const found = this.processes.get(name);
+    if (!found) {
+      throw new ConfigError('usage.invalid', `no process ${name}; processes: ${[...this.processes.keys()].join(', ')}`);
+    }
+    return found;
+  }
+
+  /** Ends every process and removes the folder. @param keep  leaves the folder with its logs */
+  async stop(keep = false): Promise<void> {
+    await Promise.all([...this.processes.values()].map((p) => p.stop()));
+    for (const p of this.processes.values()) p.close();
+    this.links.close();
+    await Promise.all(this.meters.map((m) => m?.slave?.close()));
+    this.addresses.release();
+    if (!keep) rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** The Node for the meter and the gateway: the machine's own where npm tells it, else the one that runs this. */
+export function deviceNode(): string {
+  return process.env.npm_node_execpath ?? process.execPath;
+}
