@@ -12,7 +12,7 @@
 
 import { readU16, readU32, readU64, writeU16 } from '#base/bytes';
 import { ScionError } from '#base/errors';
-import { formatAddress, type HostAddress, hostLength, readHost } from '#scion/address';
+import { formatAddress, type HostAddress, hostLength } from '#scion/address';
 import { NextHeader, setPayloadLength } from '#scion/header';
 import { isConsDir, isPeer } from '#scion/info-hop';
 import { formatIp, type IpPort } from '#scion/ip';
@@ -285,7 +285,9 @@ export class EndHost {
     const slot = this.slotOf(buf, end, port);
     const known = this.peers[slot];
     if (known !== undefined && this.isPeer(known, buf, end, port, from)) return known;
-    const host = readHost(view.srcHostType, buf, view.srcHostAt);
+    // A copy that does not keep the received buffer alive.
+    const bytes = new Uint8Array(buf.subarray(view.srcHostAt, view.srcHostAt + hostLength(view.srcHostType)));
+    const host = { type: view.srcHostType, bytes };
     const path = this.scratch.slice(0, end);
     const ia = readU64(buf, srcIaAt(view));
     const peer: PeerRef = {

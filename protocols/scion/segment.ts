@@ -96,7 +96,7 @@ export function decodeSegment(bytes: Uint8Array): PathSegment {
 /** Decodes the message and checks its single fields only: what a beacon and a segment have in common. */
 export function decodeSegmentMessage(bytes: Uint8Array): PathSegment {
   try {
-    return readSegment(new ProtoReader(bytes.slice(), 'PathSegment'));
+    return readSegment(new ProtoReader(new Uint8Array(bytes), 'PathSegment'));
   } catch (error) {
     if (error instanceof DecodeError) throw new ScionError('scion.segment', error.message, error.context, error);
     throw error;

@@ -1,0 +1,424 @@
+/** Path manager on a virtual clock: choice, cut, heal, stall, SCMP lies, expiry, refresh. */
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { S3mpError } from '#base/errors';
+import { seededRandom } from '#hw/random';
+import { emptyPath } from '#scion/combinator';
+import { parseIsdAs } from '#scion/isd-as';
+import { DOWN_SILENCES, GOOD_ANSWERS, HINT_MS, PathManager, type PathSwitch } from '#scion/path-manager';
+import { hopsText, pathFingerprint, type ScionPath } from '#scion/path-metadata';
+import { parsePolicy } from '#scion/policy';
+import { RttEstimator } from '#scion/rtt';
+
+const WALL = 1_700_000_000_000;
+const DAY = 86_400_000;
+
+function makePath(latencyMs: number | undefined, ...interfaces: string[]): ScionPath {
+  const list = interfaces.map((text) => {
+    const [ia, id] = text.split('#');
+    return { ia: parseIsdAs(ia!), id: Number(id) };
+  });
+  return {
+    ...emptyPath(list[0]!.ia, 1472),
+    dst: list.at(-1)!.ia,
+    interfaces: list,
+    fingerprint: pathFingerprint(list),
+    expiryMs: WALL + DAY,
+    latenciesUs: latencyMs === undefined ? [-1] : [latencyMs * 1000],
+    hops: hopsText(list),
+  };
+}
+
+// The lab: 112-120-111 over LTE, 112-110-111 over the leased line, and a detour that shares the LTE link.
+const lte = makePath(35, '1-112#2', '1-120#1', '1-120#2', '1-111#2');
+const leased = makePath(36, '1-112#1', '1-110#1', '1-110#2', '1-111#1');
+const detour = makePath(41, '1-112#1', '1-110#1', '1-110#3', '1-120#3', '1-120#2', '1-111#2');
+const foreign = makePath(30, '1-112#1', '1-110#1', '1-110#4', '2-210#1', '2-210#2', '1-120#4', '1-120#2', '1-111#2');
+
+const nameOf = new Map(
+  [lte, leased, detour, foreign].map((p, i) => [p.fingerprint, ['lte', 'leased', 'detour', 'foreign'][i]!]),
+);
+
+/** A scripted world: paths answer after their delay unless they are cut or stalled. */
+class World {
+  now = 1000;
+  readonly switches: string[] = [];
+  readonly manager: PathManager;
+  readonly cut = new Set<ScionPath>();
+  stalledUntil = 0;
+  readonly delay = new Map([
+    [lte, 60],
+    [leased, 71],
+    [detour, 83],
+    [foreign, 62],
+  ]);
+  answered = 0;
+  worstMs = 0;
+  private pending: { at: number; run: () => void }[] = [];
+
+  constructor(paths: ScionPath[], acl: string[] = []) {
+    this.manager = new PathManager({
+      dst: parseIsdAs('1-111'),
+      policy: parsePolicy(acl),
+      onSwitch: (c: PathSwitch) => this.switches.push(`${nameOf.get(c.to)} ${c.why}`),
+    });
+    this.manager.update(paths, this.now, WALL);
+  }
+
+  at(at: number, run: () => void): void {
+    this.pending.push({ at, run });
+  }
+
+  /** Runs the clock; a request every 100 ms, probes as the manager wants them. */
+  run(forMs: number, requests = true): void {
+    const end = this.now + forMs;
+    let nextRequest = this.now;
+    while (this.now < end) {
+      const due = this.pending.filter((p) => p.at <= this.now);
+      this.pending = this.pending.filter((p) => p.at > this.now);
+      for (const { run } of due.sort((a, b) => a.at - b.at)) run();
+      for (let path = this.manager.nextProbe(this.now); path; path = this.manager.nextProbe(this.now)) {
+        this.manager.onSent(path.fingerprint, this.now, 'probe');
+        this.transmit(
+          path,
+          'probe',
+          () => {},
+          () => {},
+        );
+      }
+      if (requests && this.now >= nextRequest) {
+        nextRequest += 100;
+        this.request(this.now);
+      }
+      this.now++;
+    }
+  }
+
+  private request(firstSentAt: number): void {
+    let done = false;
+    const answered = () => {
+      if (done) return;
+      done = true;
+      this.answered++;
+      this.worstMs = Math.max(this.worstMs, this.now - firstSentAt);
+    };
+    const attempt = (left: number) => {
+      if (done || left === 0) return;
+      this.transmit(
+        this.manager.select(this.now),
+        'request',
+        answered,
+        () => attempt(left - 1),
+        () => done,
+      );
+    };
+    attempt(6);
+  }
+
+  private transmit(
+    path: ScionPath,
+    evidence: 'request' | 'probe',
+    onAnswer: () => void,
+    onSilence: () => void,
+    isDone = () => false,
+  ): void {
+    const sentAt = this.now;
+    let back = false;
+    if (!this.cut.has(path)) {
+      const at = Math.max(sentAt + this.delay.get(path)!, this.stalledUntil > sentAt ? this.stalledUntil + 10 : 0);
+      this.at(at, () => {
+        back = true;
+        this.manager.onAnswered(path.fingerprint, this.now - sentAt, this.now, evidence);
+        onAnswer();
+      });
+    }
+    this.at(sentAt + this.manager.rtoMs(path.fingerprint), () => {
+      if (back || isDone()) return;
+      this.manager.onSilence(path.fingerprint, this.now, sentAt, evidence);
+      onSilence();
+    });
+  }
+
+  get chosen(): string {
+    return nameOf.get(this.manager.select(this.now).fingerprint)!;
+  }
+  state(path: ScionPath): string {
+    return this.manager.report(this.now).find((r) => r.fingerprint === path.fingerprint)!.state;
+  }
+}
+
+const Manager = suite('path manager');
+
+function fails(code: string, run: () => unknown): void {
+  try {
+    run();
+  } catch (error) {
+    assert.instance(error, S3mpError);
+    assert.is((error as S3mpError).code, code);
+    return;
+  }
+  assert.unreachable(`expected ${code}`);
+}
+
+Manager('without measurements the path that announces the least latency is taken', () => {
+  const world = new World([leased, lte, detour]);
+  assert.is(world.chosen, 'lte');
+});
+
+Manager('the geofence keeps the tempting path out and says why', () => {
+  const world = new World([leased, lte, detour, foreign], ['+ 1', '-']);
+  assert.is(world.chosen, 'lte');
+  const report = world.manager.report(world.now).find((r) => r.fingerprint === foreign.fingerprint)!;
+  assert.is(report.forbidden, '2-210#1 is denied by "-"');
+  assert.equal(report.isds, [1, 2]);
+  assert.is(new World([leased, lte, foreign]).chosen, 'foreign');
+});
+
+Manager('no path and no conforming path are different errors', () => {
+  fails('path.none', () => new World([]).manager.select(1000));
+  fails('path.none-conforming', () => new World([foreign], ['+ 1', '-']).manager.select(1000));
+  assert.not(new World([foreign], ['+ 1', '-']).manager.hasPath(1000));
+});
+
+Manager('RTO follows RFC 6298 with a floor of 30 ms', () => {
+  const rtt = new RttEstimator();
+  assert.is(rtt.rtoMs(), 1000);
+  rtt.sample(100);
+  assert.equal([rtt.srttMs, rtt.rttVarMs, rtt.rtoMs()], [100, 50, 300]);
+  rtt.sample(60);
+  assert.equal([rtt.srttMs, rtt.rttVarMs, rtt.rtoMs()], [95, 47.5, 285]);
+  assert.is(rtt.rtoMs(2), 1140);
+  for (let i = 0; i < 100; i++) rtt.sample(0.1);
+  assert.is(rtt.rtoMs(), 30);
+  assert.is(new RttEstimator(20).rtoMs(), 120);
+  rtt.sample(Number.NaN);
+  assert.is(rtt.rtoMs(), 30);
+});
+
+Manager('a cut moves traffic within one timeout to a path that shares no link, and no reading is lost', () => {
+  const world = new World([leased, lte, detour]);
+  world.run(3000);
+  assert.is(world.chosen, 'lte');
+  world.cut.add(lte);
+  world.cut.add(detour);
+  world.worstMs = 0;
+  world.run(5000);
+  assert.is(world.chosen, 'leased');
+  assert.equal(world.switches, ['lte first', 'leased silence']);
+  assert.is(world.state(lte), 'down');
+  assert.ok(world.worstMs < 300, `worst answer after ${world.worstMs} ms`);
+  assert.ok(world.answered >= 78, `${world.answered} of 80 answered`);
+});
+
+Manager('after healing and enough good probes traffic returns to the preferred path, once', () => {
+  const world = new World([leased, lte]);
+  world.run(3000);
+  world.cut.add(lte);
+  world.run(20_000);
+  assert.is(world.chosen, 'leased');
+  world.cut.delete(lte);
+  world.run(15_000);
+  assert.is(world.chosen, 'lte');
+  assert.equal(world.switches, ['lte first', 'leased silence', 'lte return']);
+  world.run(60_000);
+  assert.is(world.switches.length, 3);
+});
+
+Manager('a stall of 200 ms on every path does not make traffic flap', () => {
+  const world = new World([leased, lte, detour]);
+  world.run(5000);
+  for (let i = 0; i < 5; i++) {
+    const before = world.switches.length;
+    world.stalledUntil = world.now + 200;
+    world.run(200);
+    const during = world.switches.length;
+    world.run(20_000);
+    assert.ok(world.switches.length - during <= 2, `after stall ${i}: ${world.switches.slice(before).join(', ')}`);
+    assert.is(world.state(lte), 'alive');
+  }
+});
+
+Manager('the last path is used however silent, and the least recently silent one is tried next', () => {
+  const world = new World([leased]);
+  for (let i = 0; i < 10; i++) world.manager.onSilence(leased.fingerprint, world.now + i);
+  assert.is(world.chosen, 'leased');
+  assert.is(world.state(leased), 'down');
+  const two = new World([leased, lte]);
+  two.cut.add(leased).add(lte);
+  two.run(3000);
+  assert.ok(two.switches.some((s) => s.startsWith('leased')) && two.switches.some((s) => s === 'lte silence'));
+});
+
+Manager('an SCMP error moves traffic for a while, an answer on the path refutes it', () => {
+  const world = new World([leased, lte, detour]);
+  world.run(3000);
+  const before = world.manager.report(world.now).length;
+  world.manager.onScmpDown(parseIsdAs('1-120'), 2, world.now);
+  assert.is(world.chosen, 'leased');
+  assert.is(world.state(lte), 'suspect');
+  assert.is(world.manager.report(world.now).length, before);
+  world.run(12_000);
+  assert.is(world.chosen, 'lte');
+  assert.equal(world.switches, ['lte first', 'leased hint', 'lte return']);
+});
+
+Manager('a hint about the only path is survived, and dies after its life', () => {
+  const manager = new PathManager({ dst: lte.dst });
+  manager.update([lte], 0, WALL);
+  manager.onAnswered(lte.fingerprint, 60, 1);
+  manager.onScmpDown(parseIsdAs('1-120'), 2, 2);
+  assert.is(manager.select(3).fingerprint, lte.fingerprint);
+  assert.is(manager.report(3)[0]!.state, 'suspect');
+  assert.is(manager.report(3 + HINT_MS)[0]!.state, 'alive');
+});
+
+Manager('states: unknown, alive, suspect, down, suspect, alive', () => {
+  const manager = new PathManager({ dst: lte.dst });
+  manager.update([lte], 0, WALL);
+  const state = () => manager.report(10)[0]!.state;
+  const seen = [state()];
+  manager.onAnswered(lte.fingerprint, 60, 1);
+  seen.push(state());
+  for (let i = 0; i < DOWN_SILENCES; i++) {
+    manager.onSilence(lte.fingerprint, 2 + i);
+    seen.push(state());
+  }
+  for (let i = 0; i < GOOD_ANSWERS; i++) {
+    manager.onAnswered(lte.fingerprint, 60, 10 + i);
+    seen.push(state());
+  }
+  assert.equal(seen, ['unknown', 'alive', 'suspect', 'suspect', 'down', 'suspect', 'suspect', 'alive']);
+});
+
+Manager('silence is not held against a path that answered something else in the meantime', () => {
+  const manager = new PathManager({ dst: lte.dst });
+  manager.update([lte, leased], 0, WALL);
+  manager.onAnswered(lte.fingerprint, 60, 100);
+  manager.onSilence(lte.fingerprint, 200, 50);
+  assert.is(manager.report(200)[0]!.state, 'alive');
+  manager.onSilence(lte.fingerprint, 300, 150);
+  assert.is(manager.report(300)[0]!.state, 'suspect');
+});
+
+Manager('probes that were never answered by anyone say nothing about paths', () => {
+  const manager = new PathManager({ dst: lte.dst });
+  manager.update([lte], 0, WALL);
+  for (let i = 0; i < 5; i++) manager.onSilence(lte.fingerprint, i, 0, 'probe');
+  assert.is(manager.report(10)[0]!.state, 'unknown');
+});
+
+Manager(
+  'an idle path in use is probed every ten seconds, a doubtful one more often, and each at most every 100 ms',
+  () => {
+    const world = new World([leased, lte]);
+    world.run(2000, false);
+    let probes = 0;
+    for (let t = 0; t < 60_000; t += 10) {
+      const path = world.manager.nextProbe(world.now + t);
+      if (path === undefined) continue;
+      probes++;
+      world.manager.onSent(path.fingerprint, world.now + t, 'probe');
+      world.manager.onAnswered(path.fingerprint, 60, world.now + t + 1, 'probe');
+    }
+    assert.ok(probes >= 10 && probes <= 14, `${probes} probes of two idle paths in a minute`);
+    const later = world.now + 100_000;
+    world.manager.onSent(lte.fingerprint, later, 'probe');
+    world.manager.onSent(leased.fingerprint, later, 'probe');
+    world.manager.onSilence(lte.fingerprint, later);
+    assert.is(world.manager.nextProbe(later + 50), undefined);
+    assert.is(world.manager.nextProbe(later + 100)!.fingerprint, lte.fingerprint);
+  },
+);
+
+Manager('paths are looked up again before they expire, and at once when there are none', () => {
+  const manager = new PathManager({ dst: lte.dst });
+  assert.ok(manager.refreshDue(0));
+  manager.onRefresh(0);
+  assert.not(manager.refreshDue(500));
+  assert.ok(manager.refreshDue(1000));
+  manager.update([{ ...lte, expiryMs: WALL + 200_000 }], 1000, WALL);
+  manager.onRefresh(1000);
+  assert.is(manager.nextRefresh(), 1000 + 200_000 - 120_000);
+  manager.update([lte], 1000, WALL);
+  assert.is(manager.nextRefresh(), 1000 + 300_000);
+});
+
+Manager('an expired path is not given out, one about to expire only for want of another', () => {
+  const manager = new PathManager({ dst: lte.dst });
+  const short = { ...lte, expiryMs: WALL + 5_000 };
+  manager.update([short, leased], 0, WALL);
+  assert.is(manager.select(0).fingerprint, leased.fingerprint);
+  manager.update([short], 0, WALL);
+  assert.is(manager.select(0).fingerprint, lte.fingerprint);
+  fails('path.none', () => manager.select(5_001));
+});
+
+Manager('what is known of a path survives a lookup, also an empty one', () => {
+  const manager = new PathManager({ dst: lte.dst });
+  manager.update([lte, leased], 0, WALL);
+  manager.onAnswered(lte.fingerprint, 60, 1);
+  manager.update([{ ...lte, raw: Uint8Array.of(1) }], 10, WALL + 10);
+  manager.update([], 20, WALL + 20);
+  const report = manager.report(30);
+  assert.equal(
+    report.map((r) => [nameOf.get(r.fingerprint), r.srttMs, r.state]),
+    [['lte', 60, 'alive']],
+  );
+  assert.equal(manager.select(30).raw, Uint8Array.of(1));
+});
+
+Manager('disjoint paths are seen', () => {
+  assert.ok(new World([leased, lte]).manager.hasDisjointPaths(1000));
+  assert.not(new World([lte, detour]).manager.hasDisjointPaths(1000));
+});
+
+Manager('whatever happens, a conforming living path is given out', () => {
+  const seed = Number(process.env.S3MP_SEED ?? Date.now() % 1e9);
+  console.log(`seed ${seed}`);
+  const random = seededRandom(seed);
+  const paths = [leased, lte, detour, foreign];
+  const manager = new PathManager({ dst: lte.dst, policy: parsePolicy(['+ 1', '-']) });
+  let now = 0;
+  manager.update(paths, now, WALL);
+  const any = () => paths[Math.floor(random() * paths.length)]!;
+  for (let i = 0; i < 30_000; i++) {
+    now += Math.floor(random() * 300);
+    const { fingerprint } = any();
+    const evidence = random() < 0.5 ? 'probe' : 'request';
+    switch (Math.floor(random() * 6)) {
+      case 0:
+        manager.onAnswered(fingerprint, random() * 500, now, evidence);
+        break;
+      case 1:
+        manager.onSilence(fingerprint, now, now - random() * 100, evidence);
+        break;
+      case 2: {
+        const path = any();
+        const hop = path.interfaces[Math.floor(random() * path.interfaces.length)]!;
+        manager.onScmpDown(hop.ia, hop.id, now);
+        break;
+      }
+      case 3: {
+        const path = manager.nextProbe(now);
+        if (path !== undefined) manager.onSent(path.fingerprint, now, 'probe');
+        break;
+      }
+      case 4:
+        manager.update(
+          [any(), lte].map((p) => ({ ...p, expiryMs: WALL + DAY + now })),
+          now,
+          WALL + now,
+        );
+        break;
+      default:
+        manager.onSent('no such path', now, evidence);
+        manager.onAnswered('no such path', 1, now, evidence);
+    }
+    assert.not.equal(manager.select(now).fingerprint, foreign.fingerprint);
+    assert.is(manager.report(now).filter((r) => r.chosen).length, 1);
+    assert.ok(manager.rtoMs(fingerprint) >= 30);
+  }
+});
+
+Manager.run();
