@@ -1,0 +1,52 @@
+/**
+ * The directory of an AS as the official tools lay it out: `topology.json` and `keys/master0.key`.
+ */
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ConfigError, messageOf, ScionError } from '#base/errors';
+import { deriveHopKey } from '#scion/hop-mac';
+import { parseTopology, type Topology } from '#scion/topology';
+
+export interface AsDirectory {
+  readonly folder: string;
+  readonly topology: Topology;
+  /** Key of the AS's hop fields, 16 bytes. */
+  readonly hopKey: Uint8Array;
+}
+
+/**
+ * Reads an AS directory.
+ * @throws ConfigError `config.unreadable` for a missing file, `config.invalid` for a key that is not base64
+ * @throws ScionError `scion.topology` naming the file, the key and what was expected
+ */
+export function readAsDirectory(folder: string): AsDirectory {
+  return { folder, topology: readTopology(join(folder, 'topology.json')), hopKey: readHopKey(folder) };
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new ConfigError('config.unreadable', `cannot read ${file}: ${messageOf(error)}`, { file }, error);
+  }
+}
+
+function readTopology(file: string): Topology {
+  const text = readText(file);
+  try {
+    return parseTopology(JSON.parse(text));
+  } catch (error) {
+    throw new ScionError('scion.topology', `${file}: ${messageOf(error)}`, { file }, error);
+  }
+}
+
+/** The master secret is base64 text, usually of 16 bytes; line breaks do not count. */
+function readHopKey(folder: string): Uint8Array {
+  const file = join(folder, 'keys', 'master0.key');
+  const text = readText(file).replace(/\s+/g, '');
+  if (text.length < 8 || text.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(text)) {
+    throw new ConfigError('config.invalid', `${file}: expected a master key as base64 text`, { file });
+  }
+  return deriveHopKey(Buffer.from(text, 'base64'));
+}
