@@ -1,0 +1,28 @@
+/** The meter. Wiring only. */
+
+import { configCheckVerb, type Program, runProgram, stopRequested, type Verb } from '#hw/cli';
+import { FIRMWARE_CONFIG } from './config.ts';
+import { startMeter } from './meter.ts';
+
+const run: Verb = {
+  summary: 'read the energy meter and serve it over DLMS and SCION',
+  async run({ config, log }) {
+    const stop = stopRequested();
+    const meter = await startMeter(config, log);
+    log.info('ready', { meter: meter.name, address: meter.address, tcp: meter.tcpAddress ?? null });
+    await stop;
+    await meter.close();
+    return 0;
+  },
+};
+
+const program: Program = {
+  name: 'firmware',
+  summary: 'smart meter: energy meter on Modbus, relay, display, DLMS/COSEM server over SCION',
+  version: S3MP_VERSION,
+  config: FIRMWARE_CONFIG,
+  verbs: { run, 'config check': configCheckVerb },
+  defaultVerb: 'run',
+};
+
+void runProgram(program, process.argv.slice(2)).then((status) => process.exit(status));

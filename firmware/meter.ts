@@ -1,0 +1,185 @@
+/** Puts the meter together from its configuration: bus and poll loop, relay, display, DLMS server, SCION end host. */
+
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { ConfigError, messageOf } from '#base/errors';
+import { passwordAssociation, publicAssociation } from '#dlms/association';
+import { DlmsServer } from '#dlms/server';
+import type { Config } from '#hw/config';
+import { type Display, noDisplay } from '#hw/display';
+import { serveDlmsOverScion } from '#hw/dlms-scion';
+import { type DlmsTcpListener, listenDlmsTcp } from '#hw/dlms-tcp';
+import { readSecretFile, readTopologyFile, writeFileAtomic } from '#hw/files';
+import type { Log } from '#hw/log';
+import { noRelay, type Relay } from '#hw/relay';
+import { ScionSocket } from '#hw/scion-socket';
+import { openBus } from '#hw/serial/open';
+import { openSimDisplay } from '#hw/sim/display';
+import { openSimRelay } from '#hw/sim/relay';
+import { registerMap } from '#modbus/maps/index';
+import { lineTiming } from '#modbus/master';
+import { formatEndpoint } from '#scion/address';
+import { parseIpPort } from '#scion/ip';
+import { formatIsdAs } from '#scion/isd-as';
+import { MeasurementImage } from './measurement-image.ts';
+import { buildMeterModel, logicalDeviceName } from './meter-model.ts';
+import { PollLoop } from './poll-loop.ts';
+import { guardRelay } from './relay-guard.ts';
+import { screenLines } from './screen.ts';
+
+const SCREEN_MS = 1_000;
+/** A clock that shows an earlier time has not been set since the power came: a Pi Zero has no battery. */
+const EARLIEST_TIME = Date.UTC(2026, 0, 1);
+
+export interface RunningMeter {
+  /** SCION address of the DLMS server. */
+  readonly address: string;
+  readonly tcpAddress: string | undefined;
+  readonly name: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a meter. Returns when its DLMS server answers; the energy meter may come later.
+ * @throws S3mpError for a configuration that cannot be used or an address that is taken
+ */
+export async function startMeter(config: Config, log: Log): Promise<RunningMeter> {
+  const steadyClock = () => performance.now();
+  const password = readSecretFile(config.string('dlms.password_file'));
+  const topology = readTopologyFile(config.string('scion.topology'));
+  const serial = config.string('meter.serial');
+  const relay = openRelay(config);
+  const display = openDisplay(config);
+  const message = openMessage(config.string('state.directory'), log);
+  const image = new MeasurementImage();
+  const loop = openPollLoop(config, image, steadyClock, log.child('poll'));
+
+  let draw = () => {};
+  const guard = guardRelay(relay, log.child('relay'), () => draw());
+  const model = buildMeterModel({
+    image,
+    relay: guard,
+    message: {
+      get: message.get,
+      set: (text) => {
+        message.set(text);
+        draw();
+      },
+    },
+    wallClock: () => ({ epochMs: Date.now(), isSet: Date.now() >= EARLIEST_TIME }),
+    steadyClock,
+    identity: { serial, firmwareId: `s3mp-firmware ${S3MP_VERSION}` },
+  });
+  const events = log.child('dlms');
+  const server = new DlmsServer(model, {
+    associations: [publicAssociation(), passwordAssociation(password)],
+    onEvent: ({ kind, ...fields }) =>
+      kind === 'association-rejected' ? events.warn(kind, fields) : events.info(kind, fields),
+  });
+
+  const socket = await ScionSocket.open({
+    topology,
+    hostIp: config.string('scion.address'),
+    port: config.number('scion.port'),
+    log: log.child('scion'),
+  });
+  serveDlmsOverScion(socket, server, events);
+  let tcp: DlmsTcpListener | undefined;
+  try {
+    tcp = await openTcp(config.string('dlms.tcp_address'), server, events);
+  } catch (error) {
+    await socket.close();
+    throw error;
+  }
+
+  draw = () =>
+    display.show(
+      screenLines({
+        ia: formatIsdAs(socket.local.ia),
+        host: socket.hostText,
+        image,
+        connected: relay.isConnected(),
+        message: message.get(),
+        now: steadyClock(),
+        columns: display.columns,
+        rows: display.rows,
+      }),
+    );
+  draw();
+  const screen = setInterval(() => draw(), SCREEN_MS);
+  loop.start();
+
+  return {
+    address: formatEndpoint(socket.local),
+    tcpAddress: tcp && `${tcp.address}:${tcp.port}`,
+    name: Buffer.from(logicalDeviceName(serial)).toString('latin1'),
+    async close() {
+      clearInterval(screen);
+      loop.stop();
+      await Promise.all([loop.close(), tcp?.close(), socket.close()]);
+      display.close();
+      relay.close();
+    },
+  };
+}
+
+function openPollLoop(config: Config, image: MeasurementImage, clock: () => number, log: Log) {
+  const parity = config.string('serial.parity') as 'none' | 'even' | 'odd';
+  const baud = config.number('serial.baud');
+  const port = openBus(config.string('serial.url'), { baud, parity });
+  const loop = new PollLoop({
+    port,
+    map: registerMap(config.string('serial.map')),
+    unit: config.number('serial.unit'),
+    timing: lineTiming(baud, parity),
+    timeoutMs: config.number('serial.timeout_ms'),
+    cycleMs: config.number('serial.cycle_ms'),
+    image,
+    clock,
+    log,
+  });
+  return { start: () => loop.start(), stop: () => loop.stop(), close: () => port.close() };
+}
+
+function openRelay(config: Config): Relay {
+  return config.string('relay.driver') === 'sim' ? openSimRelay(config.string('relay.path')) : noRelay;
+}
+
+function openDisplay(config: Config): Display {
+  return config.string('display.driver') === 'sim' ? openSimDisplay(config.string('display.path')) : noDisplay;
+}
+
+async function openTcp(address: string, server: DlmsServer, log: Log): Promise<DlmsTcpListener | undefined> {
+  if (address === '') return undefined;
+  let place: { host: string; port: number };
+  try {
+    place = parseIpPort(address);
+  } catch (error) {
+    throw new ConfigError('config.invalid', `dlms.tcp_address: ${messageOf(error)}`, { address }, error);
+  }
+  return await listenDlmsTcp({ server, host: place.host, port: place.port, log: (text) => log.warn(text) });
+}
+
+/** The consumer message, kept over a restart. A storage that fails does not take the message from the display. */
+function openMessage(folder: string, log: Log): { get(): string; set(text: string): void } {
+  const file = join(folder, 'message.txt');
+  let text = '';
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (existsSync(file)) text = readFileSync(file, 'utf8');
+  } catch (error) {
+    log.warn('the state folder cannot be used, the message will not survive a restart', { error: messageOf(error) });
+  }
+  return {
+    get: () => text,
+    set(next) {
+      text = next;
+      try {
+        writeFileAtomic(file, next, 0o600);
+      } catch (error) {
+        log.warn('the message is not stored', { error: messageOf(error) });
+      }
+    },
+  };
+}

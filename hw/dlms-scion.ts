@@ -1,0 +1,29 @@
+/** The DLMS wrapper in SCION datagrams, server side: one session per remote host and port. */
+
+import { performance } from 'node:perf_hooks';
+import type { DlmsServer } from '#dlms/server';
+import { WRAPPER_SIZE } from '#dlms/wrapper';
+import type { Log } from '#hw/log';
+import type { ScionSocket } from '#hw/scion-socket';
+import type { PeerRef } from '#scion/end-host';
+
+/** Answers DLMS requests that arrive on a SCION socket; replies take the reversed path. */
+export function serveDlmsOverScion(socket: ScionSocket, server: DlmsServer, log: Log): void {
+  const out = new Uint8Array(WRAPPER_SIZE + server.maxPdu('datagram'));
+  // A peer is one object as long as it uses one path, so its key is put together once.
+  const keys = new WeakMap<PeerRef, string>();
+  socket.onDatagram = (frame, peer) => {
+    let key = keys.get(peer);
+    if (key === undefined) {
+      key = `[${peer.text}]:${peer.port}`;
+      keys.set(peer, key);
+    }
+    const session = server.session(key);
+    if (session === undefined) {
+      log.warn('too many DLMS clients, one is refused', { peer: key });
+      return;
+    }
+    const length = session.receive(frame, out, performance.now());
+    if (length > 0) socket.reply(peer, out.subarray(0, length));
+  };
+}
