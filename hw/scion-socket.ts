@@ -143,7 +143,10 @@ export class ScionSocket {
     this.probing = options.probing ?? options.pathSource !== undefined;
     this.host = new EndHost({ topology: options.topology, host, port: socket.address().port });
     for (const each of shim === undefined ? [socket] : [socket, shim]) {
-      each.on('message', (packet, from) => this.receive(each, packet, from));
+      // As a plain Uint8Array: `slice` of a Buffer would not copy.
+      each.on('message', ({ buffer, byteOffset, length }, from) =>
+        this.receive(each, new Uint8Array(buffer, byteOffset, length), from),
+      );
       each.on('error', (error) => this.log.warn('socket error', { error: error.message }));
     }
   }
@@ -199,7 +202,7 @@ export class ScionSocket {
     });
   }
 
-  private receive(socket: Socket, packet: Buffer, from: RemoteInfo): void {
+  private receive(socket: Socket, packet: Uint8Array, from: RemoteInfo): void {
     this.counters.received++;
     const now = this.now();
     const received = this.host.receive(packet, { host: from.address, port: from.port }, now);
@@ -232,7 +235,7 @@ export class ScionSocket {
     }
   }
 
-  private answerEcho(socket: Socket, packet: Buffer, from: RemoteInfo): void {
+  private answerEcho(socket: Socket, packet: Uint8Array, from: RemoteInfo): void {
     const out = Buffer.allocUnsafe(this.host.echoReplyLength(packet));
     if (this.host.writeEchoReply(out, 0, packet) < 0) return;
     this.counters.echoesAnswered++;

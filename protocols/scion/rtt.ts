@@ -6,6 +6,8 @@
 
 export const MIN_RTO_MS = 30;
 export const MAX_RTO_MS = 8_000;
+/** Timers and schedulers are this coarse (G of RFC 6298): a very even RTT must not make every hiccup a loss. */
+export const GRANULARITY_MS = 10;
 /** Timeout for a path about which nothing is known. */
 export const INITIAL_RTO_MS = 1_000;
 
@@ -38,7 +40,9 @@ export class RttEstimator {
 
   /** @param silences  unanswered timeouts in a row */
   rtoMs(silences = 0): number {
-    const base = this.hasSample ? Math.max(MIN_RTO_MS, this.srttMs + 4 * this.rttVarMs) : this.initialRtoMs;
+    const base = this.hasSample
+      ? Math.max(MIN_RTO_MS, this.srttMs + Math.max(GRANULARITY_MS, 4 * this.rttVarMs))
+      : this.initialRtoMs;
     return Math.min(MAX_RTO_MS, base * 2 ** Math.min(silences, 10));
   }
 }

@@ -1,0 +1,322 @@
+/**
+ * Five ASes on real sockets: our border routers and path services on the files of the lab's tool, lines with delay between
+ * them, a head end in 112 and meters in 111. Paths, answers, echo, failover, healing, SCMP.
+ */
+
+import { createSocket } from 'node:dgram';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { S3mpError } from '#base/errors';
+import { claimLab, type LabAddresses } from '#hw/lab/addresses';
+import { type LinkDescription, type TopologyDescription, writeAsFiles } from '#hw/lab/as-files';
+import { LinkEmulator, PROFILES } from '#hw/lab/link-emulator';
+import { createLog } from '#hw/log';
+import { pathClient } from '#hw/path-client';
+import { seededRandom } from '#hw/random';
+import { ScionSocket } from '#hw/scion-socket';
+import type { HostEndpoint, PeerRef } from '#scion/end-host';
+import { formatIpPort } from '#scion/ip';
+import { parseIsdAs } from '#scion/isd-as';
+import { announcedLatencyMs, type ScionPath } from '#scion/path-metadata';
+import { parsePolicy } from '#scion/policy';
+import { SHIM_PORT } from '#scion/topology';
+import { readAsDirectory } from '../../gateway/as-directory.ts';
+import { BorderRouter } from '../../gateway/border-router.ts';
+import { type PathService, startPathService } from '../../gateway/path-service.ts';
+import { FIVE_ASES } from './topologies.ts';
+
+const log = createLog('test', { level: 'error' });
+const folder = mkdtempSync(join(tmpdir(), 's3mp-sockets-'));
+const emulator = new LinkEmulator(seededRandom(1));
+const routers = new Map<string, BorderRouter>();
+const services: PathService[] = [];
+const hosts: ScionSocket[] = [];
+let lab: LabAddresses;
+let headend: ScionSocket;
+let meter: ScionSocket;
+let toMeter: HostEndpoint;
+
+const METER_AS = '1-ff00:0:111';
+const HEADEND_AS = '1-ff00:0:112';
+const meterIa = parseIsdAs(METER_AS);
+const shortName = (ia: string) => Number(ia.slice(-3));
+const nameOf = ({ a, b }: LinkDescription) => `${shortName(a.ia)}-${shortName(b.ia)}`;
+
+/** The five ASes with addresses of this lab, every link through the emulator. */
+async function describe(): Promise<TopologyDescription> {
+  const links = await Promise.all(
+    FIVE_ASES.links.map(async (link, i): Promise<LinkDescription> => {
+      const end = (ia: string, id: number) => ({ host: lab.router(shortName(ia)), port: 50_000 + id });
+      const [a, b] = [end(link.a.ia, link.a.id), end(link.b.ia, link.b.id)];
+      const [nearA, nearB] = [50_000, 50_001].map((port) => ({ host: lab.link(i), port }));
+      const profile = { ...PROFILES.none!, delayMs: link.latencyMs! };
+      await emulator.add({
+        name: nameOf(link),
+        a: { listen: nearA!, peer: a },
+        b: { listen: nearB!, peer: b },
+        profile,
+      });
+      const text = ({ host, port }: { host: string; port: number }) => formatIpPort(host, port);
+      return {
+        ...link,
+        a: { ...link.a, local: text(a), remote: text(nearA!) },
+        b: { ...link.b, local: text(b), remote: text(nearB!) },
+      };
+    }),
+  );
+  const ases = FIVE_ASES.ases.map((as) => ({
+    ...as,
+    internal: `${lab.router(shortName(as.ia))}:30042`,
+    control: `${lab.controlService(shortName(as.ia))}:30252`,
+  }));
+  return { ases, links };
+}
+
+async function openHost(ia: string, hostIp: string, acl: string[]): Promise<ScionSocket> {
+  const { topology } = readAsDirectory(join(folder, `ASff00_0_${shortName(ia)}`));
+  const source = pathClient({
+    ia: topology.ia,
+    isCore: topology.core,
+    services: topology.controlServices.map((s) => formatIpPort(s.host, s.port)),
+    log,
+  });
+  const policy = parsePolicy(acl);
+  const socket = await ScionSocket.open({ topology, hostIp, port: 4059, pathSource: source, policy, log });
+  hosts.push(socket);
+  return socket;
+}
+
+const Sockets = suite('paths over sockets');
+
+Sockets.before(async () => {
+  lab = await claimLab();
+  const files = writeAsFiles(await describe(), folder);
+  for (const [ia, directory] of files.folders) {
+    const { topology, hopKey } = readAsDirectory(directory);
+    routers.set(ia, await BorderRouter.start({ topology, router: topology.routers[0]!, hopKey, log }));
+    const { host, port } = topology.controlServices[0]!;
+    services.push(await startPathService({ address: formatIpPort(host, port), directory, topology, log }));
+  }
+  headend = await openHost(HEADEND_AS, lab.headend(112), ['+ 1', '-']);
+  meter = await openHost(METER_AS, lab.meter(111, 0), []);
+  meter.onDatagram = (payload, peer) => meter.reply(peer, payload.slice().reverse());
+  toMeter = meter.local;
+});
+
+Sockets.after(async () => {
+  await Promise.all(hosts.map((h) => h.close()));
+  for (const router of routers.values()) await router.close();
+  await Promise.all(services.map((s) => s.close()));
+  emulator.close();
+  lab.release();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Sends one request on a path; resolves with who answered, undefined after the timeout. */
+function exchange(from: ScionSocket, dst: HostEndpoint, path: ScionPath, timeoutMs = 1000) {
+  return new Promise<{ payload: Uint8Array; peer: PeerRef; rttMs: number } | undefined>((resolve) => {
+    const started = from.now();
+    const timer = setTimeout(() => resolve(undefined), timeoutMs);
+    from.onDatagram = (payload, peer) => {
+      clearTimeout(timer);
+      resolve({ payload: payload.slice(), peer, rttMs: from.now() - started });
+    };
+    from.send(dst, Uint8Array.of(1, 2, 3), path);
+  });
+}
+
+Sockets(
+  'every path, also a forbidden one, carries a request and its answer back, and the routers verify each hop',
+  async () => {
+    const paths = await headend.paths(meterIa);
+    assert.ok(paths.length >= 5, `${paths.length} paths`);
+    for (const path of paths) {
+      const answer = await exchange(headend, toMeter, path);
+      assert.ok(answer, `no answer on ${path.hops}`);
+      assert.equal(answer.payload, Uint8Array.of(3, 2, 1));
+      assert.is(answer.peer.ia, meterIa);
+      assert.is(answer.peer.port, 4059);
+      assert.is(headend.pathOf(answer.peer), path.fingerprint);
+      const announced = 2 * announcedLatencyMs(path)!;
+      assert.ok(
+        answer.rttMs > announced - 5 && answer.rttMs < announced + 150,
+        `${answer.rttMs} ms, announced ${announced}`,
+      );
+    }
+    for (const [ia, router] of routers) assert.equal(router.status().reasons, {}, ia);
+  },
+);
+
+Sockets('echo answers on every path, through port 30041 of the meter', async () => {
+  for (const path of await headend.paths(meterIa)) {
+    const { rttMs, packetBytes } = await headend.ping({ ia: meterIa, host: toMeter.host }, path, { size: 100 });
+    assert.ok(rttMs !== undefined && rttMs > 2 * announcedLatencyMs(path)! - 5, `${path.hops}: ${rttMs} ms`);
+    assert.is(packetBytes, 12 + 24 + path.raw.length + 8 + 100);
+  }
+  assert.ok(meter.counters.echoesAnswered >= 5);
+});
+
+Sockets('hosts of one AS talk without a router, with the empty path', async () => {
+  const other = await openHost(METER_AS, lab.meter(111, 1), []);
+  const [path] = await other.paths(meterIa);
+  assert.is(path!.raw.length, 0);
+  const before = routers.get(METER_AS)!.status().forwarded;
+  const answer = await exchange(other, toMeter, path!);
+  assert.equal(answer?.payload, Uint8Array.of(3, 2, 1));
+  assert.is(answer?.peer.path.length, 0);
+  assert.is(other.pathOf(answer!.peer), '');
+  assert.is((await other.ping({ ia: meterIa, host: toMeter.host }, path!)).rttMs !== undefined, true);
+  assert.is(routers.get(METER_AS)!.status().forwarded, before);
+});
+
+Sockets('a datagram too long for the path is refused before it vanishes', async () => {
+  const [path] = await headend.paths(meterIa);
+  const most = headend.maxPayload(toMeter, path!);
+  assert.is(most, 1472 - 12 - 24 - path!.raw.length - 8);
+  headend.send(toMeter, new Uint8Array(most), path!);
+  try {
+    headend.send(toMeter, new Uint8Array(most + 1), path!);
+    assert.unreachable('sent');
+  } catch (error) {
+    assert.is((error as S3mpError).code, 'encode.out-of-range');
+  }
+});
+
+/** Ten requests a second with retransmission on the path that the manager gives, as the head end's channel does. */
+class Reader {
+  readonly latencies: number[] = [];
+  unanswered = 0;
+  private readonly open = new Map<number, (peer: PeerRef) => void>();
+  private next = 0;
+
+  constructor() {
+    headend.onDatagram = (payload, peer) => this.open.get(payload[3]! * 256 + payload[2]!)?.(peer);
+  }
+
+  async run(forMs: number): Promise<void> {
+    const end = headend.now() + forMs;
+    const requests: Promise<void>[] = [];
+    while (headend.now() < end) {
+      requests.push(this.request(this.next++ & 0xffff));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    await Promise.all(requests);
+  }
+
+  private async request(number: number): Promise<void> {
+    const manager = headend.manager(meterIa);
+    const started = headend.now();
+    for (let attempt = 0; attempt < 6; attempt++) {
+      const path = manager.select(headend.now());
+      const sentAt = headend.now();
+      const peer = await new Promise<PeerRef | undefined>((resolve) => {
+        const timer = setTimeout(() => resolve(undefined), manager.rtoMs(path.fingerprint));
+        this.open.set(number, (from) => {
+          clearTimeout(timer);
+          resolve(from);
+        });
+        // The meter reverses the bytes: the number comes back in bytes 2 and 3.
+        headend.send(toMeter, Uint8Array.of(number >> 8, number & 255, attempt, 0), path);
+      });
+      const now = headend.now();
+      if (peer !== undefined) {
+        manager.onAnswered(headend.pathOf(peer)!, now - sentAt, now);
+        this.open.delete(number);
+        this.latencies.push(now - started);
+        return;
+      }
+      manager.onSilence(path.fingerprint, now, sentAt);
+    }
+    this.unanswered++;
+  }
+}
+
+const chosenHops = () => headend.manager(meterIa).select(headend.now()).hops;
+const LTE = '1-ff00:0:112 2>23 1-ff00:0:120 21>2 1-ff00:0:111';
+const LEASED = '1-ff00:0:112 1>11 1-ff00:0:110 12>1 1-ff00:0:111';
+
+async function until(what: string, limitMs: number, done: () => boolean): Promise<void> {
+  const end = headend.now() + limitMs;
+  while (!done()) {
+    if (headend.now() > end) assert.unreachable(`${what} not within ${limitMs} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+Sockets('a cut line: traffic moves to the other line, no reading is lost, and it returns after healing', async () => {
+  const switches: string[] = [];
+  const hops = (fingerprint: string) => headend.manager(meterIa).find(fingerprint)!.hops;
+  headend.onSwitch = (_, { to, why }) => switches.push(`${why} ${hops(to)}`);
+  const reader = new Reader();
+  await reader.run(1500);
+  assert.is(chosenHops(), LTE);
+  emulator.cut('120-111');
+  reader.latencies.length = 0;
+  await reader.run(2000);
+  assert.is(chosenHops(), LEASED);
+  assert.is(reader.unanswered, 0);
+  const worst = Math.max(...reader.latencies);
+  const report = headend.manager(meterIa).report(headend.now());
+  assert.ok(worst < 600, `worst answer after ${worst} ms`);
+  assert.is(report.find((r) => r.hops === LTE)!.state === 'alive', false);
+  assert.ok(report.some((r) => r.forbidden?.includes('2-ff00:0:210')));
+  emulator.heal('120-111');
+  const healed = reader.run(9000);
+  await until('return to the preferred path', 9000, () => chosenHops() === LTE);
+  await healed;
+  assert.is(reader.unanswered, 0);
+  console.log(switches.join('\n'));
+  const left = switches.indexOf(`silence ${LEASED}`);
+  assert.ok(left >= 0 && switches.at(-1) === `return ${LTE}`, switches.join(', '));
+});
+
+Sockets('a router that knows its link is down says so, and traffic moves before any timeout', async () => {
+  const reader = new Reader();
+  await reader.run(500);
+  assert.is(chosenHops(), LTE);
+  const believed = headend.counters.scmpBelieved;
+  routers.get('1-ff00:0:120')!.setLinkUp(21, false);
+  await reader.run(500);
+  assert.ok(headend.counters.scmpBelieved > believed);
+  assert.is(chosenHops(), LEASED);
+  assert.is(reader.unanswered, 0);
+  routers.get('1-ff00:0:120')!.setLinkUp(21, true);
+});
+
+Sockets('without a conforming path nothing is sent', async () => {
+  const strict = await openHost(HEADEND_AS, `127.${lab.lab}.112.11`, ['- 1-ff00:0:110', '- 1-ff00:0:120', '+']);
+  await strict.paths(meterIa);
+  try {
+    strict.manager(meterIa).select(strict.now());
+    assert.unreachable('a path was given out');
+  } catch (error) {
+    assert.is((error as S3mpError).code, 'path.none-conforming');
+  }
+});
+
+Sockets('garbage at every port leaves everything running', async () => {
+  const seed = Number(process.env.S3MP_SEED ?? Date.now() % 1e9);
+  console.log(`seed ${seed}`);
+  const random = seededRandom(seed);
+  const socket = createSocket('udp4');
+  const targets: [string, number][] = [
+    [lab.headend(112), 4059],
+    [lab.headend(112), SHIM_PORT],
+    [lab.meter(111, 0), 4059],
+    [lab.meter(111, 0), SHIM_PORT],
+    [lab.router(111), 30042],
+  ];
+  for (let i = 0; i < 500; i++) {
+    const bytes = Uint8Array.from({ length: Math.floor(random() * 200) }, () => Math.floor(random() * 256));
+    const [host, port] = targets[i % targets.length]!;
+    await new Promise((resolve) => socket.send(bytes, port, host, resolve));
+  }
+  socket.close();
+  const [path] = await headend.paths(meterIa);
+  assert.ok(await exchange(headend, toMeter, path!));
+});
+
+Sockets.run();
