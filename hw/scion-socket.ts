@@ -192,6 +192,11 @@ export class ScionSocket {
     return this.host.maxPayload(dst, path);
   }
 
+  /** Underlay address to which packets for `dst` on `path` go. */
+  nextHop(dst: HostEndpoint, path: ScionPath): IpPort {
+    return this.host.nextHop(dst, path);
+  }
+
   private transmit(packet: Uint8Array, to: IpPort): void {
     if (this.closed) return;
     this.counters.sent++;
