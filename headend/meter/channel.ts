@@ -1,0 +1,192 @@
+/**
+ * Request and answer with one meter over SCION datagrams: sends a frame over the path chosen now, sends the very same
+ * bytes again over the next best path when the answer is late, and takes the answer only from the meter and only on the
+ * exact reversal of a path that this request used.
+ */
+
+import { S3mpError } from '#base/errors';
+import { isAnswerTo } from '#dlms/match';
+import type { Log } from '#hw/log';
+import type { ScionSocket } from '#hw/scion-socket';
+import { formatEndpoint } from '#scion/address';
+import { cameBackOn, type HostEndpoint, type PeerRef } from '#scion/end-host';
+import type { ScionPath } from '#scion/path-metadata';
+
+interface Sending {
+  readonly path: ScionPath;
+  readonly firstAt: number;
+  lastAt: number;
+  count: number;
+}
+
+interface Pending {
+  readonly frame: Uint8Array;
+  readonly deadlineAt: number;
+  readonly sendings: Sending[];
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (error: unknown) => void;
+  timer: NodeJS.Timeout | undefined;
+}
+
+export interface Answer {
+  /** A copy of the answer's wrapper frame. */
+  readonly frame: Uint8Array;
+  /** The path that the request took and whose reversal the answer took. */
+  readonly path: ScionPath;
+  /** Datagrams sent until it came. */
+  readonly sent: number;
+}
+
+/** Without any path the channel looks again after this time. */
+const NO_PATH_RETRY_MS = 250;
+
+export class MeterChannel {
+  readonly meter: HostEndpoint;
+  /** Answers on a path that was not chosen, since the start. */
+  mismatches = 0;
+  private readonly socket: ScionSocket;
+  private readonly log: Log;
+  private pending: Pending | undefined;
+
+  constructor(socket: ScionSocket, meter: HostEndpoint, log: Log) {
+    this.socket = socket;
+    this.meter = meter;
+    this.log = log;
+  }
+
+  /**
+   * Sends a request frame until its answer comes. One at a time.
+   * @param deadlineAt  steady ms of the socket's clock
+   * @throws S3mpError `meter.unreachable` at the deadline; ScionError `path.none`, `path.none-conforming` when there was
+   *   no path until then
+   */
+  exchange(frame: Uint8Array, deadlineAt: number): Promise<Answer> {
+    if (this.pending !== undefined) {
+      return Promise.reject(new S3mpError('meter.busy', 'a request to this meter is under way'));
+    }
+    return new Promise((resolve, reject) => {
+      this.pending = { frame: frame.slice(), deadlineAt, sendings: [], resolve, reject, timer: undefined };
+      this.send(this.pending);
+    });
+  }
+
+  private send(pending: Pending): void {
+    const manager = this.socket.manager(this.meter.ia);
+    const now = this.socket.now();
+    let path: ScionPath;
+    try {
+      path = manager.select(now);
+    } catch (error) {
+      this.waitForPath(pending, error, now);
+      return;
+    }
+    try {
+      this.socket.send(this.meter, pending.frame, path);
+    } catch (error) {
+      this.finish(pending);
+      pending.reject(error);
+      return;
+    }
+    const known = pending.sendings.find((s) => s.path.fingerprint === path.fingerprint);
+    if (known) {
+      known.lastAt = now;
+      known.count++;
+    } else pending.sendings.push({ path, firstAt: now, lastAt: now, count: 1 });
+    const wait = Math.min(manager.rtoMs(path.fingerprint), pending.deadlineAt - now);
+    pending.timer = setTimeout(() => this.silent(pending, path, now), Math.max(1, wait));
+  }
+
+  /** No path now: the lookup may be under way, or the link heals before the deadline. */
+  private waitForPath(pending: Pending, error: unknown, now: number): void {
+    if (now >= pending.deadlineAt) {
+      this.finish(pending);
+      pending.reject(error);
+      return;
+    }
+    const again = () => {
+      if (this.pending === pending) this.send(pending);
+    };
+    const wait = Math.min(NO_PATH_RETRY_MS, Math.max(1, pending.deadlineAt - now));
+    pending.timer = setTimeout(again, wait);
+    if (this.socket.manager(this.meter.ia).paths().length === 0) {
+      this.socket.paths(this.meter.ia).then(
+        () => {
+          clearTimeout(pending.timer);
+          again();
+        },
+        () => {},
+      );
+    }
+  }
+
+  private silent(pending: Pending, path: ScionPath, sentAt: number): void {
+    if (this.pending !== pending) return;
+    const now = this.socket.now();
+    this.socket.manager(this.meter.ia).onSilence(path.fingerprint, now, sentAt, 'request');
+    if (now < pending.deadlineAt) {
+      this.send(pending);
+      return;
+    }
+    this.finish(pending);
+    const sent = pending.sendings.reduce((n, s) => n + s.count, 0);
+    const paths = pending.sendings.length;
+    pending.reject(
+      new S3mpError(
+        'meter.unreachable',
+        `no answer from ${formatEndpoint(this.meter)} to ${sent} datagrams over ${paths} path${paths === 1 ? '' : 's'}`,
+        { sent, paths },
+      ),
+    );
+  }
+
+  /** Takes a datagram from the meter; what answers nothing is dropped. */
+  receive(frame: Uint8Array, peer: PeerRef): void {
+    const { pending } = this;
+    if (pending === undefined || !isAnswerTo(pending.frame, frame)) return;
+    const sending = pending.sendings.find((s) => cameBackOn(peer, s.path));
+    if (sending === undefined) {
+      this.mismatches++;
+      this.log.warn('an answer came over a path that was not chosen', { meter: peer.text });
+      return;
+    }
+    const now = this.socket.now();
+    // Sent twice on one path, the answer may be to either: the longer time is the safe one.
+    this.socket.manager(this.meter.ia).onAnswered(sending.path.fingerprint, now - sending.firstAt, now, 'request');
+    this.finish(pending);
+    const sent = pending.sendings.reduce((n, s) => n + s.count, 0);
+    pending.resolve({ frame: frame.slice(), path: sending.path, sent });
+  }
+
+  private finish(pending: Pending): void {
+    clearTimeout(pending.timer);
+    this.pending = undefined;
+  }
+
+  close(): void {
+    const { pending } = this;
+    if (pending === undefined) return;
+    this.finish(pending);
+    pending.reject(new S3mpError('meter.unreachable', 'the head end is stopping'));
+  }
+}
+
+/** Hands the datagrams of a socket to the channels of their senders. */
+export class ChannelSwitch {
+  private readonly channels = new Map<string, MeterChannel>();
+  private readonly keys = new WeakMap<PeerRef, string>();
+
+  constructor(socket: ScionSocket) {
+    socket.onDatagram = (frame, peer) => {
+      let key = this.keys.get(peer);
+      if (key === undefined) {
+        key = formatEndpoint(peer);
+        this.keys.set(peer, key);
+      }
+      this.channels.get(key)?.receive(frame, peer);
+    };
+  }
+
+  add(channel: MeterChannel): void {
+    this.channels.set(formatEndpoint(channel.meter), channel);
+  }
+}

@@ -1,0 +1,204 @@
+/**
+ * A meter over DLMS over SCION: keeps one association open, opens it again when the meter has lost it, and turns objects
+ * into what the fleet works with.
+ */
+
+import { DlmsError, S3mpError } from '#base/errors';
+import { decodeUtf8, encodeUtf8 } from '#base/utf8';
+import type { Data } from '#dlms/axdr';
+import { DlmsClient } from '#dlms/client';
+import { ClockStatus, decodeDateTime } from '#dlms/date-time';
+import type { Exchange } from '#dlms/exchange';
+import type { GetResult } from '#dlms/get';
+import { parseObis } from '#dlms/obis';
+import { MEASUREMENT_TIME, obisName, SUSPECT_QUANTITIES, suspectBit } from '#dlms/well-known';
+import { Sap } from '#dlms/wrapper';
+import type { Log } from '#hw/log';
+import type { ScionSocket } from '#hw/scion-socket';
+import type { HostEndpoint } from '#scion/end-host';
+import type {
+  ControlReading,
+  MeterConnection,
+  PathReport,
+  PathTaken,
+  Reading,
+  RegisterValue,
+} from '../meter-connection.ts';
+import { type Answer, type ChannelSwitch, MeterChannel } from './channel.ts';
+
+export interface DlmsConnectionOptions {
+  readonly socket: ScionSocket;
+  readonly channels: ChannelSwitch;
+  readonly meter: HostEndpoint;
+  /** LLS secret of client 17. */
+  readonly password: Uint8Array;
+  readonly log: Log;
+}
+
+/** Registers of one reading, in the order that people read them. */
+export const READING_REGISTERS: readonly string[] = [
+  '1-0:16.7.0.255',
+  '1-0:1.7.0.255',
+  '1-0:2.7.0.255',
+  '1-0:32.7.0.255',
+  '1-0:31.7.0.255',
+  '1-0:14.7.0.255',
+  '1-0:13.7.0.255',
+  '1-0:3.7.0.255',
+  '1-0:4.7.0.255',
+  '1-0:9.7.0.255',
+  '1-0:1.8.0.255',
+  '1-0:3.8.0.255',
+];
+
+const dataObject = (obis: string) => ({ classId: 1, ln: parseObis(obis), attribute: 2 });
+const CLOCKED = [dataObject(MEASUREMENT_TIME), dataObject(SUSPECT_QUANTITIES)];
+const MESSAGE = dataObject('0-0:96.13.0.255');
+const DISCONNECT_CONTROL = { classId: 70, ln: parseObis('0-0:96.3.10.255') };
+const OUTPUT_STATE = { ...DISCONNECT_CONTROL, attribute: 2 };
+const CONTROL_STATE = { ...DISCONNECT_CONTROL, attribute: 3 };
+const REMOTE_DISCONNECT = { ...DISCONNECT_CONTROL, method: 1 };
+const REMOTE_RECONNECT = { ...DISCONNECT_CONTROL, method: 2 };
+const CONTROL_STATES = ['disconnected', 'connected', 'ready for reconnection'] as const;
+
+export class DlmsConnection implements MeterConnection {
+  private readonly socket: ScionSocket;
+  private readonly channel: MeterChannel;
+  private readonly client: DlmsClient;
+  private lastAnswer: Answer | undefined;
+
+  constructor({ socket, channels, meter, password, log }: DlmsConnectionOptions) {
+    this.socket = socket;
+    this.channel = new MeterChannel(socket, meter, log);
+    channels.add(this.channel);
+    this.client = new DlmsClient({ clientSap: Sap.passwordClient, password });
+  }
+
+  async read(deadlineMs: number): Promise<Reading> {
+    const startedAt = this.socket.now();
+    const { registers, others } = await this.run(
+      () => this.client.readRegisters(READING_REGISTERS, CLOCKED),
+      deadlineMs,
+    );
+    const suspects = numberIn(others[1]) ?? 0;
+    return {
+      values: registers.map(({ obis, value, unit }): RegisterValue => {
+        const suspect = (suspects & suspectBit(obis)) !== 0;
+        return {
+          obis,
+          name: obisName(obis),
+          value,
+          unit,
+          quality: value === null ? 'missing' : suspect ? 'suspect' : 'good',
+        };
+      }),
+      measuredAt: timeIn(others[0]),
+      receivedAt: Date.now(),
+      delayMs: this.socket.now() - startedAt,
+      path: this.pathTaken(),
+    };
+  }
+
+  async readControl(deadlineMs: number): Promise<ControlReading> {
+    const [output, control] = await this.run(() => this.client.getList([OUTPUT_STATE, CONTROL_STATE]), deadlineMs);
+    const controlState = CONTROL_STATES[numberIn(control) ?? -1];
+    if (output?.data?.type !== 'boolean' || controlState === undefined) {
+      throw new DlmsError('dlms.unexpected-answer', 'the meter gave no state of its output');
+    }
+    return { outputState: output.data.value, controlState, path: this.pathTaken() };
+  }
+
+  async switchOutput(connect: boolean, deadlineMs: number): Promise<void> {
+    await this.run(() => this.client.action(connect ? REMOTE_RECONNECT : REMOTE_DISCONNECT), deadlineMs);
+  }
+
+  async writeMessage(text: string, deadlineMs: number): Promise<void> {
+    const value: Data = { type: 'octet-string', value: encodeUtf8(text) };
+    await this.run(() => this.client.set(MESSAGE, value), deadlineMs);
+  }
+
+  async readMessage(deadlineMs: number): Promise<string> {
+    const data = await this.run(() => this.client.get(MESSAGE), deadlineMs);
+    const text = data.type === 'octet-string' ? decodeUtf8(data.value) : undefined;
+    if (text === undefined) throw new DlmsError('dlms.unexpected-answer', 'the message of the meter is no text');
+    return text;
+  }
+
+  /**
+   * Runs an operation, in an association that is opened first when there is none. When the meter says that it holds none
+   * (it restarted), the operation runs once more in a new one, unless its request may already have been carried out.
+   */
+  private async run<T>(operation: () => Exchange<T>, deadlineMs: number): Promise<T> {
+    const deadlineAt = this.socket.now() + deadlineMs;
+    await this.associate(deadlineAt);
+    try {
+      return await this.drive(operation(), deadlineAt);
+    } catch (error) {
+      const isLost = error instanceof S3mpError && error.code === 'dlms.not-associated';
+      if (!isLost || (this.lastAnswer?.sent ?? 1) > 1) throw error;
+      await this.associate(deadlineAt);
+      return await this.drive(operation(), deadlineAt);
+    }
+  }
+
+  private async associate(deadlineAt: number): Promise<void> {
+    if (!this.client.isAssociated) await this.drive(this.client.associate(), deadlineAt);
+  }
+
+  private async drive<T>(operation: Exchange<T>, deadlineAt: number): Promise<T> {
+    let step = operation.next();
+    while (!step.done) {
+      this.lastAnswer = await this.channel.exchange(step.value, deadlineAt);
+      step = operation.next(this.lastAnswer.frame);
+    }
+    return step.value;
+  }
+
+  private pathTaken(): PathTaken | null {
+    const path = this.lastAnswer?.path;
+    if (path === undefined) return null;
+    const report = this.report().find((r) => r.fingerprint === path.fingerprint);
+    if (report === undefined) return null;
+    return { fingerprint: path.fingerprint, hops: report.hops, isds: report.isds, rttMs: report.srttMs ?? null };
+  }
+
+  private report() {
+    return this.socket.manager(this.channel.meter.ia).report(this.socket.now());
+  }
+
+  async paths(): Promise<readonly PathReport[]> {
+    return this.report().map((r) => ({
+      fingerprint: r.fingerprint,
+      hops: r.hops,
+      isds: r.isds,
+      rttMs: r.srttMs ?? null,
+      state: r.state,
+      chosen: r.chosen,
+      forbidden: r.forbidden ?? null,
+      mtu: r.mtu,
+      expiresAt: r.expiryMs,
+      announcedLatencyMs: r.announcedMs ?? null,
+    }));
+  }
+
+  async close(): Promise<void> {
+    this.channel.close();
+    if (!this.client.isAssociated) return;
+    // Polite, and short: a meter that does not answer ends the association by itself.
+    await this.drive(this.client.release(), this.socket.now() + 300).catch(() => {});
+  }
+}
+
+function numberIn(result: GetResult | undefined): number | null {
+  const data = result?.data;
+  return data && 'value' in data && typeof data.value === 'number' ? data.value : null;
+}
+
+/** Time in a date-time attribute; null when there is none or the meter's clock is not to be trusted. */
+function timeIn(result: GetResult | undefined): number | null {
+  if (result?.data?.type !== 'octet-string') return null;
+  const time = decodeDateTime(result.data.value);
+  const doubtful = ClockStatus.invalid | ClockStatus.doubtful;
+  if (time === undefined || (time.status !== 0xff && (time.status & doubtful) !== 0)) return null;
+  return time.epochMs;
+}
