@@ -95,7 +95,14 @@ function serve(socket: net.Socket, key: string, options: DlmsTcpOptions): void {
     socket.destroy();
   };
 
+  const stopPartialTimer = () => {
+    clearTimeout(partialTimer);
+    partialTimer = undefined;
+  };
+
   const onFrame = (frame: Uint8Array): boolean => {
+    // Each frame has its own time, also when the next one begins in the same segment.
+    stopPartialTimer();
     session ??= server.session(key, { transport: 'stream', source: socket.remoteAddress ?? key });
     if (!session) {
       drop('all sessions are taken');
@@ -116,14 +123,11 @@ function serve(socket: net.Socket, key: string, options: DlmsTcpOptions): void {
     else if (socket.writableLength > 16 * out.length) drop('answers are not taken');
     if (stream.isPartial && !socket.destroyed) {
       partialTimer ??= setTimeout(() => drop(`a frame was not whole after ${partialMs} ms`), partialMs);
-    } else {
-      clearTimeout(partialTimer);
-      partialTimer = undefined;
     }
   });
   socket.on('error', () => socket.destroy());
   socket.once('close', () => {
-    clearTimeout(partialTimer);
+    stopPartialTimer();
     session?.close();
   });
 }

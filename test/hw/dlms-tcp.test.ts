@@ -133,6 +133,25 @@ Tcp('bytes that trickle in do not extend the time for a frame, silence ends a co
   await listener.close();
 });
 
+Tcp('a client whose segments always end inside a frame is not taken for a slow one', async () => {
+  const listener = await listen(testMeter(), { partialMs: 100 });
+  const { socket, until } = await raw(listener.port);
+  socket.setNoDelay(true);
+  socket.write(AARQ);
+  await until(51);
+  const shifted = Uint8Array.from([...GET_NAME.subarray(10), ...GET_NAME.subarray(0, 10)]);
+  socket.write(GET_NAME.subarray(0, 10));
+  const end = performance.now() + 250;
+  for (let count = 1; performance.now() < end; count++) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.not.ok(socket.destroyed);
+    socket.write(shifted);
+    await until(51 + 30 * count);
+  }
+  socket.destroy();
+  await listener.close();
+});
+
 Tcp('connections over the limit are closed at once, and a free place is given again', async () => {
   const listener = await listen(testMeter(), { maxConnections: 2 });
   const first = await raw(listener.port);
