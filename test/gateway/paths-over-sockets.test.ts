@@ -10,6 +10,8 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { S3mpError } from '#base/errors';
+import type { Verb } from '#hw/cli';
+import { loadConfig } from '#hw/config';
 import { claimLab, type LabAddresses } from '#hw/lab/addresses';
 import { type LinkDescription, type TopologyDescription, writeAsFiles } from '#hw/lab/as-files';
 import { LinkEmulator, PROFILES } from '#hw/lab/link-emulator';
@@ -25,7 +27,9 @@ import { parsePolicy } from '#scion/policy';
 import { SHIM_PORT } from '#scion/topology';
 import { readAsDirectory } from '../../gateway/as-directory.ts';
 import { BorderRouter } from '../../gateway/border-router.ts';
+import { GATEWAY_CONFIG } from '../../gateway/config.ts';
 import { type PathService, startPathService } from '../../gateway/path-service.ts';
+import { pathsVerb, pingVerb } from '../../gateway/paths-command.ts';
 import { FIVE_ASES } from './topologies.ts';
 
 const log = createLog('test', { level: 'error' });
@@ -284,6 +288,71 @@ Sockets('a router that knows its link is down says so, and traffic moves before 
   assert.is(chosenHops(), LEASED);
   assert.is(reader.unanswered, 0);
   routers.get('1-ff00:0:120')!.setLinkUp(21, true);
+});
+
+/** Runs a verb of the gateway in an AS directory and returns what it printed. */
+async function runVerb(verb: Verb, ia: string, dst: string, flags: Record<string, string>, json = false) {
+  const config = loadConfig(GATEWAY_CONFIG, {
+    file: undefined,
+    environment: {},
+    flags: { 'as-directory': join(folder, `ASff00_0_${shortName(ia)}`) },
+  });
+  const lines: string[] = [];
+  const context = {
+    config,
+    flags,
+    positionals: [dst],
+    json,
+    log,
+    out: (text: string) => lines.push(...text.split('\n')),
+  };
+  const status = await verb.run(context);
+  return { status, lines };
+}
+
+Sockets('`paths` prints what people of the scion tool know, and as JSON', async () => {
+  const { status, lines } = await runVerb(pathsVerb, HEADEND_AS, `${METER_AS},${lab.meter(111, 0)}`, {});
+  assert.is(status, 0);
+  assert.is(lines[0], `Available paths to ${METER_AS}`);
+  assert.is(lines[1], '3 Hops:');
+  const lineOf = (hops: string) => lines.find((line) => line.includes(`[${hops}]`))!;
+  const nextHop = `${lab.router(112)}:30042`;
+  for (const hops of [LTE, LEASED])
+    assert.match(lineOf(hops), new RegExp(` MTU: 1472 NextHop: ${nextHop} Status: alive LocalIP: 127\\.`));
+  const { lines: jsonLines } = await runVerb(pathsVerb, HEADEND_AS, METER_AS, {}, true);
+  const shown = JSON.parse(jsonLines[0]!);
+  assert.is(shown.local_isd_as, HEADEND_AS);
+  const [path] = shown.paths;
+  assert.match(path.fingerprint, /^[0-9a-f]{16}$/);
+  assert.equal(Object.keys(path), [
+    'fingerprint',
+    'hops',
+    'sequence',
+    'next_hop',
+    'expiry',
+    'mtu',
+    'latency',
+    'status',
+    'local_ip',
+  ]);
+  assert.is(path.status, 'unknown');
+});
+
+Sockets('`ping` reaches the meter, and one that is not there is a failure', async () => {
+  const flags = { count: '2', interval: '10' };
+  const { status, lines } = await runVerb(pingVerb, HEADEND_AS, `${METER_AS},${lab.meter(111, 0)}`, flags);
+  assert.is(status, 0);
+  assert.ok(
+    lines.some((line) => /scmp_seq=1 time=\d+\.\d{3}ms$/.test(line)),
+    lines.join('\n'),
+  );
+  assert.ok(lines.some((line) => line.startsWith('2 packets transmitted, 2 received, 0% packet loss')));
+  const nobody = await runVerb(pingVerb, HEADEND_AS, `${METER_AS},${lab.meter(111, 9)}`, {
+    count: '1',
+    timeout: '200',
+  });
+  assert.is(nobody.status, 3);
+  assert.ok(nobody.lines.some((line) => line.includes('100% packet loss')));
 });
 
 Sockets('without a conforming path nothing is sent', async () => {
