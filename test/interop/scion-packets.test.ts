@@ -3,8 +3,7 @@
  * must be what we put in, with every checksum and every hop-field MAC verified from the master keys.
  */
 
-import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -20,59 +19,15 @@ import { Router } from '#scion/router';
 import { RouterAction } from '#scion/router-types';
 import { decodeScmp, encodeScmpPacket, type ScmpMessage } from '#scion/scmp';
 import { parseTopology } from '#scion/topology';
-import { commandWorks, needs } from '#test/needs';
+import { needs } from '#test/needs';
 import { ASES, Network, topologyOf } from '../protocols/scion/network.ts';
 import { seeded } from '../random.ts';
 import vectors from '../vectors/scion-forwarding.json';
+import { buildGoPackets, decodeWithGo, type GoPacket } from './go-packets.ts';
 
 const Interop = suite('packets read by the official SCION decoders');
-const root = join(__dirname, '..', '..', '..');
 const NOW = 1_700_001_000_000;
 const random = seeded();
-
-interface GoHop {
-  exp_time: number;
-  cons_ingress: number;
-  cons_egress: number;
-  mac: string;
-  ingress_alert: boolean;
-  egress_alert: boolean;
-  as: string;
-  verified: boolean;
-}
-
-interface GoPacket {
-  number: number;
-  error?: string;
-  underlay_src: string;
-  underlay_dst: string;
-  traffic_class: number;
-  flow_id: number;
-  hdr_len: number;
-  payload_len: number;
-  src_ia: string;
-  dst_ia: string;
-  src_host: string;
-  dst_host: string;
-  curr_inf: number;
-  curr_hf: number;
-  seg_len?: number[];
-  infos?: { cons_dir: boolean; peer: boolean; seg_id: number; timestamp: number }[];
-  hops?: GoHop[];
-  l4: string;
-  src_port: number;
-  dst_port: number;
-  scmp_type: number;
-  scmp_code: number;
-  pointer: number;
-  down_ia?: string;
-  down_interface: number;
-  identifier: number;
-  sequence: number;
-  payload: string;
-  checksum_ok: boolean;
-  macs_ok: boolean;
-}
 
 /** The vectors' network with master secrets instead of hop keys, so that the key derivation is part of the test. */
 const masters = new Map(ASES.map((isdAs) => [isdAs, random.bytes(16)]));
@@ -139,12 +94,8 @@ class Capture {
       pcapHeader(header, 0);
       const file = join(folder, 'packets.pcap');
       writeFileSync(file, Buffer.concat([header, ...this.records]));
-      const keys = [...masters].flatMap(([ia, key]) => ['-key', `${ia}=${Buffer.from(key).toString('base64')}`]);
-      const text = execFileSync(program, ['-pcap', file, ...keys], { encoding: 'utf8', maxBuffer: 1 << 26 });
-      return text
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line) as GoPacket);
+      const keys = [...masters].map(([ia, key]) => [ia, Buffer.from(key).toString('base64')] as const);
+      return decodeWithGo(file, new Map(keys));
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
@@ -153,7 +104,6 @@ class Capture {
 
 const A = { host: '127.16.110.1', port: 50000 };
 const B = { host: '127.16.111.1', port: 50001 };
-const program = join(root, 'dist', 'interop', 'packets');
 
 /** Everything that our decoder says about a packet, against everything that theirs says. */
 function compare(ours: Uint8Array, theirs: GoPacket): void {
@@ -325,14 +275,5 @@ Interop('the official decoders refuse what our router refuses: a changed MAC, a 
   assert.is(refused?.isdAs, '1-ff00:0:120');
 });
 
-/** Builds the program; without Go, or without its modules and a way to get them, the reason. */
-function build(): string | undefined {
-  if (!commandWorks('go', 'version')) return 'install Go (go.dev) for the official SCION decoders';
-  mkdirSync(join(root, 'dist', 'interop'), { recursive: true });
-  const cwd = join(root, 'test', 'interop', 'go');
-  const { status, stderr } = spawnSync('go', ['build', '-o', program, './packets'], { cwd, encoding: 'utf8' });
-  return status === 0 ? undefined : `go build failed: ${stderr.trim().split('\n').at(-1)}`;
-}
-
-const obstacle = build();
+const obstacle = buildGoPackets();
 if (needs('go', obstacle === undefined, obstacle ?? '')) Interop.run();
