@@ -122,7 +122,7 @@ export class PollLoop {
     if (!options.port.isOpen) return Number.POSITIVE_INFINITY;
     if (master.isIdle) {
       const at = this.beginNext(now);
-      if (at > now) return at;
+      if (at > now || master.isIdle) return at;
     }
     switch (master.poll(now)) {
       case Action.send:
@@ -153,7 +153,14 @@ export class PollLoop {
       return now;
     }
     this.finishCycle(now);
-    return Math.max(this.resumeAt, now);
+    return Math.max(this.resumeAt, this.nextDue());
+  }
+
+  /** When the first read of the next cycle is due. */
+  private nextDue(): number {
+    let due = this.nextReadAt[0]!;
+    for (let i = 1; i < this.nextReadAt.length; i++) due = Math.min(due, this.nextReadAt[i]!);
+    return due;
   }
 
   private finishCycle(now: number): void {

@@ -35,6 +35,8 @@ const RANGES: readonly (readonly [first: number, last: number])[] = [
   [0xa000, 0xa01f],
 ];
 const METER_TYPE = 0x00a2;
+/** Longer than t3.5 at every rate above 1200 bit/s, shorter than any pause between an attempt and the next. */
+const FRAME_SILENCE_MS = 30;
 
 /** The register file and its answers, without any transport. */
 export class SimMeter {
@@ -125,7 +127,12 @@ export async function startSimSlave(
     socket.on('error', () => socket.destroy());
     const rx = new Uint8Array(MAX_FRAME);
     let length = 0;
+    let lastAt = 0;
     socket.on('data', (bytes) => {
+      // Silence ends a frame, so a stray byte spoils one request and not all that follow.
+      const now = performance.now();
+      if (now - lastAt > FRAME_SILENCE_MS) length = 0;
+      lastAt = now;
       for (const byte of bytes) {
         if (length === MAX_FRAME) length = 0;
         rx[length++] = byte;
