@@ -193,12 +193,13 @@ export class Fleet {
   }
 
   private commandChanged(record: CommandRecord): void {
-    const { id, meter, type, state, error } = record;
+    const { meter, type, state, error, actor, reason } = record;
     this.feed.publish({ topic: 'command', meter, data: commandBody(record) });
     if (state === 'sent' || state === 'acknowledged') return;
     const severity: Severity = state === 'failed' || state === 'unknown' ? 'error' : 'info';
-    const why = error === null ? '' : `: ${error.detail}`;
-    void this.event(`command.${state}`, severity, meter, `${type} ${state}${why} (${id.slice(0, 12)})`);
+    const what = state === 'queued' ? `${type} ordered by ${actor}` : `${type} ${state}`;
+    const why = error?.detail ?? (state === 'queued' ? reason : null);
+    void this.event(`command.${state}`, severity, meter, why === null ? what : `${what}: ${why}`);
     if (state !== 'queued') this.countCommand(`{type="${type}",outcome="${state}"}`);
   }
 

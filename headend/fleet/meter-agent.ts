@@ -245,7 +245,7 @@ export class MeterAgent implements CommandTarget {
     try {
       const reading = await this.call(priority, this.settings.deadlineMs, (ms) => this.connection.read(ms));
       this.hooks.observed('ok', reading.delayMs);
-      this.accept(reading);
+      this.accept(reading, priority);
       return reading;
     } catch (error) {
       this.hooks.observed(error instanceof S3mpError ? error.code : 'internal', null);
@@ -253,10 +253,10 @@ export class MeterAgent implements CommandTarget {
     }
   }
 
-  private accept(reading: Reading): void {
+  private accept(reading: Reading, priority: Priority): void {
     this.readAt = this.clock.steady();
     this.values = storedValues(reading);
-    this.delays.add(this.readAt, reading.delayMs);
+    if (priority === 'live') this.delays.add(this.readAt, reading.delayMs);
     this.hooks.store(this.id, reading);
     const moved = this.path?.fingerprint !== reading.path?.fingerprint;
     if (moved && this.path !== null && reading.path !== null) {

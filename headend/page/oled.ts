@@ -11,7 +11,7 @@ export const ROWS = 8;
 const WIDTH = 128;
 const HEIGHT = 64;
 /** Canvas pixels a display pixel: one is the gap that makes the pixels visible. */
-const SCALE = 4;
+const SCALE = 6;
 
 /** Breaks text into lines of at most `columns` characters, at blanks where possible. */
 export function wrapText(text: string, columns = COLUMNS, rows = ROWS): string[] {

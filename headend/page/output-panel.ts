@@ -63,7 +63,7 @@ export class OutputPanel {
     setAttribute(this.disconnect, 'disabled', resting || output === false);
     const state = output === undefined ? 'unknown' : output ? 'on' : 'off';
     setAttribute(byId('output-state'), 'data-output', state);
-    setText(byId('output-state'), output === undefined ? '–' : output ? '⏻ on' : '⭘ off');
+    setText(byId('output-state-text'), output === undefined ? '–' : output ? 'On' : 'Off');
     setText(byId('control-state'), view?.meter.control?.controlState ?? '–');
     const age = view?.controlAgeMs() ?? null;
     setText(byId('control-age'), age === null ? 'not read yet' : `read back ${ageText(age)}`);

@@ -56,8 +56,7 @@ export class PathPanel {
     const rows = (reports ?? []).map((report) => {
       const via = partsOf(report.hops)
         .filter((part) => part.isd !== null)
-        .map((part) => part.text)
-        .join(' · ');
+        .map((part) => make('span', {}, part.text));
       const state = report.forbidden !== null ? 'forbidden' : report.state;
       const figures = report.rttMs === null ? latencyText(report) : delayText(report.rttMs);
       const why = report.forbidden ?? (report.chosen ? 'in use' : '');
@@ -69,7 +68,7 @@ export class PathPanel {
           'data-chosen': report.chosen,
           'data-forbidden': report.forbidden !== null,
         },
-        make('span', { class: 'via' }, via),
+        make('span', { class: 'via' }, ...via),
         make('span', { class: 'state' }, figures === '' ? state : `${state} · ${figures}`),
         ...(why === '' ? [] : [make('span', { class: 'why' }, why)]),
       );

@@ -8,6 +8,7 @@ import { setAttribute, styleValue } from './dom.ts';
 
 const WINDOW_S = 300;
 const CAPACITY = 1500;
+const TICKS_S = [5, 10, 15, 30, 60, 120, 300];
 
 export class PowerGraph {
   private readonly host: HTMLElement;
@@ -126,7 +127,7 @@ export class PowerGraph {
         cursor: { drag: { x: false, y: false } },
         scales: { x: { time: true, auto: false }, y: { range: (_plot, low, high) => powerRange(low, high) } },
         axes: [
-          { ...axis, values: (_plot, splits) => splits.map(clock), space: 70 },
+          { ...axis, size: 32, values: (_plot, splits) => splits.map(clock), space: 70, incrs: TICKS_S },
           { ...axis, size: 56, values: (_plot, splits) => splits.map((w) => `${w} W`) },
         ],
         series: [

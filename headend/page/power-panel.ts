@@ -8,6 +8,8 @@ import { ageText, clockText, delayText, valueText } from './format.ts';
 import type { MeterView } from './meter-view.ts';
 
 const LIVE_INTERVAL_MS = 1000;
+/** How long the note on a good reading stays. */
+const NOTE_MS = 6000;
 
 const STATE_TEXT: Readonly<Record<string, string>> = {
   loading: 'Loading',
@@ -29,6 +31,7 @@ export class PowerPanel {
   private stream: string | undefined;
   private wanted = false;
   private busy = false;
+  private noteTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(view: () => MeterView | undefined, denied: () => void) {
     this.view = view;
@@ -159,6 +162,8 @@ export class PowerPanel {
   }
 
   private say(text: string, isError = false): void {
+    clearTimeout(this.noteTimer);
+    if (!isError) this.noteTimer = setTimeout(() => setText(this.note, ''), NOTE_MS);
     setText(this.note, text);
     setAttribute(this.note, 'data-kind', isError ? 'error' : null);
   }

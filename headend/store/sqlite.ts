@@ -160,7 +160,7 @@ class SqliteStore implements Store {
             range.limit,
           )
         : this.all(
-            `SELECT at / ? * ? AS at, AVG(value) AS value, MIN(value) AS low, MAX(value) AS high, COUNT(*) AS count,
+            `SELECT at / CAST(? AS INTEGER) * CAST(? AS INTEGER) AS at, AVG(value) AS value, MIN(value) AS low, MAX(value) AS high, COUNT(*) AS count,
                MAX(quality) AS quality
              FROM value WHERE meter = ? AND code = ? AND at >= ? AND at < ? GROUP BY 1 ORDER BY 1 LIMIT ?`,
             range.resolutionMs,

@@ -1,0 +1,168 @@
+/** The page in a real browser against a real server; the meter is scripted, so that it can fail on demand. */
+
+import { existsSync } from 'node:fs';
+import type { Browser, Page } from 'playwright-core';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { needs } from '#test/needs';
+import { createToken } from '../../../headend/http/tokens.ts';
+import { type HttpRig, httpRig } from '../http/http-rig.ts';
+
+const CHROMIUM = process.env.S3MP_CHROMIUM ?? '/usr/bin/chromium';
+const FLAGS =
+  '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync';
+
+interface Context {
+  browser: Browser;
+}
+
+const PageTest = suite<Context>('page');
+
+/** Opens the page of a fresh server; fails on any error in the page itself. */
+async function withPage(
+  { browser }: Context,
+  options: Parameters<typeof httpRig>[0],
+  work: (page: Page, rig: HttpRig) => Promise<void>,
+  fragment = '',
+): Promise<void> {
+  const rig = await httpRig(options);
+  const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
+  const errors: string[] = [];
+  page.on('pageerror', (error) => void errors.push(error.message));
+  page.on('console', (message) => {
+    if (/Content Security Policy/.test(message.text())) errors.push(message.text());
+  });
+  page.setDefaultTimeout(10_000);
+  try {
+    await page.goto(`http://127.0.0.1:${rig.port}/${fragment}`);
+    await work(page, rig);
+    assert.equal(errors, []);
+  } finally {
+    await page.close();
+    await rig.close();
+  }
+}
+
+const seen = (page: Page, selector: string) => page.waitForSelector(selector, { state: 'attached' });
+
+PageTest.before(async (context) => {
+  const { chromium } = await import('playwright-core');
+  context.browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS.split(' ') });
+});
+PageTest.after(async ({ browser }) => {
+  await browser?.close();
+});
+
+PageTest('reads once: power, registers, path and a point in the graph', async (context) => {
+  await withPage(context, {}, async (page) => {
+    await seen(page, '#meter-state[data-state="unknown"]');
+    assert.is(await page.getByTestId('power').textContent(), '–');
+    await page.getByTestId('read-once').click();
+    await seen(page, '#power[data-value="412"]');
+    await seen(page, '#meter-state[data-state="online"]');
+    assert.is(await page.getByTestId('value-1-0:32.7.0.255').textContent(), '230.12');
+    assert.is(await page.getByTestId('value-1-0:3.8.0.255').textContent(), '–');
+    await seen(page, '#path-chosen[data-fingerprint="a1b2c3d4e5f60718"]');
+    assert.is(await page.locator('#path-list li').count(), 3);
+    await seen(page, '#graph[data-points="1"]');
+    await seen(page, '#events li[data-kind="meter.online"]');
+    await page.reload();
+    await seen(page, '#graph[data-points="1"]');
+  });
+});
+
+PageTest('reads continuously while it is wanted', async (context) => {
+  await withPage(context, {}, async (page, rig) => {
+    await page.getByTestId('read-continuous').click();
+    await seen(page, '#graph[data-points="3"]');
+    assert.ok(rig.meter.reads >= 3 && rig.meter.reads <= 5, `${rig.meter.reads} reads`);
+    await page.waitForFunction("document.querySelector('#live-rate').textContent.endsWith('/s')");
+    await page.getByTestId('read-continuous').click();
+    await page.waitForFunction("document.querySelector('#live-rate').textContent === '–'");
+    assert.is((await rig.fleet.meter('m1')).live, null);
+  });
+});
+
+PageTest('disconnects with a reason only, and shows what was read back', async (context) => {
+  await withPage(context, {}, async (page, rig) => {
+    await page.getByTestId('read-once').click();
+    await seen(page, '#output-state[data-output="on"]');
+    assert.ok(await page.getByTestId('connect').isDisabled());
+    await page.getByTestId('disconnect').click();
+    assert.ok(await page.getByTestId('confirm-disconnect').isDisabled());
+    await page.getByTestId('reason').fill('order 4711');
+    await page.getByTestId('confirm-disconnect').click();
+    await seen(page, '#command-stage[data-state="verified"][data-type="disconnect"]');
+    await seen(page, '#output-state[data-output="off"]');
+    assert.is(await page.getByTestId('control-state').textContent(), 'disconnected');
+    assert.match((await page.getByTestId('evidence').textContent())!, /output off .* power after 0 W/);
+    assert.is(rig.meter.switches, 1);
+    await seen(page, '#power[data-value="0"]');
+    await page.getByTestId('connect').click();
+    await seen(page, '#output-state[data-output="on"]');
+  });
+});
+
+PageTest('a relay that does not follow is shown as it is, not as it was asked', async (context) => {
+  await withPage(context, {}, async (page, rig) => {
+    rig.meter.isStuck = true;
+    await page.getByTestId('read-once').click();
+    await seen(page, '#output-state[data-output="on"]');
+    await page.getByTestId('disconnect').click();
+    await page.getByTestId('reason').fill('order 4711');
+    await page.getByTestId('reason').press('Enter');
+    await seen(page, '#command-stage[data-state="acknowledged"]');
+    assert.ok(await page.getByTestId('connect').isDisabled());
+    assert.ok(await page.getByTestId('disconnect').isDisabled());
+    await seen(page, '#command-stage[data-state="failed"]');
+    assert.is(await page.getByTestId('output-state').getAttribute('data-output'), 'on');
+  });
+});
+
+PageTest('a message is a draft until the meter holds it', async (context) => {
+  await withPage(context, {}, async (page, rig) => {
+    await page.getByTestId('message-text').fill('Hello');
+    await seen(page, '#oled[data-text="Hello"][data-draft]');
+    assert.is(await page.getByTestId('message-left').textContent(), '155 characters left');
+    await page.getByTestId('message-send').click();
+    await seen(page, '#oled[data-text="Hello"]:not([data-draft])');
+    assert.is(rig.meter.message, 'Hello');
+    await page.getByTestId('message-text').fill('x'.repeat(161));
+    assert.ok(await page.getByTestId('message-send').isDisabled());
+  });
+});
+
+PageTest(
+  'a meter that is gone is offline with its reason, and the page tells when the head end is gone',
+  async (context) => {
+    await withPage(context, {}, async (page, rig) => {
+      rig.meter.isReachable = false;
+      await page.getByTestId('read-once').click();
+      await seen(page, '#meter-state[data-state="offline"]');
+      assert.match((await page.getByTestId('age').textContent())!, /never seen · meter\.unreachable/);
+      assert.is(await page.getByTestId('power').textContent(), '–');
+      await seen(page, '#link[data-phase="open"]');
+      await rig.server.close();
+      await seen(page, '#link[data-phase="lost"]');
+    });
+  },
+);
+
+PageTest('a token in the fragment opens the page and leaves the address; without one it asks', async (context) => {
+  const { token, stored } = createToken('anna', 'operator');
+  const options = { host: '0.0.0.0', tokens: [stored] };
+  await withPage(context, options, async (page) => {
+    await page.getByTestId('token').fill(token);
+    await page.getByTestId('token-send').click();
+    await seen(page, '#link[data-phase="open"]');
+    await page.getByTestId('read-once').click();
+    await seen(page, '#power[data-value="412"]');
+  });
+  const open = async (page: Page) => {
+    await seen(page, '#link[data-phase="open"]');
+    assert.not.ok(page.url().includes('token'));
+  };
+  await withPage(context, options, open, `#token=${token}`);
+});
+
+if (needs('chromium', existsSync(CHROMIUM), 'apt-get install chromium')) PageTest.run();
