@@ -1,0 +1,44 @@
+/** A DLMS client of a lab's meter, in the head end's AS or beside the meter, as the head end itself connects. */
+
+import { readSecretFile, readTopologyFile } from '#hw/files';
+import type { Lab, LabMeter } from '#hw/lab/lab';
+import { HEADEND_AS, METER_AS } from '#hw/lab/topology';
+import { createLog } from '#hw/log';
+import { pathClient } from '#hw/path-client';
+import { ScionSocket } from '#hw/scion-socket';
+import { parseEndpoint } from '#scion/address';
+import { formatIpPort } from '#scion/ip';
+import { ChannelSwitch } from '../../headend/meter/channel.ts';
+import { DlmsConnection } from '../../headend/meter/dlms-connection.ts';
+
+export interface BenchClient {
+  readonly connection: DlmsConnection;
+  readonly socket: ScionSocket;
+  close(): Promise<void>;
+}
+
+/** @param place  `headend`: across both gateways; `beside`: in the meter's own AS, without a router between */
+export async function connectMeter(lab: Lab, meter: LabMeter, place: 'headend' | 'beside'): Promise<BenchClient> {
+  const as = place === 'headend' ? HEADEND_AS : METER_AS;
+  const hostIp = place === 'headend' ? lab.addresses.headend(as.number) : lab.addresses.meter(as.number, 120);
+  const topology = readTopologyFile(lab.topologyFile(as.ia));
+  const log = createLog('bench', { level: 'error' });
+  const services = topology.controlServices.map(({ host, port }) => formatIpPort(host, port));
+  const pathSource = pathClient({ ia: topology.ia, isCore: topology.core, services, log });
+  const socket = await ScionSocket.open({ topology, hostIp, log, pathSource, shim: false });
+  const connection = new DlmsConnection({
+    socket,
+    channels: new ChannelSwitch(socket),
+    meter: parseEndpoint(meter.address),
+    password: readSecretFile(meter.passwordFile),
+    log,
+  });
+  return {
+    connection,
+    socket,
+    async close() {
+      await connection.close();
+      await socket.close();
+    },
+  };
+}
