@@ -21,7 +21,7 @@ export interface AsDirectory {
  * @throws ScionError `scion.topology` naming the file, the key and what was expected
  */
 export function readAsDirectory(folder: string): AsDirectory {
-  return { folder, topology: readTopology(join(folder, 'topology.json')), hopKey: readHopKey(folder) };
+  return { folder, topology: readAsTopology(folder), hopKey: readHopKey(folder) };
 }
 
 function readText(file: string): string {
@@ -32,7 +32,12 @@ function readText(file: string): string {
   }
 }
 
-function readTopology(file: string): Topology {
+/**
+ * Reads the topology alone, for tools whose user may not read the keys.
+ * @throws ConfigError `config.unreadable`, ScionError `scion.topology`
+ */
+export function readAsTopology(folder: string): Topology {
+  const file = join(folder, 'topology.json');
   const text = readText(file);
   try {
     return parseTopology(JSON.parse(text));

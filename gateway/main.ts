@@ -9,6 +9,7 @@ import { type AsDirectory, readAsDirectory } from './as-directory.ts';
 import { BorderRouter } from './border-router.ts';
 import { GATEWAY_CONFIG } from './config.ts';
 import { startPathService } from './path-service.ts';
+import { pathsVerb, pingVerb } from './paths-command.ts';
 
 interface Running {
   readonly fields: Readonly<Record<string, string | number>>;
@@ -72,7 +73,7 @@ const program: Program = {
   summary: 'SCION border router and path service of one AS',
   version: S3MP_VERSION,
   config: GATEWAY_CONFIG,
-  verbs: { run, 'config check': configCheckVerb },
+  verbs: { run, paths: pathsVerb, ping: pingVerb, 'config check': configCheckVerb },
   defaultVerb: 'run',
 };
 
