@@ -5,12 +5,21 @@
  *   idle -> gap (line quiet for t3.5) -> waiting (first byte, then the frame) -> done -> idle
  *
  * Frames are found by their expected length, not by silence, which no user-space program can see. An RTU reply has no
- * transaction number, so a reply that comes after its time could be taken for the next one's: after a timeout the line
- * must stay quiet for as long as such a late reply may still come.
+ * transaction number, so a reply that comes after its time could be taken for the next one's. Two things prevent that:
+ * after a timeout the line must stay quiet for a while, and the master remembers which requests never got an answer, so
+ * that no other read of the same length is begun while one of theirs may still come (`isDoubtful`).
  */
 
 import type { PlannedRead } from '#modbus/read-plan';
-import { checkReadReply, EXCEPTIONS, MAX_FRAME, READ_REQUEST_LENGTH, ReplyCheck } from '#modbus/rtu';
+import {
+  checkReadReply,
+  EXCEPTION_LENGTH,
+  EXCEPTIONS,
+  MAX_FRAME,
+  MAX_READ,
+  READ_REQUEST_LENGTH,
+  ReplyCheck,
+} from '#modbus/rtu';
 
 export interface LineTiming {
   /** Time of one character on the line, ms. */
@@ -58,6 +67,12 @@ const RX_SIZE = 2 * MAX_FRAME;
 const BURST_SLACK_MS = 20;
 /** Pause before a device that said busy is asked again. */
 const BUSY_PAUSE_MS = 100;
+/** Nothing comes later than this after its request: the silence before a doubtful read. */
+const LATEST_REPLY_MS = 3_000;
+/** A driver that switches direction leaves a byte or two on the line; more is the sign of somebody speaking. */
+const GLITCH_BYTES = 2;
+/** Stands for unanswered requests of one length to several places. */
+const SEVERAL = new Uint8Array(0);
 
 /** How often each thing happened since the start. */
 export class MasterCounters {
@@ -84,8 +99,14 @@ export class RtuMaster {
   private state: State = State.idle;
   private read: PlannedRead | undefined;
   private rxLength = 0;
+  private retries = 0;
   private attempt = 0;
-  private damagedSeen = false;
+  /** Requests of this transaction that got neither a reply nor an exception. */
+  private unanswered = 0;
+  /** Bytes since the request that were neither echo nor reply. */
+  private heard = 0;
+  /** The beginning of a reply has been seen, whole or damaged. */
+  private replyBegun = false;
   /** Line must be quiet until then before anything is sent. */
   private quietUntil = 0;
   private firstSentAt = 0;
@@ -93,6 +114,8 @@ export class RtuMaster {
   private deadline = 0;
   /** A line that is never quiet ends the transaction then. */
   private giveUpAt = 0;
+  /** By register count: the request of that length that was never answered, if any. */
+  private readonly owed: (Uint8Array | undefined)[] = new Array(MAX_READ + 1).fill(undefined);
 
   constructor(options: MasterOptions) {
     this.options = options;
@@ -107,12 +130,40 @@ export class RtuMaster {
     return this.state === State.idle;
   }
 
-  /** Starts a transaction. Call only when idle. */
-  begin(read: PlannedRead, now: number): void {
+  /** Whether a request is out and its reply may still come in time. */
+  get isWaiting(): boolean {
+    return this.state === State.waiting;
+  }
+
+  /** Whether a late reply to another request would look like the reply to this read. */
+  isDoubtful(read: PlannedRead): boolean {
+    const owed = this.owed[read.count];
+    return owed !== undefined && owed !== read.frame;
+  }
+
+  /** Whether every request so far has got its answer, so that an answer can only be that of the present one. */
+  get owesNothing(): boolean {
+    for (let i = 0; i < this.owed.length; i++) if (this.owed[i] !== undefined) return false;
+    return this.unanswered === 0;
+  }
+
+  /**
+   * Starts a transaction. Call only when idle. A doubtful read waits until nothing late can come any more.
+   * @param retries  instead of those of the options
+   */
+  begin(read: PlannedRead, now: number, retries = this.options.retries): void {
+    if (this.isDoubtful(read)) {
+      this.quietUntil = Math.max(this.quietUntil, this.sentAt + LATEST_REPLY_MS);
+      this.owed[read.count] = undefined;
+    }
     this.read = read;
-    this.giveUpAt = Math.max(now, this.quietUntil) + (this.options.retries + 2) * this.options.timeoutMs;
+    this.retries = retries;
+    const attemptMs = this.requestMs() + this.options.timeoutMs + this.frameMs();
+    const pauseMs = Math.max(BUSY_PAUSE_MS, this.options.timing.gapMs + this.frameMs());
+    const longest = (retries + 1) * (attemptMs + pauseMs) + this.options.timeoutMs;
+    this.giveUpAt = Math.max(now, this.quietUntil) + longest;
     this.attempt = 0;
-    this.damagedSeen = false;
+    this.unanswered = 0;
     this.state = State.gap;
   }
 
@@ -124,6 +175,8 @@ export class RtuMaster {
 
   /** Forgets the transaction under way, as after the port was closed. */
   abort(now: number): void {
+    if (this.read && this.unanswered > 0) this.owe(this.read);
+    this.unanswered = 0;
     this.end();
     this.rxLength = 0;
     this.quietUntil = now + this.options.timing.gapMs;
@@ -135,91 +188,118 @@ export class RtuMaster {
     return this.state === State.waiting ? this.deadline : Number.POSITIVE_INFINITY;
   }
 
-  /** Takes bytes from the line. */
+  /** Takes `length` bytes from the line. */
   receive(bytes: Uint8Array, length: number, now: number): void {
-    if (this.state !== State.waiting) {
-      // Nobody was asked: the line is in use, so the silence starts anew.
-      this.counters.strayBytes += length;
-      this.quietUntil = Math.max(this.quietUntil, now + this.options.timing.gapMs);
-      return;
+    let at = 0;
+    while (at < length && this.state === State.waiting) {
+      const end = Math.min(length, at + RX_SIZE - this.rxLength);
+      while (at < end) this.rx[this.rxLength++] = bytes[at++]!;
+      if (!this.search(now, false)) this.extendDeadline(now);
     }
-    for (let i = 0; i < length; i++) {
-      if (this.rxLength === RX_SIZE) this.dropFirst(RX_SIZE - MAX_FRAME);
-      this.rx[this.rxLength++] = bytes[i]!;
-    }
-    if (!this.search(now, false)) {
-      // A frame that stops growing is over; one that grows may use its whole time.
-      const limit = this.sentAt + this.options.timeoutMs + this.frameMs();
-      this.deadline = Math.min(limit, now + Math.max(BURST_SLACK_MS, this.options.timing.gapMs));
-    }
+    if (at === length) return;
+    // Nobody was asked, or the answer is complete: the line is in use, so the silence starts anew.
+    this.counters.strayBytes += length - at;
+    this.quietUntil = Math.max(this.quietUntil, now + this.options.timing.gapMs);
   }
 
   /** Advances the machine. After `Action.send` the frame must leave at once. */
   poll(now: number): Action {
     if (this.state === State.gap) {
-      if (now < this.quietUntil) return now < this.giveUpAt ? Action.wait : this.babbled(now);
-      this.rxLength = 0;
-      this.attempt++;
-      this.counters.requests++;
-      this.sentAt = now;
-      if (this.attempt === 1) this.firstSentAt = now;
-      this.deadline = now + READ_REQUEST_LENGTH * this.options.timing.characterMs + this.options.timeoutMs;
-      this.state = State.waiting;
-      return Action.send;
+      if (now >= this.quietUntil) {
+        this.beginAttempt(now);
+        return Action.send;
+      }
+      if (now >= this.giveUpAt) this.babbled(now);
+    } else if (this.state === State.waiting && now >= this.deadline && !this.search(now, true)) {
+      this.attemptFailed(now);
     }
-    if (this.state === State.waiting && now >= this.deadline && !this.search(now, true)) this.attemptFailed(now);
     return this.state === State.done ? Action.done : Action.wait;
   }
 
+  private beginAttempt(now: number): void {
+    this.rxLength = 0;
+    this.heard = 0;
+    this.replyBegun = false;
+    this.attempt++;
+    this.unanswered++;
+    this.counters.requests++;
+    this.sentAt = now;
+    if (this.attempt === 1) this.firstSentAt = now;
+    this.deadline = now + this.requestMs() + this.options.timeoutMs;
+    this.state = State.waiting;
+  }
+
   /**
-   * Looks for the reply anywhere in what was received.
+   * Once a reply has begun, a pause ends the attempt; noise before it leaves the reply its whole time. Bytes never
+   * extend an attempt by more than the time of one frame.
+   */
+  private extendDeadline(now: number): void {
+    const replyBy = this.sentAt + this.requestMs() + this.options.timeoutMs;
+    const pauseAt = now + Math.max(BURST_SLACK_MS, this.options.timing.gapMs);
+    const wanted = this.replyBegun ? pauseAt : this.rxLength > 0 ? Math.max(replyBy, pauseAt) : replyBy;
+    this.deadline = Math.min(wanted, replyBy + this.frameMs());
+  }
+
+  /**
+   * Looks for the reply in what was received; drops what cannot be part of it.
    * @param final  nothing more will come: an incomplete candidate no longer holds back what stands behind it
+   * @returns whether the attempt has its answer
    */
   private search(now: number, final: boolean): boolean {
     const { rx, rxLength } = this;
     const { unit, functionCode, count, frame } = this.read!;
     let at = 0;
     while (at < rxLength) {
-      if (this.isEcho(at, frame)) {
+      const echoed = this.echoLength(at, frame);
+      if (echoed === READ_REQUEST_LENGTH) {
         this.counters.echoes++;
         at += READ_REQUEST_LENGTH;
         continue;
       }
       const check = checkReadReply(rx, at, rxLength, unit, functionCode, count);
       if (check === ReplyCheck.reply) {
-        this.counters.strayBytes += at;
+        this.counters.strayBytes += rxLength - at - this.read!.replyLength;
         this.succeed(at, now);
         return true;
       }
       if (check === ReplyCheck.exception) {
-        this.counters.strayBytes += at;
+        this.counters.strayBytes += rxLength - at - EXCEPTION_LENGTH;
         this.exception(rx[at + 2]!, now);
         return true;
       }
-      if (check === ReplyCheck.short && !final && (rxLength - at >= 3 || rx[at] === unit)) return false;
-      if (check === ReplyCheck.badCrc || (check === ReplyCheck.short && rxLength - at > 3)) this.damagedSeen = true;
+      const begun = check === ReplyCheck.badCrc || (check === ReplyCheck.short && rxLength - at >= 3);
+      if (begun) this.replyBegun = true;
+      if (!final && (check === ReplyCheck.short || at + echoed === rxLength)) break;
+      this.counters.strayBytes++;
+      this.heard++;
       at++;
     }
+    this.dropFirst(at);
     return false;
   }
 
-  private isEcho(at: number, frame: Uint8Array): boolean {
-    if (this.rxLength - at < READ_REQUEST_LENGTH) return false;
-    for (let i = 0; i < READ_REQUEST_LENGTH; i++) if (this.rx[at + i] !== frame[i]) return false;
-    return true;
+  /** How many bytes from `at` on are those of the request. */
+  private echoLength(at: number, frame: Uint8Array): number {
+    const most = Math.min(READ_REQUEST_LENGTH, this.rxLength - at);
+    let same = 0;
+    while (same < most && this.rx[at + same] === frame[same]) same++;
+    return same;
   }
 
   private succeed(at: number, now: number): void {
     this.counters.replies++;
+    this.unanswered--;
     this.dataAt = at + 3;
     this.outcome = Outcome.ok;
+    this.forgive(this.read!);
     this.finish(now);
   }
 
   private exception(code: number, now: number): void {
     this.counters.exceptions++;
+    this.unanswered--;
     this.exceptionCode = code;
-    if (EXCEPTIONS[code]?.retry && this.attempt <= this.options.retries) {
+    if (EXCEPTIONS[code]?.retry && this.attempt <= this.retries) {
       this.state = State.gap;
       this.quietUntil = now + BUSY_PAUSE_MS;
       return;
@@ -230,12 +310,10 @@ export class RtuMaster {
   }
 
   private attemptFailed(now: number): void {
-    const damaged = this.damagedSeen || this.rxLength > 0;
+    const damaged = this.replyBegun || this.heard > GLITCH_BYTES;
     if (damaged) this.counters.damaged++;
     else this.counters.timeouts++;
-    this.counters.strayBytes += this.rxLength;
-    this.rxLength = 0;
-    if (this.attempt <= this.options.retries) {
+    if (this.attempt <= this.retries) {
       this.state = State.gap;
       this.quietUntil = now + this.options.timing.gapMs + this.frameMs();
       return;
@@ -248,19 +326,39 @@ export class RtuMaster {
   private finish(now: number): void {
     this.state = State.done;
     this.quietUntil = now + this.options.timing.gapMs;
-    if (this.attempt > 1) {
-      // The good reply may be a late one to an earlier attempt; the last attempt's own then takes as long again.
-      const slowest = now - this.firstSentAt;
-      this.quietUntil = Math.max(this.quietUntil, this.sentAt + slowest + this.frameMs());
-    }
+    if (this.unanswered === 0) return;
+    // A good reply may have been a late one to an earlier attempt; the last attempt's own then takes as long again.
+    const slowest = now - this.firstSentAt;
+    this.quietUntil = Math.max(this.quietUntil, this.sentAt + slowest + this.frameMs());
+    this.owe(this.read!);
   }
 
-  private babbled(now: number): Action {
+  private babbled(now: number): void {
     this.counters.damaged++;
     this.counters.failures++;
     this.outcome = Outcome.damaged;
     this.finish(now);
-    return Action.done;
+  }
+
+  private owe({ count, frame }: PlannedRead): void {
+    const owed = this.owed[count];
+    this.owed[count] = owed === undefined || owed === frame ? frame : SEVERAL;
+  }
+
+  /**
+   * A unit answers in the order of the requests: with a good reply, nothing older of that unit is to come. Only when a
+   * request of the very same kind went unanswered before, this reply may have been that one's.
+   */
+  private forgive({ unit, count }: PlannedRead): void {
+    const { owed } = this;
+    for (let i = 0; i < owed.length; i++) {
+      const frame = owed[i];
+      if (frame !== undefined && i !== count && frame[0] === unit) owed[i] = undefined;
+    }
+  }
+
+  private requestMs(): number {
+    return READ_REQUEST_LENGTH * this.options.timing.characterMs;
   }
 
   private frameMs(): number {
@@ -268,7 +366,7 @@ export class RtuMaster {
   }
 
   private dropFirst(count: number): void {
-    this.counters.strayBytes += count;
+    if (count === 0) return;
     this.rx.copyWithin(0, count, this.rxLength);
     this.rxLength -= count;
   }

@@ -96,6 +96,7 @@ export type ReplyCheck = (typeof ReplyCheck)[keyof typeof ReplyCheck];
  * Judges bytes as the reply to a read; never throws. Data words of a good reply start at `at + 3`, the code of an
  * exception is at `at + 2`.
  * @param end  end of the bytes received
+ * @returns `short` only for what can still become a reply or an exception
  */
 export function checkReadReply(
   buf: Uint8Array,
@@ -105,12 +106,16 @@ export function checkReadReply(
   functionCode: number,
   count: number,
 ): ReplyCheck {
-  if (end - at < 3) return ReplyCheck.short;
+  const size = end - at;
+  if (size < 1) return ReplyCheck.short;
   if (buf[at] !== unit) return ReplyCheck.foreign;
+  if (size < 2) return ReplyCheck.short;
   const isException = buf[at + 1] === (functionCode | EXCEPTION_FLAG);
-  if (!isException && (buf[at + 1] !== functionCode || buf[at + 2] !== 2 * count)) return ReplyCheck.foreign;
+  if (!isException && buf[at + 1] !== functionCode) return ReplyCheck.foreign;
+  if (size < 3) return ReplyCheck.short;
+  if (!isException && buf[at + 2] !== 2 * count) return ReplyCheck.foreign;
   const length = isException ? EXCEPTION_LENGTH : readReplyLength(count);
-  if (end - at < length) return ReplyCheck.short;
+  if (size < length) return ReplyCheck.short;
   if (crc16(buf, at, at + length) !== 0) return ReplyCheck.badCrc;
   return isException ? ReplyCheck.exception : ReplyCheck.reply;
 }
@@ -146,6 +151,7 @@ export function decodeRequest(buf: Uint8Array, at: number, end: number): Request
   const functionCode = buf[at + 1]!;
   const start = readU16(buf, at + 2);
   const unit = buf[at]!;
+  if (functionCode !== FunctionCode.writeMultiple && end - at !== READ_REQUEST_LENGTH) return undefined;
   if (functionCode === FunctionCode.writeSingle) return { unit, functionCode, start, count: 1, valuesAt: at + 4 };
   const count = readU16(buf, at + 4);
   if (functionCode !== FunctionCode.writeMultiple) return { unit, functionCode, start, count, valuesAt: 0 };
