@@ -29,7 +29,7 @@ export type Quantity = (typeof Quantity)[keyof typeof Quantity];
 
 export const QUANTITY_COUNT = 9;
 
-/** What the poll loop found about a value. */
+/** What the poll loop found about a value; suspect: the meter has failed to answer since. */
 export const Quality = { missing: 0, good: 1, suspect: 2 } as const;
 export type Quality = (typeof Quality)[keyof typeof Quality];
 
@@ -66,6 +66,11 @@ export class MeasurementImage {
     this.values[quantity] = value;
     this.times[quantity] = atMs;
     this.qualities[quantity] = quality;
+  }
+
+  /** Marks the last value as not confirmed: the latest attempt to read it failed. Its age stays. */
+  doubt(quantity: Quantity): void {
+    if (this.qualities[quantity] === Quality.good) this.qualities[quantity] = Quality.suspect;
   }
 
   /** Even when no set is being written; the same number before and after reading means an untorn set. */

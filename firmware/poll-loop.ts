@@ -1,8 +1,9 @@
 /**
  * The poll loop: keeps the energy meter's registers in the measurement image, at bus speed and without allocating.
  *
- * A cycle does every read that is due, one after the other. A read that fails leaves its values to age; after a failed
- * cycle the meter is asked less and less often until it answers again.
+ * A cycle does every read that is due, one after the other. A read that fails makes the values suspect and leaves them
+ * to age; the meter is then asked less and less often until it answers again. A meter that refuses a block of registers
+ * is asked for each of its values from then on.
  */
 
 import type { SteadyClock } from '#base/crypto';
@@ -10,7 +11,7 @@ import { messageOf } from '#base/errors';
 import type { Log } from '#hw/log';
 import type { BytePort } from '#hw/serial/port';
 import { Action, type LineTiming, Outcome, RtuMaster } from '#modbus/master';
-import { type PlannedRead, planReads } from '#modbus/read-plan';
+import { type PlannedRead, planReads, splitRead } from '#modbus/read-plan';
 import { type RegisterMap, readRegister } from '#modbus/register-map';
 import { EXCEPTIONS } from '#modbus/rtu';
 import { type MeasurementImage, Quality, Quantity } from './measurement-image.ts';
@@ -23,32 +24,36 @@ export interface PollLoopOptions {
   readonly timeoutMs: number;
   /** Shortest time between the starts of two cycles, ms; 0 polls as fast as the bus allows. */
   readonly cycleMs: number;
+  /** Pause after a failed cycle, ms; doubles from the first to the last. 5 s to 60 s by default. */
+  readonly backoffMs?: { readonly first: number; readonly last: number };
   readonly image: MeasurementImage;
   readonly clock: SteadyClock;
   readonly log: Log;
 }
 
 const RETRIES = 2;
-const BACKOFF_FIRST_MS = 5_000;
-const BACKOFF_LAST_MS = 60_000;
+const BACKOFF_MS = { first: 5_000, last: 60_000 };
 /** Timers fire up to this late; a shorter wait before a request is spun, so that the bus is not left idle. */
 const SPIN_MS = 1.5;
-/** A chain of reads at most this long without giving other work a turn. */
+/** A chain of steps at most this long without giving other work a turn. */
 const STEPS_PER_TURN = 8;
+const NEVER = Number.POSITIVE_INFINITY;
 
 export class PollLoop {
   readonly master: RtuMaster;
   /** Cycles in which every read due succeeded. */
   cycles = 0;
   private readonly options: PollLoopOptions;
-  private readonly reads: readonly PlannedRead[];
-  private readonly nextReadAt: Float64Array;
+  private reads: readonly PlannedRead[];
+  private nextReadAt: Float64Array;
+  /** Index of the read under way or the last one of the cycle, -1 between cycles. */
   private current = -1;
   private cycleFailed = false;
   private cycleStartedAt = Number.NEGATIVE_INFINITY;
   private resumeAt = 0;
   private backoffMs = 0;
   private timer: NodeJS.Timeout | undefined;
+  private timerAt = NEVER;
   private running = false;
 
   constructor(options: PollLoopOptions) {
@@ -58,6 +63,7 @@ export class PollLoop {
     this.master = new RtuMaster({ timing: options.timing, timeoutMs: options.timeoutMs, retries: RETRIES });
   }
 
+  /** Takes over the port's events and polls until `stop`. */
   start(): void {
     const { port, log } = this.options;
     this.running = true;
@@ -66,21 +72,23 @@ export class PollLoop {
       this.pump();
     };
     port.onState = (open, error) => {
+      this.master.abort(this.options.clock());
+      this.current = -1;
       if (open) {
         log.info('bus open', { bus: port.name });
-        this.master.abort(this.options.clock());
-        this.current = -1;
-        this.backoffMs = 0;
         this.resumeAt = 0;
         this.pump();
-      } else log.warn(messageOf(error), { code: error?.code });
+      } else {
+        this.doubtAll();
+        log.warn(messageOf(error), { code: error?.code });
+      }
     };
     this.pump();
   }
 
   stop(): void {
     this.running = false;
-    clearTimeout(this.timer);
+    this.disarm();
   }
 
   /** Whether the energy meter answered in the last cycle. */
@@ -93,25 +101,37 @@ export class PollLoop {
     const { clock } = this.options;
     if (!this.running) return;
     for (let step = 0; step < STEPS_PER_TURN; step++) {
-      let now = clock();
-      const due = this.step(now);
-      if (due === Number.POSITIVE_INFINITY) return;
-      now = clock();
-      if (due > now) {
-        if (due - now > SPIN_MS) {
-          this.sleep(due - now - 1);
-          return;
-        }
-        while (clock() < due);
+      const due = this.step(clock());
+      if (due === NEVER) return;
+      const now = clock();
+      if (due - now > SPIN_MS) {
+        this.wakeAt(due, now);
+        return;
       }
+      while (clock() < due);
     }
-    this.sleep(0);
+    setImmediate(this.pump);
   };
 
-  private sleep(ms: number): void {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(this.pump, Math.max(0, ms));
+  private wakeAt(due: number, now: number): void {
+    // A timer that fires earlier serves as well: the step finds nothing to do and sets the next one.
+    if (this.timerAt <= due) return;
+    this.disarm();
+    this.timerAt = due;
+    this.timer = setTimeout(this.onTimer, due - now - 1);
   }
+
+  private disarm(): void {
+    clearTimeout(this.timer);
+    this.timerAt = NEVER;
+  }
+
+  private readonly onTimer = (): void => {
+    this.timerAt = NEVER;
+    // After a stall of the process the reply may have come in time without having been read: its bytes go first.
+    if (this.master.isWaiting && this.options.clock() >= this.master.nextDeadline) setImmediate(this.pump);
+    else this.pump();
+  };
 
   /**
    * One step of the loop: begins a read, sends its request, or takes its reply.
@@ -119,10 +139,10 @@ export class PollLoop {
    */
   step(now: number): number {
     const { master, options } = this;
-    if (!options.port.isOpen) return Number.POSITIVE_INFINITY;
+    if (!options.port.isOpen) return NEVER;
     if (master.isIdle) {
       const at = this.beginNext(now);
-      if (at > now || master.isIdle) return at;
+      if (at > now) return at;
     }
     switch (master.poll(now)) {
       case Action.send:
@@ -137,30 +157,39 @@ export class PollLoop {
     }
   }
 
-  /** Begins the next read that is due. @returns when to come back if none is */
+  /** Begins the next read that is due. @returns `now`, or when to come back if none is */
   private beginNext(now: number): number {
     if (now < this.resumeAt) return this.resumeAt;
-    if (this.current < 0) {
-      const cycleAt = this.cycleStartedAt + this.options.cycleMs;
-      if (now < cycleAt) return cycleAt;
-      this.cycleStartedAt = now;
-      this.cycleFailed = false;
+    if (this.current >= 0) {
+      if (this.beginFrom(this.current + 1, now)) return now;
+      this.finishCycle(now);
+      if (now < this.resumeAt) return this.resumeAt;
     }
-    for (let i = this.current + 1; i < this.reads.length; i++) {
-      if (now < this.nextReadAt[i]!) continue;
-      this.current = i;
-      this.master.begin(this.reads[i]!, now);
-      return now;
-    }
-    this.finishCycle(now);
-    return Math.max(this.resumeAt, this.nextDue());
+    const cycleAt = this.cycleStartedAt + this.options.cycleMs;
+    if (now < cycleAt) return cycleAt;
+    this.cycleFailed = false;
+    if (!this.beginFrom(0, now)) return this.firstDue();
+    this.cycleStartedAt = now;
+    return now;
   }
 
-  /** When the first read of the next cycle is due. */
-  private nextDue(): number {
-    let due = this.nextReadAt[0]!;
-    for (let i = 1; i < this.nextReadAt.length; i++) due = Math.min(due, this.nextReadAt[i]!);
-    return due;
+  private beginFrom(first: number, now: number): boolean {
+    const { reads, master } = this;
+    for (let i = first; i < reads.length; i++) {
+      if (now < this.nextReadAt[i]!) continue;
+      // The next cycle starts with a reply of another length, which settles what is owed without waiting.
+      if (i > 0 && reads[i]!.count !== reads[0]!.count && master.isDoubtful(reads[i]!)) continue;
+      this.current = i;
+      master.begin(reads[i]!, now, this.backoffMs > 0 ? 0 : RETRIES);
+      return true;
+    }
+    return false;
+  }
+
+  private firstDue(): number {
+    let first = NEVER;
+    for (let i = 0; i < this.nextReadAt.length; i++) first = Math.min(first, this.nextReadAt[i]!);
+    return first;
   }
 
   private finishCycle(now: number): void {
@@ -171,11 +200,13 @@ export class PollLoop {
       this.cycles++;
       return;
     }
-    this.backoffMs = Math.min(this.backoffMs === 0 ? BACKOFF_FIRST_MS : 2 * this.backoffMs, BACKOFF_LAST_MS);
+    const { first, last } = this.options.backoffMs ?? BACKOFF_MS;
+    this.backoffMs = Math.min(this.backoffMs === 0 ? first : 2 * this.backoffMs, last);
     this.resumeAt = now + this.backoffMs;
-    this.options.log.warn(`${this.failureText()}; asking again in ${this.backoffMs / 1000} s`, {
+    this.options.log.warn(this.failureText(), {
       unit: this.options.unit,
       bus: this.options.port.name,
+      again_s: this.backoffMs / 1000,
     });
   }
 
@@ -185,11 +216,34 @@ export class PollLoop {
     if (master.outcome === Outcome.ok) {
       this.nextReadAt[this.current] = now + read.everyMs;
       this.apply(read, now);
-    } else {
-      // The rest of the cycle would meet the same silence.
-      this.cycleFailed = true;
-      this.current = this.reads.length;
+      return;
     }
+    if (this.refusesBlock(read)) {
+      this.split(read);
+      return;
+    }
+    // The rest of the cycle would meet the same silence.
+    this.cycleFailed = true;
+    this.current = this.reads.length;
+    this.doubtAll();
+  }
+
+  /** Some meters of a family answer shorter reads only; they say "address" or "count". */
+  private refusesBlock(read: PlannedRead): boolean {
+    const { outcome, exceptionCode, owesNothing } = this.master;
+    const isRange = exceptionCode === 2 || exceptionCode === 3;
+    return outcome === Outcome.exception && isRange && owesNothing && read.values.length > 1;
+  }
+
+  private split(read: PlannedRead): void {
+    this.options.log.warn('the energy meter refuses the block; reading its values one by one', {
+      start: `0x${read.start.toString(16)}`,
+      registers: read.count,
+    });
+    const singles = splitRead(read);
+    this.reads = this.reads.flatMap((other) => (other === read ? singles : [other]));
+    this.nextReadAt = new Float64Array(this.reads.length);
+    this.current--;
   }
 
   private apply(read: PlannedRead, now: number): void {
@@ -197,9 +251,20 @@ export class PollLoop {
     const { rx, dataAt } = this.master;
     image.beginUpdate();
     for (let i = 0; i < read.values.length; i++) {
-      const value = read.values[i]!;
-      const raw = readRegister(rx, dataAt + value.offset, value.type);
-      image.set(Quantity[value.quantity], raw * value.factor, now, Quality.good);
+      const { quantity, offset, type, factor } = read.values[i]!;
+      const value = Math.round(readRegister(rx, dataAt + offset, type) * factor);
+      // A float register of a meter that has no value holds NaN.
+      if (Number.isFinite(value)) image.set(Quantity[quantity], value, now, Quality.good);
+    }
+    image.endUpdate();
+  }
+
+  private doubtAll(): void {
+    const { image } = this.options;
+    image.beginUpdate();
+    for (let r = 0; r < this.reads.length; r++) {
+      const { values } = this.reads[r]!;
+      for (let i = 0; i < values.length; i++) image.doubt(Quantity[values[i]!.quantity]);
     }
     image.endUpdate();
   }

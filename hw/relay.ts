@@ -5,7 +5,7 @@
 export interface Relay {
   /** Name of the driver, for people. */
   readonly kind: string;
-  /** @throws S3mpError when the driver cannot switch; the contact then stays as it is */
+  /** @throws S3mpError `relay.failed` when the driver cannot switch; the contact then stays as it is */
   set(connected: boolean): void;
   /** Reads the contact back, not the last command. */
   isConnected(): boolean;

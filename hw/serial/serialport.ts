@@ -1,28 +1,42 @@
 /**
- * A serial port through the native binding of the serialport package, read into one fixed buffer without its streams.
+ * A serial port through the native binding of the serialport package. The binding opens and configures the port and says
+ * when it is readable; bytes are read and written at its file descriptor at once, into one fixed buffer, since streams
+ * and the thread pool behind them cost a tenth of the bus time at 115200 baud.
  * The package is loaded at the first use only: where its native part is missing, the error says so and the meter runs on.
  */
 
-import type { SerialPort as SerialPortType } from 'serialport';
+import { readSync, writeSync } from 'node:fs';
 import { ModbusError, messageOf } from '#base/errors';
 import { type BytePort, REOPEN_FIRST_MS, REOPEN_LAST_MS } from '#hw/serial/port';
-
-type NativePort = Awaited<ReturnType<typeof SerialPortType.binding.open>>;
 
 export interface SerialSettings {
   readonly baud: number;
   readonly parity: 'none' | 'even' | 'odd';
 }
 
+/** What the bindings for Linux and macOS have in common. */
+interface PosixPort {
+  readonly fd: number | null;
+  readonly poller: {
+    on(event: 'readable', listener: (error: Error | null) => void): unknown;
+    poll(events: number): void;
+  };
+  flush(): Promise<void>;
+  close(): Promise<void>;
+}
+
 const READ_SIZE = 512;
+/** Event flag of the binding's poller, which must be armed again after each event. */
+const READABLE = 1;
 
 /** Opens a port, and opens it again whenever it is lost (an unplugged adapter). */
 export function openSerialPort(path: string, { baud, parity }: SerialSettings): BytePort {
-  let port: NativePort | undefined;
+  let port: PosixPort | undefined;
   let closed = false;
+  let opening: Promise<void> | undefined;
   let waitMs = REOPEN_FIRST_MS;
   let timer: NodeJS.Timeout | undefined;
-  const buffer = Buffer.alloc(READ_SIZE);
+  const buffer = new Uint8Array(READ_SIZE);
 
   const self: BytePort = {
     name: `${path} ${baud} 8${parity === 'none' ? 'N' : parity === 'even' ? 'E' : 'O'}1`,
@@ -30,26 +44,36 @@ export function openSerialPort(path: string, { baud, parity }: SerialSettings): 
       return port !== undefined;
     },
     write(frame) {
-      // The binding takes a Buffer; this is a view of the caller's bytes, not a copy.
-      port?.write(Buffer.from(frame.buffer, frame.byteOffset, frame.length)).catch(lost);
+      if (port === undefined) return;
+      try {
+        writeSync(port.fd!, frame);
+      } catch (error) {
+        if (!isBusy(error)) lost(error);
+      }
     },
     onData: () => {},
     onState: () => {},
     async close() {
       closed = true;
       clearTimeout(timer);
-      await port?.close().catch(() => {});
+      await opening;
+      const old = port;
       port = undefined;
+      await old?.close().catch(() => {});
     },
   };
 
   async function openNow(): Promise<void> {
-    let opened: NativePort;
+    let opened: PosixPort | undefined;
     try {
       const { SerialPort } = await import('serialport');
       const options = { path, baudRate: baud, dataBits: 8, stopBits: 1, parity, lock: true, hupcl: false } as const;
-      opened = await SerialPort.binding.open(options);
+      opened = (await SerialPort.binding.open(options)) as unknown as PosixPort;
+      if (typeof opened.fd !== 'number') throw new Error('serial ports work on Linux and macOS only');
+      // What came before belongs to nobody.
+      await opened.flush();
     } catch (error) {
+      await opened?.close().catch(() => {});
       lost(error);
       return;
     }
@@ -59,19 +83,33 @@ export function openSerialPort(path: string, { baud, parity }: SerialSettings): 
     }
     port = opened;
     waitMs = REOPEN_FIRST_MS;
+    listen(opened);
     self.onState(true);
-    await readFrom(opened);
   }
 
-  async function readFrom(opened: NativePort): Promise<void> {
+  function listen(opened: PosixPort): void {
+    opened.poller.on('readable', (error) => {
+      if (port !== opened) return;
+      const length = error ? failed(error) : readInto(opened);
+      if (length > 0) self.onData(buffer, length);
+      if (port === opened) opened.poller.poll(READABLE);
+    });
+    opened.poller.poll(READABLE);
+  }
+
+  /** @returns bytes read, 0 when there were none or the port is lost */
+  function readInto(opened: PosixPort): number {
     try {
-      while (port === opened) {
-        const { bytesRead } = await opened.read(buffer, 0, READ_SIZE);
-        if (bytesRead > 0) self.onData(buffer, bytesRead);
-      }
+      const length = readSync(opened.fd!, buffer, 0, READ_SIZE, null);
+      return length > 0 ? length : failed(new Error('the line was hung up'));
     } catch (error) {
-      if (port === opened) lost(error);
+      return isBusy(error) ? 0 : failed(error);
     }
+  }
+
+  function failed(error: unknown): 0 {
+    lost(error);
+    return 0;
   }
 
   function lost(error: unknown): void {
@@ -80,7 +118,7 @@ export function openSerialPort(path: string, { baud, parity }: SerialSettings): 
     port = undefined;
     old?.close().catch(() => {});
     clearTimeout(timer);
-    timer = setTimeout(() => void openNow(), waitMs);
+    timer = setTimeout(open, waitMs);
     self.onState(
       false,
       new ModbusError('modbus.port', `${self.name}: ${hint(error)}; trying again in ${waitMs / 1000} s`),
@@ -88,9 +126,19 @@ export function openSerialPort(path: string, { baud, parity }: SerialSettings): 
     waitMs = Math.min(2 * waitMs, REOPEN_LAST_MS);
   }
 
+  function open(): void {
+    opening = openNow();
+  }
+
   // The caller sets its handlers first.
-  timer = setTimeout(() => void openNow(), 0);
+  timer = setTimeout(open, 0);
   return self;
+}
+
+/** Nothing to read, or no room to write, just now. */
+function isBusy(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'EAGAIN' || code === 'EINTR';
 }
 
 /** The driver's words, with what to do about the usual ones. */

@@ -4,6 +4,9 @@ import { connect, type Socket } from 'node:net';
 import { ModbusError } from '#base/errors';
 import { type BytePort, REOPEN_FIRST_MS, REOPEN_LAST_MS } from '#hw/serial/port';
 
+/** A far end that vanished without a word is noticed after some of these. */
+const KEEP_ALIVE_MS = 10_000;
+
 /** Connects, and connects again whenever the connection is lost. */
 export function openTcpPort(host: string, port: number): BytePort {
   let socket: Socket | undefined;
@@ -18,7 +21,8 @@ export function openTcpPort(host: string, port: number): BytePort {
       return open;
     },
     write(frame) {
-      if (open) socket!.write(frame);
+      // A request that could not leave must not follow later, among its successors.
+      if (open && socket!.writableLength === 0) socket!.write(frame);
     },
     onData: () => {},
     onState: () => {},
@@ -31,7 +35,7 @@ export function openTcpPort(host: string, port: number): BytePort {
 
   function connectNow(): void {
     let reason: Error | undefined;
-    socket = connect({ host, port, noDelay: true });
+    socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS });
     socket.on('connect', () => {
       open = true;
       waitMs = REOPEN_FIRST_MS;

@@ -15,7 +15,7 @@ export function openSimDisplay(folder: string): Display {
     show(lines) {
       const text = `${lines
         .slice(0, DISPLAY_ROWS)
-        .map((line) => [...line].slice(0, DISPLAY_COLUMNS).join(''))
+        .map((line) => [...line.replace(/\p{Cc}/gu, ' ')].slice(0, DISPLAY_COLUMNS).join(''))
         .join('\n')}\n`;
       if (text === shown) return;
       try {

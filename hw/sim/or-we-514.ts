@@ -43,10 +43,13 @@ export class SimMeter {
   private readonly registers = new Uint8Array(2 * 0x10000);
   private readonly household: Household | undefined;
   private readonly unit: number;
+  private readonly maxRead: number;
 
-  constructor(unit = 1, household?: Household) {
+  /** @param maxRead  most registers of one read; more is refused with exception 3 */
+  constructor(unit = 1, household?: Household, maxRead = MAX_READ) {
     this.unit = unit;
     this.household = household;
+    this.maxRead = maxRead;
     writeU16(this.registers, 2 * 0x000b, METER_TYPE);
     writeU16(this.registers, 2 * 0x0110, unit);
     writeU16(this.registers, 2 * 0x0111, 0x0304);
@@ -70,7 +73,7 @@ export class SimMeter {
     if (!isRead && functionCode !== FunctionCode.writeSingle && functionCode !== FunctionCode.writeMultiple) {
       return refuse(1);
     }
-    if (count < 1 || count > (isRead ? MAX_READ : MAX_WRITE)) return refuse(3);
+    if (count < 1 || count > (isRead ? this.maxRead : MAX_WRITE)) return refuse(3);
     if (!RANGES.some(([first, last]) => start >= first && start + count - 1 <= last)) return refuse(2);
     if (isRead) {
       this.refresh(nowMs);

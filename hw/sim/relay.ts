@@ -5,14 +5,19 @@
 
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { messageOf, S3mpError } from '#base/errors';
 import type { Relay } from '#hw/relay';
 
 export function openSimRelay(folder: string): Relay {
   mkdirSync(folder, { recursive: true });
   const file = relayValueFile(folder);
   const set = (connected: boolean) => {
-    writeFileSync(`${file}.new`, connected ? '1\n' : '0\n');
-    renameSync(`${file}.new`, file);
+    try {
+      writeFileSync(`${file}.new`, connected ? '1\n' : '0\n');
+      renameSync(`${file}.new`, file);
+    } catch (error) {
+      throw new S3mpError('relay.failed', `relay twin ${file}: ${messageOf(error)}`, { file }, error);
+    }
   };
   if (readRelayValue(folder) === undefined) set(true);
   return { kind: 'sim', set, isConnected: () => readRelayValue(folder) !== false, close: () => {} };

@@ -26,6 +26,9 @@ export const ERROR_CODES = {
   'modbus.port': entry(2, 503, 'The serial port cannot be used'),
   'modbus.map': entry(2, 500, 'The register map is not valid'),
 
+  // The load's contact
+  'relay.failed': entry(1, 502, 'The relay could not be switched'),
+
   // DLMS/COSEM
   'dlms.association-rejected': entry(4, 502, 'The meter rejected the association'),
   'dlms.authentication-failed': entry(4, 502, 'The meter did not accept the credentials'),
