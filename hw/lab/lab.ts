@@ -44,7 +44,9 @@ export interface LabMeter {
   readonly passwordFile: string;
   readonly relayFolder: string;
   readonly displayFolder: string;
+  /** The simulated energy meter and the household behind it, unless another one is read. */
   readonly slave: SimSlave | undefined;
+  readonly household: Household | undefined;
 }
 
 const DLMS_PORT = 4059;
@@ -120,8 +122,9 @@ export class Lab {
     const host = addresses.meter(METER_AS.number, index);
     let url = options.serialUrls?.[index];
     let slave: SimSlave | undefined;
+    let household: Household | undefined;
     if (url === undefined) {
-      const household = new Household({ seed: (options.seed ?? 1) + index, relayFolder });
+      household = new Household({ seed: (options.seed ?? 1) + index, relayFolder });
       const place = { host: addresses.energyMeter(index), port: MODBUS_PORT };
       slave = await startSimSlave(place, new SimMeter(1, household));
       url = `tcp://${addresses.energyMeter(index)}:${MODBUS_PORT}`;
@@ -134,6 +137,7 @@ export class Lab {
       relayFolder,
       displayFolder,
       slave,
+      household,
     };
     const args = [
       ['--meter-serial', id.slice(3)],
