@@ -34,6 +34,8 @@ const RESOLUTIONS: Readonly<Record<string, number>> = {
   '1h': 3_600_000,
   '1d': 86_400_000,
 };
+/** Members of the query that bound a range of time. */
+const RANGE = { from: 'inclusive; default five minutes before `to`', to: 'exclusive; default now' } as const;
 const POINTS_LIMIT = 20_000;
 const DEFAULT_RANGE_MS = 300_000;
 const DEFAULT_EXPIRY_MS = 60_000;
@@ -130,8 +132,7 @@ function meterRoutes({ fleet, labMode }: RouteServices): Route[] {
       role: 'viewer',
       parameters: [
         METER_ID,
-        query('from', 'inclusive; default five minutes before `to`', { type: 'string', format: 'date-time' }),
-        query('to', 'exclusive; default now', { type: 'string', format: 'date-time' }),
+        ...Object.entries(RANGE).map(([name, text]) => query(name, text, { type: 'string', format: 'date-time' })),
         query('resolution', 'raw, or mean, least and largest of each interval', {
           type: 'string',
           enum: Object.keys(RESOLUTIONS),
@@ -285,13 +286,13 @@ function observationRoutes({ fleet, streams }: RouteServices): Route[] {
       summary: 'Gives lines of the audit chain',
       role: 'operator',
       parameters: [
-        query('from', 'first sequence number, default 1', { type: 'integer', minimum: 1 }),
+        query('after', 'only lines behind this sequence number', { type: 'integer', minimum: 0 }),
         query('limit', 'at most so many, default 100', { type: 'integer', minimum: 1, maximum: 1000 }),
       ],
       answer: json(schemas.AUDIT),
       handler: async ({ query }) => {
-        const from = integerOf(query, 'from', 1, 1, Number.MAX_SAFE_INTEGER);
-        return ok({ lines: await fleet.store.audit(from, integerOf(query, 'limit', 100, 1, 1000)) });
+        const after = integerOf(query, 'after', 0, 0, Number.MAX_SAFE_INTEGER - 1);
+        return ok({ lines: await fleet.store.audit(after + 1, integerOf(query, 'limit', 100, 1, 1000)) });
       },
     },
     {
@@ -381,8 +382,9 @@ function operationRoutes({ fleet, page, version }: RouteServices, routes: () => 
 async function history(fleet: Fleet, { params, query }: Call): Promise<Reply> {
   const meter = params.id!;
   await fleet.meter(meter);
-  const to = timeOf(query, 'to') ?? fleet.now();
-  const from = timeOf(query, 'from') ?? to - DEFAULT_RANGE_MS;
+  const given = rangeOf(query);
+  const to = given.to ?? fleet.now();
+  const from = given.from ?? to - DEFAULT_RANGE_MS;
   if (from >= to) throw new RequestError('from must be before to', '/from');
   const resolution = query.get('resolution') ?? 'raw';
   const resolutionMs = RESOLUTIONS[resolution];
@@ -474,12 +476,16 @@ function integerOf(query: URLSearchParams, name: string, fallback: number, least
   return value;
 }
 
-function timeOf(query: URLSearchParams, name: string): number | undefined {
-  const text = query.get(name);
-  if (text === null) return undefined;
-  const at = /^\d{1,15}$/.test(text) ? Number(text) : Date.parse(text);
-  if (Number.isNaN(at)) throw new RequestError(`${name} is not a time like 2026-01-31T12:00:00.000Z`, `/${name}`);
-  return at;
+function rangeOf(query: URLSearchParams): Partial<Record<keyof typeof RANGE, number>> {
+  const range: Partial<Record<keyof typeof RANGE, number>> = {};
+  for (const name of Object.keys(RANGE) as (keyof typeof RANGE)[]) {
+    const text = query.get(name);
+    if (text === null) continue;
+    const at = /^\d{1,15}$/.test(text) ? Number(text) : Date.parse(text);
+    if (Number.isNaN(at)) throw new RequestError(`${name} is not a time like 2026-01-31T12:00:00.000Z`, `/${name}`);
+    range[name] = at;
+  }
+  return range;
 }
 
 /** Set of a comma-separated member, null when it is absent. */

@@ -29,13 +29,19 @@ export function takeTokenFromAddress(): void {
   history.replaceState(null, '', location.pathname);
 }
 
+export function currentToken(): string {
+  return sessionStorage.getItem(TOKEN_KEY) ?? '';
+}
+
+/** @param token  empty for none */
 export function setToken(token: string): void {
-  sessionStorage.setItem(TOKEN_KEY, token.trim());
+  if (token.trim() === '') sessionStorage.removeItem(TOKEN_KEY);
+  else sessionStorage.setItem(TOKEN_KEY, token.trim());
 }
 
 function authorization(): Record<string, string> {
-  const token = sessionStorage.getItem(TOKEN_KEY);
-  return token ? { authorization: `Bearer ${token}` } : {};
+  const token = currentToken();
+  return token !== '' ? { authorization: `Bearer ${token}` } : {};
 }
 
 /** @throws ApiError with the head end's problem, or one of status 0 when it cannot be reached */

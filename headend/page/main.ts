@@ -64,8 +64,7 @@ function askForToken(): void {
 }
 
 function commandFailed(error: unknown): void {
-  if (error instanceof ApiError && error.isDenied) askForToken();
-  showBanner(error instanceof ApiError ? `${error.problem.title}. ${error.problem.detail}` : String(error));
+  showBanner(error instanceof ApiError ? `${error.problem.title}: ${error.problem.detail}` : String(error));
 }
 
 function showBanner(text: string): void {

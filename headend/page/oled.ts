@@ -10,8 +10,8 @@ export const COLUMNS = 21;
 export const ROWS = 8;
 const WIDTH = 128;
 const HEIGHT = 64;
-/** Canvas pixels a display pixel: one is the gap that makes the pixels visible. */
-const SCALE = 6;
+/** Canvas pixels a display pixel; the style sheet shows the canvas at this very size, so that pixels stay sharp. */
+const SCALE = 2;
 
 /** Breaks text into lines of at most `columns` characters, at blanks where possible. */
 export function wrapText(text: string, columns = COLUMNS, rows = ROWS): string[] {
@@ -62,7 +62,7 @@ export class OledView {
         const bits = glyphRow(character, y);
         for (let x = 0; x < GLYPH_WIDTH; x++) {
           if (((bits >> (GLYPH_WIDTH - 1 - x)) & 1) === 0) continue;
-          context.fillRect((column * 6 + 1 + x) * SCALE, (row * 8 + y) * SCALE, SCALE - 1, SCALE - 1);
+          context.fillRect((column * 6 + 1 + x) * SCALE, (row * 8 + y) * SCALE, SCALE, SCALE);
         }
       }
     });

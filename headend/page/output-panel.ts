@@ -4,7 +4,7 @@
  */
 
 import type { CommandBody } from '../http/wire.ts';
-import { ApiError, call, newKey, setToken } from './api.ts';
+import { ApiError, call, currentToken, newKey, setToken } from './api.ts';
 import { byId, make, setAttribute, setText } from './dom.ts';
 import { ageText, clockText, valueText } from './format.ts';
 import type { MeterView } from './meter-view.ts';
@@ -109,12 +109,14 @@ export class OutputPanel {
   }
 
   private confirmed(): void {
+    const before = currentToken();
     if (this.token.value.trim() !== '') setToken(this.token.value);
     this.token.value = '';
-    void this.submit({ type: 'disconnect', reason: this.reason.value.trim() });
+    // A token that is refused must not take away what worked without it.
+    void this.submit({ type: 'disconnect', reason: this.reason.value.trim() }, () => setToken(before));
   }
 
-  private async submit(body: Record<string, string>): Promise<void> {
+  private async submit(body: Record<string, string>, denied: () => void = () => {}): Promise<void> {
     const meter = this.view()?.meter.id;
     if (meter === undefined || this.sending) return;
     this.sending = true;
@@ -122,6 +124,7 @@ export class OutputPanel {
     try {
       this.submitted(await submitCommand(meter, body));
     } catch (error) {
+      if (error instanceof ApiError && error.isDenied) denied();
       this.failed(error);
     }
     this.sending = false;

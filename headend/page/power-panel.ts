@@ -158,7 +158,7 @@ export class PowerPanel {
 
   private fail(error: unknown): void {
     if (error instanceof ApiError && error.isDenied) this.denied();
-    this.say(error instanceof ApiError ? `${error.problem.title}. ${error.problem.detail}` : String(error), true);
+    this.say(error instanceof ApiError ? `${error.problem.title}: ${error.problem.detail}` : String(error), true);
   }
 
   private say(text: string, isError = false): void {

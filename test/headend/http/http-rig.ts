@@ -14,11 +14,15 @@ export interface HttpRig {
   close(): Promise<void>;
 }
 
-export async function httpRig(options: Partial<HttpServerOptions> = {}): Promise<HttpRig> {
+/** @param options  `meters` is how many there are: m1, m2, … */
+export async function httpRig(options: Partial<HttpServerOptions> & { meters?: number } = {}): Promise<HttpRig> {
   const meter = new ScriptedMeter();
   const store = openSqliteStore({ file: ':memory:' });
-  const config = { id: 'm1', name: 'Household 1', address: '1-ff00:0:111,127.0.0.1' };
-  const fleet = new Fleet({ store, meters: [{ config, connection: meter }], idleIntervalMs: 0 });
+  const meters = Array.from({ length: options.meters ?? 1 }, (_, i) => ({
+    config: { id: `m${i + 1}`, name: `Household ${i + 1}`, address: '1-ff00:0:111,127.0.0.1' },
+    connection: i === 0 ? meter : new ScriptedMeter(),
+  }));
+  const fleet = new Fleet({ store, meters, idleIntervalMs: 0 });
   await fleet.start();
   const server = await startHttpServer({ fleet, host: '127.0.0.1', port: 0, labMode: true, ...options });
   return {

@@ -167,6 +167,10 @@ Stream(
       }
       socket.resume();
       await closed;
+      const gone = performance.now() + 5000;
+      while (!/s3mp_http_streams 0/.test(rig.fleet.metrics.text()) && performance.now() < gone) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
       assert.match(rig.fleet.metrics.text(), /s3mp_http_streams 0/);
       context.streams.length = 0;
     } finally {

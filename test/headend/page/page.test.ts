@@ -76,9 +76,9 @@ PageTest('reads continuously while it is wanted', async (context) => {
     await page.getByTestId('read-continuous').click();
     await seen(page, '#graph[data-points="3"]');
     assert.ok(rig.meter.reads >= 3 && rig.meter.reads <= 5, `${rig.meter.reads} reads`);
-    await page.waitForFunction("document.querySelector('#live-rate').textContent.endsWith('/s')");
+    await page.locator('#live-rate', { hasText: '/s' }).waitFor();
     await page.getByTestId('read-continuous').click();
-    await page.waitForFunction("document.querySelector('#live-rate').textContent === '–'");
+    await page.locator('#live-rate', { hasText: '–' }).waitFor();
     assert.is((await rig.fleet.meter('m1')).live, null);
   });
 });
@@ -100,6 +100,46 @@ PageTest('disconnects with a reason only, and shows what was read back', async (
     await seen(page, '#power[data-value="0"]');
     await page.getByTestId('connect').click();
     await seen(page, '#output-state[data-output="on"]');
+  });
+});
+
+PageTest('outside the lab a disconnect asks for a token, and a wrong one spoils nothing', async (context) => {
+  const { token, stored } = createToken('anna', 'operator');
+  await withPage(context, { labMode: false, tokens: [stored] }, async (page, rig) => {
+    const disconnect = async (text: string) => {
+      await page.getByTestId('disconnect').click();
+      await page.getByTestId('reason').fill('order 4711');
+      assert.ok(await page.getByTestId('confirm-disconnect').isDisabled());
+      await page.getByTestId('disconnect-token').fill(text);
+      await page.getByTestId('confirm-disconnect').click();
+    };
+    await page.getByTestId('read-once').click();
+    await seen(page, '#output-state[data-output="on"]');
+    await disconnect('wrong');
+    await page.waitForSelector('#banner:not([hidden])');
+    assert.is(rig.meter.switches, 0);
+    await page.getByTestId('read-once').click();
+    await page.locator('#read-note', { hasText: 'Read in' }).waitFor();
+    await disconnect(token);
+    await seen(page, '#command-stage[data-state="verified"]');
+    assert.is((await rig.fleet.meter('m1')).lastCommand!.actor, 'anna');
+  });
+});
+
+PageTest('several meters can be chosen; each has its own graph and events', async (context) => {
+  await withPage(context, { meters: 2 }, async (page, rig) => {
+    await page.getByTestId('read-once').click();
+    await seen(page, '#graph[data-points="1"]');
+    await page.getByTestId('meter').selectOption('m2');
+    await seen(page, '#graph[data-points="0"]');
+    await seen(page, '#meter-state[data-state="unknown"]');
+    assert.is(await page.locator('#events li').count(), 0);
+    await page.getByTestId('read-once').click();
+    await seen(page, '#power[data-value="412"]');
+    assert.is((await rig.fleet.meter('m2')).state, 'online');
+    await page.reload();
+    await page.locator('#meter-address', { hasText: '1-ff00' }).waitFor();
+    assert.is(await page.getByTestId('meter').inputValue(), 'm2');
   });
 });
 
