@@ -56,6 +56,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const loop = openPollLoop(config, image, steadyClock, log.child('poll'));
 
   let draw = () => {};
+  let messageAt = steadyClock();
   const guard = guardRelay(relay, log.child('relay'), () => draw());
   const model = buildMeterModel({
     image,
@@ -64,6 +65,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
       get: message.get,
       set: (text) => {
         message.set(text);
+        messageAt = steadyClock();
         draw();
       },
     },
@@ -101,6 +103,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
         image,
         connected: relay.isConnected(),
         message: message.get(),
+        messageAt,
         now: steadyClock(),
         columns: display.columns,
         rows: display.rows,

@@ -1,3 +1,5 @@
+import { DISPLAY_COLUMNS, DISPLAY_ROWS } from '#base/wrap';
+
 /** The meter's display as lines of text: 21 × 8 characters of 6 × 8 pixels on a 128 × 64 OLED. */
 export interface Display {
   readonly kind: string;
@@ -7,9 +9,6 @@ export interface Display {
   show(lines: readonly string[]): void;
   close(): void;
 }
-
-export const DISPLAY_COLUMNS = 21;
-export const DISPLAY_ROWS = 8;
 
 export const noDisplay: Display = {
   kind: 'none',

@@ -100,7 +100,8 @@ export class MeterChannel {
   private waitForPath(pending: Pending, error: unknown, now: number): void {
     if (now >= pending.deadlineAt) {
       this.finish(pending);
-      pending.reject(error);
+      // Once a datagram has left, the meter may have acted on it: "no path" would say that it has not.
+      pending.reject(pending.sendings.length === 0 ? error : this.unreachable(pending));
       return;
     }
     const again = () => {
@@ -128,15 +129,14 @@ export class MeterChannel {
       return;
     }
     this.finish(pending);
-    const sent = pending.sendings.reduce((n, s) => n + s.count, 0);
-    const paths = pending.sendings.length;
-    pending.reject(
-      new S3mpError(
-        'meter.unreachable',
-        `no answer from ${formatEndpoint(this.meter)} to ${sent} datagrams over ${paths} path${paths === 1 ? '' : 's'}`,
-        { sent, paths },
-      ),
-    );
+    pending.reject(this.unreachable(pending));
+  }
+
+  private unreachable({ sendings }: Pending): S3mpError {
+    const sent = sendings.reduce((n, s) => n + s.count, 0);
+    const over = `${sendings.length} path${sendings.length === 1 ? '' : 's'}`;
+    const message = `no answer from ${formatEndpoint(this.meter)} to ${sent} datagrams over ${over}`;
+    return new S3mpError('meter.unreachable', message, { sent, paths: sendings.length });
   }
 
   /** Takes a datagram from the meter; what answers nothing is dropped. */

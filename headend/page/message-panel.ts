@@ -1,11 +1,12 @@
 /** The message box and the picture of the meter's display. */
 
+import { DISPLAY_COLUMNS, DISPLAY_ROWS, wrapText } from '#base/wrap';
 import type { CommandBody } from '../http/wire.ts';
 import { ApiError } from './api.ts';
 import { byId, setAttribute, setText } from './dom.ts';
 import { clockText } from './format.ts';
 import type { MeterView } from './meter-view.ts';
-import { COLUMNS, OledView, ROWS, wrapText } from './oled.ts';
+import { OledView } from './oled.ts';
 import { isOpen, submitCommand } from './output-panel.ts';
 
 export class MessagePanel {
@@ -45,7 +46,10 @@ export class MessagePanel {
     this.shown = key;
     const isDraft = draft !== '' && draft !== held?.text;
     this.oled.show(isDraft ? draft : (held?.text ?? null), isDraft);
-    const cut = wrapText(draft, COLUMNS, Number.POSITIVE_INFINITY).length > ROWS ? ', longer than the display' : '';
+    const cut =
+      wrapText(draft, DISPLAY_COLUMNS, Number.POSITIVE_INFINITY).length > DISPLAY_ROWS
+        ? ', longer than the display'
+        : '';
     const read = held === null ? 'not read yet' : `read back ${clockText(held.readAt)}`;
     setText(byId('oled-note'), isDraft ? `Draft, not sent${cut}` : read);
   }

@@ -3,36 +3,14 @@
  * read back, or what is being typed, which is marked as a draft in words and by its frame.
  */
 
+import { wrapText } from '#base/wrap';
 import { setAttribute } from './dom.ts';
 import { GLYPH_HEIGHT, GLYPH_WIDTH, glyphRow } from './font.ts';
 
-export const COLUMNS = 21;
-export const ROWS = 8;
 const WIDTH = 128;
 const HEIGHT = 64;
 /** Canvas pixels a display pixel; the style sheet shows the canvas at this very size, so that pixels stay sharp. */
 const SCALE = 2;
-
-/** Breaks text into lines of at most `columns` characters, at blanks where possible. */
-export function wrapText(text: string, columns = COLUMNS, rows = ROWS): string[] {
-  const lines: string[] = [];
-  for (const paragraph of text.split('\n')) {
-    let line = '';
-    for (let word of paragraph.split(' ')) {
-      if (line !== '' && [...line].length + 1 + [...word].length > columns) {
-        lines.push(line);
-        line = '';
-      } else if (line !== '') line += ' ';
-      while ([...word].length > columns) {
-        lines.push([...word].slice(0, columns).join(''));
-        word = [...word].slice(columns).join('');
-      }
-      line += word;
-    }
-    lines.push(line);
-  }
-  return lines.slice(0, rows);
-}
 
 export class OledView {
   private readonly canvas: HTMLCanvasElement;

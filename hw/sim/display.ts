@@ -2,7 +2,8 @@
 
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DISPLAY_COLUMNS, DISPLAY_ROWS, type Display } from '#hw/display';
+import { DISPLAY_COLUMNS, DISPLAY_ROWS } from '#base/wrap';
+import type { Display } from '#hw/display';
 
 export function openSimDisplay(folder: string): Display {
   mkdirSync(folder, { recursive: true });
