@@ -143,8 +143,7 @@ export class RtuMaster {
 
   /** Whether every request so far has got its answer, so that an answer can only be that of the present one. */
   get owesNothing(): boolean {
-    for (let i = 0; i < this.owed.length; i++) if (this.owed[i] !== undefined) return false;
-    return this.unanswered === 0;
+    return this.unanswered === 0 && !this.owesAny();
   }
 
   /**
@@ -297,7 +296,8 @@ export class RtuMaster {
 
   private exception(code: number, now: number): void {
     this.counters.exceptions++;
-    this.unanswered--;
+    // An exception does not tell which registers it is about: it may be a late one.
+    if (!this.owesAny()) this.unanswered--;
     this.exceptionCode = code;
     if (EXCEPTIONS[code]?.retry && this.attempt <= this.retries) {
       this.state = State.gap;
@@ -355,6 +355,11 @@ export class RtuMaster {
       const frame = owed[i];
       if (frame !== undefined && i !== count && frame[0] === unit) owed[i] = undefined;
     }
+  }
+
+  private owesAny(): boolean {
+    for (let i = 0; i < this.owed.length; i++) if (this.owed[i] !== undefined) return true;
+    return false;
   }
 
   private requestMs(): number {
