@@ -259,8 +259,10 @@ export class PollLoop {
     image.endUpdate();
   }
 
+  /** No value is confirmed; each is read again as soon as the meter answers. */
   private doubtAll(): void {
     const { image } = this.options;
+    this.nextReadAt.fill(0);
     image.beginUpdate();
     for (let r = 0; r < this.reads.length; r++) {
       const { values } = this.reads[r]!;

@@ -1,0 +1,335 @@
+/** The poll loop: its schedule in virtual time, and the whole chain over real TCP against the simulated energy meter. */
+
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createLog } from '#hw/log';
+import { openBus } from '#hw/serial/open';
+import type { BytePort } from '#hw/serial/port';
+import { Household } from '#hw/sim/household';
+import { SimMeter, startSimSlave } from '#hw/sim/or-we-514';
+import { openSimRelay } from '#hw/sim/relay';
+import { OR_WE_514 } from '#modbus/maps/or-we-514';
+import { lineTiming } from '#modbus/master';
+import { MAX_FRAME } from '#modbus/rtu';
+import { seeded } from '#test/random';
+import { MeasurementImage, Quality, Quantity } from '../../firmware/measurement-image.ts';
+import { PollLoop, type PollLoopOptions } from '../../firmware/poll-loop.ts';
+import { MemoryBus } from './memory-bus.ts';
+
+const QUANTITIES = Object.values(Quantity);
+const clock = () => performance.now();
+
+/** A meter whose registers hold the captured set of values. */
+function knownMeter(maxRead?: number): SimMeter {
+  const meter = new SimMeter(1, undefined, maxRead);
+  const words: Record<number, number> = { 304: 5001, 305: 23_142, 314: 1473, 321: 327, 329: 98, 337: 341 };
+  Object.assign(words, { 344: 959, 40960: 3, 40961: 1328, 40990: 1, 40991: 36_812 });
+  for (const [address, value] of Object.entries(words)) meter.setRegister(Number(address), value);
+  return meter;
+}
+
+const KNOWN = [23_142, 1473, 5001, 327, 98, 341, 959, 1_979_360, 1_023_480];
+
+interface Bench {
+  readonly loop: PollLoop;
+  readonly image: MeasurementImage;
+  readonly lines: string[];
+}
+
+function makeLoop(port: BytePort, options: Partial<PollLoopOptions> = {}): Bench {
+  const image = new MeasurementImage();
+  const lines: string[] = [];
+  const loop = new PollLoop({
+    port,
+    map: OR_WE_514,
+    unit: 1,
+    timing: lineTiming(115_200, 'even'),
+    timeoutMs: 80,
+    cycleMs: 0,
+    backoffMs: { first: 150, last: 600 },
+    image,
+    clock,
+    log: createLog('poll', { write: (line) => lines.push(line) }),
+    ...options,
+  });
+  return { loop, image, lines };
+}
+
+const values = (image: MeasurementImage) => QUANTITIES.map((q) => image.value(q));
+const qualities = (image: MeasurementImage, at = clock()) => QUANTITIES.map((q) => image.quality(q, at));
+const all = (quality: Quality) => QUANTITIES.map(() => quality);
+const is = (image: MeasurementImage, quality: Quality) => qualities(image).every((q) => q === quality);
+
+async function until(what: string, condition: () => boolean, limitMs = 10_000): Promise<void> {
+  const end = clock() + limitMs;
+  while (!condition()) {
+    assert.ok(clock() < end, `within ${limitMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+const Schedule = suite('poll loop: schedule');
+
+Schedule('reads values in every cycle, active energy every second, reactive energy every five', () => {
+  const bus = new MemoryBus(knownMeter(), 60, true);
+  const { loop, image } = makeLoop(bus, { timing: lineTiming(9600, 'even') });
+  const from = 1000;
+  let now = from;
+  while (now < from + 20_000) now = bus.run(loop, now, 1);
+  const count = (start: number) => bus.asked.filter((a) => a === start).length;
+  assert.ok(Math.abs(count(0x130) - 20_000 / 64) < 25, `${count(0x130)} reads of values`);
+  assert.ok(count(0xa000) >= 18 && count(0xa000) <= 20, `${count(0xa000)} reads of active energy`);
+  assert.ok(count(0xa01e) >= 4 && count(0xa01e) <= 5, `${count(0xa01e)} reads of reactive energy`);
+  assert.equal(values(image), KNOWN);
+  assert.equal(qualities(image, now), all(Quality.good));
+  assert.is(loop.cycles, count(0x130) - (bus.asked.at(-1) === 0x130 ? 1 : 0));
+});
+
+Schedule('keeps the shortest time between two cycles', () => {
+  const bus = new MemoryBus(knownMeter(), 60, true);
+  const { loop } = makeLoop(bus, { cycleMs: 500 });
+  let now = 0;
+  while (now < 10_000) now = bus.run(loop, now, 1);
+  assert.ok(Math.abs(bus.asked.filter((a) => a === 0x130).length - 20) <= 1);
+});
+
+Schedule('a map with slow registers only does not spin', () => {
+  const bus = new MemoryBus(knownMeter(), 10, true);
+  const slow = OR_WE_514.registers.filter((r) => r.everyMs > 0);
+  const { loop } = makeLoop(bus, { map: { ...OR_WE_514, registers: slow } });
+  bus.run(loop, 0, 2);
+  let now = 100;
+  let steps = 0;
+  while (bus.asked.length < 10) {
+    const due = loop.step(now);
+    if (due > now) now = due;
+    if (++steps % 3 === 0) now = bus.run(loop, now, 1);
+  }
+  assert.ok(now > 3000, `${now} ms`);
+});
+
+Schedule('silence makes values suspect, then missing; the meter is asked less and less often, once each time', () => {
+  const bus = new MemoryBus(knownMeter(), 10, true);
+  const { loop, image } = makeLoop(bus, { backoffMs: { first: 5000, last: 60_000 }, timeoutMs: 600 });
+  let now = bus.run(loop, 0, 4);
+  const goodAt = now;
+  bus.mute = true;
+  const sentAt: number[] = [];
+  while (now < 400_000) {
+    const before = bus.requests;
+    const due = loop.step(now);
+    if (bus.requests > before) sentAt.push(now);
+    if (now > goodAt + 3000 && now < goodAt + 9000) assert.equal(qualities(image, now), all(Quality.suspect));
+    if (due > now) now = due;
+  }
+  assert.equal(qualities(image, now), all(Quality.missing));
+  const pauses = sentAt.slice(1).map((at, i) => Math.round((at - sentAt[i]!) / 1000));
+  assert.equal(pauses.slice(0, 8), [1, 1, 6, 11, 21, 41, 61, 61]);
+  assert.not(loop.healthy);
+  bus.mute = false;
+  now = bus.run(loop, now, 5);
+  assert.equal(qualities(image, now), all(Quality.good));
+  assert.ok(loop.healthy);
+});
+
+Schedule.run();
+
+const Chain = suite('poll loop over TCP');
+
+Chain('the image holds what the household has in its registers, and follows the relay twin', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 's3mp-poll-'));
+  const relay = openSimRelay(folder);
+  const household = new Household({ seed: 7, relayFolder: folder });
+  const slave = await startSimSlave({ host: '127.0.0.1', port: 0 }, new SimMeter(1, household), {
+    baud: 0,
+    turnaroundMs: 0,
+  });
+  const port = openBus(`tcp://127.0.0.1:${slave.port}`, { baud: 9600, parity: 'even' });
+  const { loop, image } = makeLoop(port);
+  loop.start();
+  try {
+    const live = () => {
+      const s = household.at(Date.now());
+      return [s.voltage, s.current, s.frequency, s.activePower, s.reactivePower, s.apparentPower, s.powerFactor];
+    };
+    const agrees = () => is(image, Quality.good) && String(values(image).slice(0, 7)) === String(live());
+    await until('the image equals the registers', agrees);
+    assert.ok(image.value(Quantity.activePower) > 50);
+    assert.ok(Math.abs(image.value(Quantity.activeEnergy) - 10 * household.at(Date.now()).activeEnergy) <= 10);
+    assert.is(image.value(Quantity.activeEnergy) % 10, 0);
+    relay.set(false);
+    await until('no load', () => image.value(Quantity.activePower) === 0 && image.value(Quantity.current) === 0);
+    assert.ok(image.value(Quantity.voltage) > 20_000, 'the mains stay');
+    relay.set(true);
+    await until('load again', () => image.value(Quantity.activePower) > 50);
+    assert.is(loop.master.counters.failures, 0);
+  } finally {
+    loop.stop();
+    await port.close();
+    await slave.close();
+    rmSync(folder, { recursive: true });
+  }
+});
+
+Chain('a mute meter is noticed, backed off from, and found again', async () => {
+  const slave = await startSimSlave({ host: '127.0.0.1', port: 0 }, knownMeter(), { baud: 0, turnaroundMs: 0 });
+  const port = openBus(`tcp://127.0.0.1:${slave.port}`, { baud: 9600, parity: 'even' });
+  const { loop, image, lines } = makeLoop(port);
+  loop.start();
+  try {
+    await until('values', () => is(image, Quality.good));
+    assert.equal(values(image), KNOWN);
+    slave.mute = true;
+    await until('suspect values', () => is(image, Quality.suspect));
+    assert.not(loop.healthy);
+    const at = image.updatedAt(Quantity.voltage);
+    await until('backing off', () => loop.master.counters.timeouts >= 5);
+    assert.is(image.updatedAt(Quantity.voltage), at, 'the age is that of the last reply');
+    assert.is(image.quality(Quantity.voltage, at + 10_001), Quality.missing);
+    assert.ok(lines.some((line) => line.includes('no answer from the energy meter')));
+    slave.mute = false;
+    await until('values again', () => is(image, Quality.good));
+    assert.ok(loop.healthy);
+    assert.ok(lines.some((line) => line.includes('answers again')));
+  } finally {
+    loop.stop();
+    await port.close();
+    await slave.close();
+  }
+});
+
+Chain('a lost connection makes values suspect and is made again', async () => {
+  const options = { baud: 0, turnaroundMs: 0 };
+  let slave = await startSimSlave({ host: '127.0.0.1', port: 0 }, knownMeter(), options);
+  const place = { host: '127.0.0.1', port: slave.port };
+  const port = openBus(`tcp://127.0.0.1:${slave.port}`, { baud: 9600, parity: 'even' });
+  const { loop, image, lines } = makeLoop(port);
+  loop.start();
+  try {
+    await until('values', () => is(image, Quality.good));
+    await slave.close();
+    await until('suspect values', () => is(image, Quality.suspect));
+    assert.not(port.isOpen);
+    assert.ok(lines.some((line) => line.includes('trying again in') && line.includes('code=modbus.port')));
+    slave = await startSimSlave(place, knownMeter(), options);
+    await until('values again', () => is(image, Quality.good));
+  } finally {
+    loop.stop();
+    await port.close();
+    await slave.close();
+  }
+});
+
+Chain('a meter that refuses the block is read value by value', async () => {
+  const slave = await startSimSlave({ host: '127.0.0.1', port: 0 }, knownMeter(10), { baud: 0, turnaroundMs: 0 });
+  const port = openBus(`tcp://127.0.0.1:${slave.port}`, { baud: 9600, parity: 'even' });
+  const { loop, image } = makeLoop(port);
+  loop.start();
+  try {
+    await until('values', () => is(image, Quality.good));
+    assert.equal(values(image), KNOWN);
+    assert.is(loop.master.counters.exceptions, 1);
+    await until('more cycles', () => loop.cycles > 20);
+    assert.is(loop.master.counters.exceptions, 1);
+  } finally {
+    loop.stop();
+    await port.close();
+    await slave.close();
+  }
+});
+
+/** A line that spoils what a meter says: `spoil` gets each good reply and puts bytes on the line. */
+async function startSpoiledLine(spoil: (reply: Uint8Array, socket: Socket) => void): Promise<Server> {
+  const meter = knownMeter();
+  const server = createServer({ noDelay: true }, (socket) => {
+    socket.on('error', () => {});
+    socket.on('data', (frame) => {
+      const out = new Uint8Array(MAX_FRAME);
+      const length = meter.answer(frame, frame.length, out, 0);
+      spoil(out.slice(0, length), socket);
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
+}
+
+Chain('garbage on the line never reaches the image', async () => {
+  const random = seeded();
+  const server = await startSpoiledLine((reply, socket) => {
+    const kind = random.below(16);
+    if (kind === 0) reply[random.below(reply.length)]! ^= 1 << random.below(8);
+    if (kind === 1) reply = reply.subarray(0, random.below(reply.length));
+    if (kind === 2) reply = new Uint8Array(0);
+    if (kind < 5) socket.write(random.bytes(random.below(20)));
+    const split = random.below(reply.length + 1);
+    socket.write(reply.subarray(0, split));
+    setImmediate(() => socket.destroyed || socket.write(reply.subarray(split)));
+  });
+  const port = openBus(`tcp://127.0.0.1:${(server.address() as AddressInfo).port}`, { baud: 9600, parity: 'even' });
+  const { loop, image } = makeLoop(port, { timeoutMs: 15, backoffMs: { first: 20, last: 40 } });
+  loop.start();
+  try {
+    const { counters } = loop.master;
+    const enough = () => counters.replies > 100 && counters.damaged > 10 && counters.timeouts > 3;
+    await until(
+      'replies and trouble of each kind',
+      () => {
+        QUANTITIES.forEach((q) => {
+          assert.ok(image.value(q) === KNOWN[q] || image.quality(q, clock()) === Quality.missing);
+        });
+        return enough();
+      },
+      30_000,
+    );
+    assert.equal(values(image), KNOWN);
+  } finally {
+    loop.stop();
+    await port.close();
+    server.close();
+  }
+});
+
+Chain('a line that never falls silent is survived', async () => {
+  let babbling = true;
+  const server = await startSpoiledLine((reply, socket) => {
+    if (!babbling) socket.write(reply);
+  });
+  const timers: NodeJS.Timeout[] = [];
+  server.on('connection', (socket: Socket) => {
+    timers.push(setInterval(() => babbling && socket.write(new Uint8Array(64).fill(0x55)), 1));
+  });
+  const port = openBus(`tcp://127.0.0.1:${(server.address() as AddressInfo).port}`, { baud: 9600, parity: 'even' });
+  const { loop, image, lines } = makeLoop(port);
+  loop.start();
+  try {
+    await until('trouble', () => lines.some((line) => line.includes('damaged')));
+    assert.equal(qualities(image), all(Quality.missing));
+    babbling = false;
+    await until('values', () => is(image, Quality.good));
+    assert.equal(values(image), KNOWN);
+  } finally {
+    loop.stop();
+    for (const timer of timers) clearInterval(timer);
+    await port.close();
+    server.close();
+  }
+});
+
+Chain('a bus that is neither a path nor tcp:// is refused', () => {
+  for (const url of ['COM3', 'tcp://host', 'tcp://host:0', 'tcp://host:70000', 'udp://host:1']) {
+    assert.throws(
+      () => openBus(url, { baud: 9600, parity: 'even' }),
+      (error: { code?: string }) => error.code === 'config.invalid',
+      url,
+    );
+  }
+});
+
+Chain.run();
