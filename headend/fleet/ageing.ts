@@ -41,11 +41,12 @@ export function meterStateAt(ageMs: number | null, failures: number, limits: Age
   if (failures >= FAILURES_TO_OFFLINE || (failures > 0 && stale)) return 'offline';
   if (ageMs === null) return 'unknown';
   if (stale) return 'stale';
-  return ageMs > limits.lateAfterMs ? 'late' : 'online';
+  // An attempt fails only after many datagrams over every path, so even one is more than noise.
+  return failures > 0 || ageMs > limits.lateAfterMs ? 'late' : 'online';
 }
 
 /**
- * Pause before the next scheduled attempt: the interval itself after the first miss (one lost answer is noise), then
+ * Pause before the next scheduled attempt: the interval itself after the first miss, then
  * doubling up to a limit, so that a dead meter costs little and a revived one is seen soon.
  * @param random  uniform in [0, 1): spreads meters that failed together
  */

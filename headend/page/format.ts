@@ -2,10 +2,15 @@
 
 const DASH = '–';
 
-/** A value as it was read: no grouping, at most three decimals, a dash for no data. */
-export function valueText(value: number | null): string {
+/** Decimals that a value of a unit always shows, so that a column of readings stands still. */
+const DECIMALS: Readonly<Record<string, number>> = { V: 2, A: 3, Hz: 2 };
+
+/** A value as it was read: no grouping, the decimals of its unit and at most three, a dash for no data. */
+export function valueText(value: number | null, unit = ''): string {
   if (value === null) return DASH;
-  return String(Math.round(value * 1000) / 1000).replace('-', '−');
+  const plain = String(Math.round(value * 1000) / 1000);
+  const shown = (plain.split('.')[1] ?? '').length;
+  return (shown < (DECIMALS[unit] ?? 0) ? value.toFixed(DECIMALS[unit]) : plain).replace('-', '−');
 }
 
 export function ageText(ms: number): string {

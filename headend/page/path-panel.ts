@@ -54,9 +54,9 @@ export class PathPanel {
     if (key === this.shownList) return;
     this.shownList = key;
     const rows = (reports ?? []).map((report) => {
-      const via = partsOf(report.hops)
-        .filter((part) => part.isd !== null)
-        .map((part) => make('span', {}, part.text));
+      const via = partsOf(report.hops).map(({ text, isd }) =>
+        isd === null ? make('small', { title: 'interfaces' }, text.replace('>', '→')) : make('span', {}, text),
+      );
       const state = report.forbidden !== null ? 'forbidden' : report.state;
       const figures = report.rttMs === null ? latencyText(report) : delayText(report.rttMs);
       const why = report.forbidden ?? (report.chosen ? 'in use' : '');

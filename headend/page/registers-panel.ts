@@ -32,7 +32,7 @@ export class RegistersPanel {
       if (row === undefined) continue;
       const quality = view.qualityOf(value);
       setAttribute(row.row, 'data-quality', quality);
-      setText(row.value, valueText(quality === 'missing' ? null : value.value));
+      setText(row.value, valueText(quality === 'missing' ? null : value.value, value.unit));
       setText(row.unit, value.unit);
       setText(row.quality, quality);
     }

@@ -18,7 +18,19 @@ const runVerb: Verb = {
     const seconds = context.config.number('for');
     const progress = (text: string) => void process.stderr.write(`${text}\n`);
     progress('starting the lab: energy meters, firmware, two ASes, link emulator, head end …');
-    const lab = await startOnFreePort(context);
+    const stop = stopRequested();
+    let stopped = false;
+    void stop.then(() => {
+      stopped = true;
+    });
+    let lab: Lab;
+    try {
+      lab = await startOnFreePort(context);
+    } catch (error) {
+      // Ctrl-C reaches the devices too: what they say of it is no failure of the lab.
+      if (stopped) return 0;
+      throw error;
+    }
     const control = await serveControl(lab.folder, (command, args) => labCommand(lab, command, args));
     context.out(`page:    ${lab.pageUrl}`);
     progress(`api:     ${new URL('/api/v1/meters', lab.pageUrl).href.replace(/#.*/, '')}`);
@@ -32,7 +44,7 @@ const runVerb: Verb = {
     const timeUp = new Promise<void>((resolve) => {
       if (seconds > 0) stopTimer = setTimeout(resolve, seconds * 1000);
     });
-    await Promise.race([stopRequested(), timeUp]);
+    await Promise.race([stop, timeUp]);
     clearTimeout(stopTimer);
     progress('stopping …');
     control.close();
@@ -61,7 +73,7 @@ async function startOnFreePort(context: VerbContext): Promise<Lab> {
         onUnexpectedExit: (name, status) => log.error(`${name} ended`, { status }),
       });
     } catch (error) {
-      const taken = error instanceof S3mpError && /\(socket\.in-use\)|already in use/.test(error.message);
+      const taken = error instanceof S3mpError && error.code === 'socket.in-use';
       if (!taken || wanted !== undefined || port >= DEFAULT_PORT + PORTS_TRIED) throw error;
       process.stderr.write(`port ${port} is taken, trying ${port + 1}\n`);
     }

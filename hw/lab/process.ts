@@ -6,6 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
 import { S3mpError } from '#base/errors';
 
 export interface ProcessSpec {
@@ -72,16 +73,16 @@ export class LabProcess {
     child.stdout?.on('data', (chunk) => this.log.write(chunk));
 
     let lastError = '';
+    let code: ErrorCode = 'internal';
     return await new Promise<DeviceLogLine>((resolve, reject) => {
       const fail = (why: string) =>
-        reject(
-          new S3mpError('internal', `${spec.name} ${why}${lastError ? `: ${lastError}` : ''} (log: ${spec.logFile})`),
-        );
+        reject(new S3mpError(code, `${spec.name} ${why}${lastError ? `: ${lastError}` : ''} (log: ${spec.logFile})`));
       const timer = setTimeout(() => fail(`was not ready after ${READY_LIMIT_MS / 1000} s`), READY_LIMIT_MS);
       createInterface({ input: child.stderr! }).on('line', (text) => {
         this.log.write(`${text}\n`);
         const line = parseLine(text);
         if (line.level === 'error' || line.error !== undefined) lastError = String(line.message ?? text);
+        if (typeof line.error === 'string' && Object.hasOwn(ERROR_CODES, line.error)) code = line.error as ErrorCode;
         if (line.message === 'ready') {
           clearTimeout(timer);
           resolve(line);
