@@ -11,7 +11,7 @@ import * as assert from 'uvu/assert';
 
 /** Folder of sources -> aliases and packages its files may import from. Relative imports must stay in the folder. */
 const RULES: Record<string, { aliases: string[]; packages: RegExp }> = {
-  'protocols/base': { aliases: ['#base'], packages: /^@noble\/(hashes|ciphers)\// },
+  'protocols/base': { aliases: ['#base'], packages: /^@noble\/hashes\// },
   'protocols/modbus': { aliases: ['#base', '#modbus'], packages: /^$/ },
   'protocols/dlms': { aliases: ['#base', '#dlms'], packages: /^$/ },
   'protocols/scion': { aliases: ['#base', '#scion'], packages: /^@noble\/hashes\// },
