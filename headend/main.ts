@@ -1,6 +1,7 @@
 /** The head end. Wiring only. */
 
 import { configCheckVerb, type Program, runProgram, stopRequested, type Verb } from '#hw/cli';
+import { CLIENT_VERBS } from './client/verbs.ts';
 import { HEADEND_CONFIG } from './config.ts';
 import { startHeadend } from './headend.ts';
 
@@ -21,7 +22,7 @@ const program: Program = {
   summary: 'head end: reads meters over SCION, stores and shows what they say, switches and messages them',
   version: S3MP_VERSION,
   config: HEADEND_CONFIG,
-  verbs: { serve, 'config check': configCheckVerb },
+  verbs: { serve, ...CLIENT_VERBS, 'config check': configCheckVerb },
   defaultVerb: 'serve',
 };
 

@@ -50,11 +50,13 @@ export const ERROR_CODES = {
   'path.mismatch': entry(1, 502, 'The answer came over another path than the one chosen'),
 
   // Head end
+  'headend.unreachable': entry(3, 503, 'The head end does not answer'),
   'meter.unknown': entry(1, 404, 'No such meter'),
   'meter.unreachable': entry(3, 504, 'The meter does not answer'),
   'meter.busy': entry(1, 409, 'The meter is busy with another request'),
   'command.unknown': entry(1, 404, 'No such command'),
   'command.conflict': entry(1, 409, 'The idempotency key was used for another command'),
+  'command.failed': entry(1, 502, 'The meter did not carry out the command'),
   'command.expired': entry(1, 410, 'The command expired before it was sent'),
   'request.invalid': entry(2, 422, 'The request is not valid'),
   'request.not-found': entry(1, 404, 'No such resource'),

@@ -1,0 +1,110 @@
+/** Commands of the head end's bundle that talk to a running head end: read, switch, message, look at paths. */
+
+import { randomUUID } from 'node:crypto';
+import { S3mpError } from '#base/errors';
+import type { FlagSpec, Verb, VerbContext } from '#hw/cli';
+import type { CommandBody, MeterStateBody, PathReportBody, ReadingBody, ValueBody } from '../http/wire.ts';
+import { ApiClient } from './api-client.ts';
+
+const URL_FLAG: Readonly<Record<string, FlagSpec>> = {
+  url: { type: 'string', value: 'URL', help: 'address of the head end; from the configuration when left out' },
+};
+
+const COMMAND_LIMIT_MS = 60_000;
+const COMMAND_POLL_MS = 150;
+const ENDED = new Set(['verified', 'failed', 'expired', 'unknown']);
+
+function verb(
+  summary: string,
+  positionals: readonly string[],
+  run: (api: ApiClient, context: VerbContext) => Promise<number | undefined>,
+  flags: Readonly<Record<string, FlagSpec>> = {},
+): Verb {
+  return {
+    summary,
+    positionals,
+    flags: { ...URL_FLAG, ...flags },
+    run: (context) => run(new ApiClient(context.config, context.flags.url as string | undefined), context),
+  };
+}
+
+const meterPath = (id: string): string => `meters/${encodeURIComponent(id)}`;
+
+const valueLine = ({ obis, name, value, unit, quality }: ValueBody): string =>
+  `${name.padEnd(24)} ${String(value ?? '–').padStart(12)} ${unit.padEnd(5)} ${quality.padEnd(8)} ${obis}`;
+
+function printReading({ json, out }: VerbContext, reading: ReadingBody): void {
+  if (json) {
+    out(JSON.stringify(reading));
+    return;
+  }
+  for (const value of reading.values) out(valueLine(value));
+  out(`read in ${reading.delayMs.toFixed(1)} ms over ${reading.path?.hops ?? 'an unknown path'}`);
+}
+
+/** Sends a command and follows it to its end. @returns exit status: 0 verified, 5 unknown, 1 otherwise */
+async function command(api: ApiClient, context: VerbContext, body: Record<string, unknown>): Promise<number> {
+  const { positionals, json, out } = context;
+  const headers = { 'idempotency-key': randomUUID() };
+  let record = await api.call<CommandBody>('POST', `${meterPath(positionals[0]!)}/commands`, body, headers);
+  const end = Date.now() + COMMAND_LIMIT_MS;
+  let shown = '';
+  for (;;) {
+    if (!json && record.state !== shown) process.stderr.write(`${record.state}\n`);
+    shown = record.state;
+    if (ENDED.has(record.state) || Date.now() > end) break;
+    await new Promise((resolve) => setTimeout(resolve, COMMAND_POLL_MS));
+    record = await api.call<CommandBody>('GET', `commands/${record.id}`);
+  }
+  if (json) out(JSON.stringify(record));
+  else if (record.evidence) out(JSON.stringify(record.evidence));
+  if (record.state === 'failed' && record.error) throw new S3mpError('command.failed', record.error.detail);
+  return record.state === 'verified' ? 0 : record.state === 'unknown' ? 5 : 1;
+}
+
+const switchVerb = (type: 'connect' | 'disconnect', summary: string) =>
+  verb(
+    summary,
+    ['METER'],
+    (api, context) => {
+      const { reason } = context.flags;
+      return command(api, context, { type, ...(reason === undefined ? {} : { reason }) });
+    },
+    { reason: { type: 'string', value: 'TEXT', help: 'why, for the audit; needed for a disconnect' } },
+  );
+
+export const CLIENT_VERBS: Readonly<Record<string, Verb>> = {
+  'meter list': verb('list the meters and their state', [], async (api, { json, out }) => {
+    const { meters } = await api.call<{ meters: MeterStateBody[] }>('GET', 'meters');
+    for (const meter of meters) {
+      if (json) out(JSON.stringify(meter));
+      else
+        out(
+          `${meter.id.padEnd(18)} ${meter.state.padEnd(8)} ${meter.address.padEnd(40)} ${meter.detail ?? ''}`.trimEnd(),
+        );
+    }
+    return 0;
+  }),
+  read: verb('read a meter once', ['METER'], async (api, context) => {
+    printReading(context, await api.call('POST', `${meterPath(context.positionals[0]!)}/readings`, {}));
+    return 0;
+  }),
+  message: verb("show a message on the meter's display", ['METER', 'TEXT'], (api, context) =>
+    command(api, context, { type: 'message', text: context.positionals[1] }),
+  ),
+  connect: switchVerb('connect', 'connect the load of a meter and read back that it is'),
+  disconnect: switchVerb('disconnect', 'disconnect the load of a meter and read back that it is'),
+  paths: verb('list the paths to a meter, measured and judged', ['METER'], async (api, { positionals, json, out }) => {
+    const { paths } = await api.call<{ paths: PathReportBody[] }>('GET', `${meterPath(positionals[0]!)}/paths`);
+    for (const path of paths) {
+      if (json) {
+        out(JSON.stringify(path));
+        continue;
+      }
+      const rtt = path.rttMs === null ? '–' : `${path.rttMs.toFixed(1)} ms`;
+      const verdict = path.forbidden ?? (path.chosen ? 'in use' : path.state);
+      out(`${path.hops}  rtt ${rtt}  mtu ${path.mtu}  expires ${path.expiresAt}  ${verdict}`);
+    }
+    return 0;
+  }),
+};
