@@ -1,0 +1,103 @@
+/**
+ * Random values in the registers of a Modbus slave that is not ours (pymodbus, on a pty pair, read through serialport)
+ * are exactly the values in the head end's API.
+ */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { needs } from '#test/needs';
+import {
+  hasPymodbus,
+  hasSocat,
+  type MeterValues,
+  type PtyPair,
+  type PymodbusSlave,
+  registersOf,
+  startPtyPair,
+  startPymodbusSlave,
+} from '../interop/pymodbus.ts';
+import { seeded } from '../random.ts';
+import { type ApiReading, OBIS, Platform, until } from './platform.ts';
+
+const random = seeded();
+const signed = (limit: number) => random.below(2 * limit) - limit;
+
+/** Values anywhere in the range that the registers and the meter's objects can hold. */
+const randomValues = (): MeterValues => ({
+  voltage: random.below(65_536),
+  current: random.below(1_000_000),
+  frequency: random.below(65_536),
+  activePower: signed(1_000_000),
+  reactivePower: signed(1_000_000),
+  apparentPower: random.below(1_000_000),
+  powerFactor: signed(1_000),
+  activeEnergy: random.below(100_000_000),
+  reactiveEnergy: random.below(100_000_000),
+});
+
+/** What the API must give for these registers, exactly. */
+const expected = (v: MeterValues): Record<string, number> => ({
+  [OBIS.voltage]: v.voltage / 100,
+  [OBIS.current]: v.current / 1000,
+  [OBIS.frequency]: v.frequency / 100,
+  [OBIS.netPower]: v.activePower,
+  '1-0:1.7.0.255': Math.max(v.activePower, 0),
+  '1-0:2.7.0.255': Math.max(-v.activePower, 0),
+  [OBIS.reactiveImport]: Math.max(v.reactivePower, 0),
+  [OBIS.reactiveExport]: Math.max(-v.reactivePower, 0),
+  [OBIS.apparentPower]: v.apparentPower,
+  [OBIS.powerFactor]: v.powerFactor / 1000,
+  [OBIS.activeEnergy]: v.activeEnergy * 10,
+  [OBIS.reactiveEnergy]: v.reactiveEnergy * 10,
+});
+
+const valuesOf = (reading: ApiReading): Record<string, number | null> =>
+  Object.fromEntries(reading.values.map((v) => [v.obis, v.value]));
+
+let folder: string;
+let ptys: PtyPair;
+let slave: PymodbusSlave;
+let platform: Platform;
+
+const Modbus = suite('a foreign energy meter');
+Modbus.before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 's3mp-e2e-'));
+  ptys = await startPtyPair(folder);
+  slave = await startPymodbusSlave(ptys.meter, registersOf(randomValues()));
+  platform = await Platform.start({ serialUrls: [ptys.bus] });
+});
+Modbus.after(async () => {
+  await platform?.stop();
+  await slave?.stop();
+  await ptys?.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+for (const round of ['first', 'second']) {
+  Modbus(`${round}: the API gives exactly the registers' values`, async () => {
+    const values = randomValues();
+    await slave.set(registersOf(values));
+    const wanted = expected(values);
+    let last = {};
+    await until(
+      'these values in the API',
+      async () => {
+        const { status, reading } = await platform.read();
+        if (status !== 200) return false;
+        last = valuesOf(reading);
+        return Object.entries(wanted).every(([obis, value]) => last[obis as keyof typeof last] === value);
+      },
+      20_000,
+    ).catch(() => assert.equal(last, wanted));
+    console.log(`${round}: ${JSON.stringify(last)}`);
+  });
+}
+
+const hasBoth = [
+  needs('socat', hasSocat(), 'apt-get install socat'),
+  needs('pymodbus', hasPymodbus(), 'apt-get install python3-pymodbus python3-serial-asyncio'),
+];
+if (hasBoth.every(Boolean)) Modbus.run();
