@@ -13,7 +13,7 @@ import { writeAsFiles } from '#hw/lab/as-files';
 import { labFolderPrefix } from '#hw/lab/control';
 import { LinkEmulator } from '#hw/lab/link-emulator';
 import { type DeviceLogLine, LabProcess } from '#hw/lab/process';
-import { HEADEND_AS, type LineQuality, labTopology, METER_AS } from '#hw/lab/topology';
+import { HEADEND_AS, LAB_ASES, type LabAs, type LineQuality, labTopology, METER_AS } from '#hw/lab/topology';
 import { METER_NODE_FLAGS } from '#hw/meter-flags';
 import { seededRandom } from '#hw/random';
 import { Household } from '#hw/sim/household';
@@ -85,7 +85,7 @@ export class Lab {
     const lab = new Lab(options, addresses, folder, folders);
     try {
       for (const link of topology.links) await lab.links.add(link);
-      await Promise.all([lab.startGateway(HEADEND_AS), lab.startGateway(METER_AS)]);
+      await Promise.all(LAB_ASES.map((as) => lab.startGateway(as)));
       const meters = Array.from({ length: options.meters ?? 1 }, (_, index) => lab.startMeter(index));
       await Promise.all(meters);
       if (options.headend) await lab.startHeadend(options.headend);
@@ -105,7 +105,7 @@ export class Lab {
     return join(this.asFolder(ia), 'topology.json');
   }
 
-  private async startGateway({ ia, number }: typeof HEADEND_AS | typeof METER_AS): Promise<void> {
+  private async startGateway({ ia, number }: LabAs): Promise<void> {
     await this.startProcess(`gateway-${number}`, 'gateway.js', deviceNode(), [], ['--as-directory', this.asFolder(ia)]);
   }
 

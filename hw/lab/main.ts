@@ -17,7 +17,7 @@ const runVerb: Verb = {
   async run(context) {
     const seconds = context.config.number('for');
     const progress = (text: string) => void process.stderr.write(`${text}\n`);
-    progress('starting the lab: energy meters, firmware, two ASes, link emulator, head end …');
+    progress('starting the lab: energy meters, firmware, five ASes, link emulator, head end …');
     const stop = stopRequested();
     let stopped = false;
     void stop.then(() => {

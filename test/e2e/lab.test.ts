@@ -73,7 +73,7 @@ LabTest('two labs run at once, answer, are steered, end by themselves with 0 and
   assert.match(status.text(), /meter-1 +running/);
   const unknown = lab('cut', 'carrier-pigeon', ...first);
   assert.is(await unknown.ended, 2);
-  assert.match(unknown.text(), /no link carrier-pigeon; links: leased, lte/);
+  assert.match(unknown.text(), /no link carrier-pigeon; links: leased, lte, fibre, backup, trunk, abroad-a, abroad-b/);
   const which = lab('status');
   assert.is(await which.ended, 2);
   assert.match(which.text(), /several labs run/);

@@ -11,8 +11,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { readTopologyFile } from '#hw/files';
 import { deviceNode } from '#hw/lab/lab';
-import { HEADEND_AS, METER_AS } from '#hw/lab/topology';
+import { HEADEND_AS, LAB_ASES } from '#hw/lab/topology';
 import { SimMeter, startSimSlave } from '#hw/sim/or-we-514';
 import { seeded } from '../random.ts';
 import { BUNDLES, OBIS, Platform, until } from './platform.ts';
@@ -123,11 +124,10 @@ Robustness('a broken bus connection is opened again', async () => {
 
 Robustness('garbage on every UDP socket is dropped', async () => {
   const { addresses, meters } = platform.lab;
-  const targets = [HEADEND_AS, METER_AS].flatMap(({ number }) => [
-    [addresses.router(number), 30_042],
-    [addresses.router(number), 50_001],
-    [addresses.router(number), 50_002],
-  ]) as [string, number][];
+  const targets = LAB_ASES.flatMap(({ ia }) => {
+    const { internal, interfaces } = readTopologyFile(platform.lab.topologyFile(ia)).routers[0]!;
+    return [internal, ...interfaces.map((i) => i.local)].map(({ host, port }): [string, number] => [host, port]);
+  });
   targets.push([meters[0]!.host, 4059], [meters[0]!.host, 30_041], [addresses.headend(HEADEND_AS.number), 30_041]);
   const socket = createSocket('udp4');
   for (let i = 0; i < 2_000; i++) {
