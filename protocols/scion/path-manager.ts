@@ -7,15 +7,17 @@
  *                         +--- k answers -----+------- answers --------+
  *
  * A silent path is left at once for one that is not, best for one that shares no interface with silent paths. It comes
- * back into favour after GOOD_ANSWERS answers, so a short stall moves traffic at most once out and once back. An SCMP
- * error is a hint: the path is probed and others are preferred, but nothing is removed.
+ * back into favour after GOOD_ANSWERS answers, so a short stall moves traffic at most once out and once back. A request
+ * that is repeated tries another path without moving the traffic: when the destination is what stalls, nothing moves. An
+ * SCMP error is a hint: the path is probed and others are preferred, but nothing is removed.
  * All times are ms of one steady clock; expiry is translated from the wall clock at `update`.
  */
 
 import { ScionError } from '#base/errors';
 import { formatIsdAs } from '#scion/isd-as';
 import { announcedLatencyMs, isdsOf, type ScionPath, sharesInterface, usesInterface } from '#scion/path-metadata';
-import { ALLOW_ALL, type PathPolicy, whyForbidden } from '#scion/policy';
+import { announcedBandwidthKbit, DEFAULT_RULES, type PathRules, pathCost } from '#scion/path-preference';
+import { type PathPolicy, whyForbidden } from '#scion/policy';
 import { RttEstimator } from '#scion/rtt';
 
 export type PathState = 'unknown' | 'alive' | 'suspect' | 'down';
@@ -61,6 +63,8 @@ interface Candidate {
   goodNeeded: number;
   hintUntil: number;
   lastAnswerAt: number;
+  /** When the destination's border router said that the path leads to it. */
+  lastArrivalAt: number;
   lastProbeAt: number;
   /** Probes in a row without an answer. */
   probesUnanswered: number;
@@ -76,10 +80,13 @@ export interface PathReport {
   readonly expiryMs: number;
   /** One way, ms, as announced. */
   readonly announcedMs: number | undefined;
+  /** Of the narrowest link, as announced. */
+  readonly bandwidthKbit: number | undefined;
   readonly srttMs: number | undefined;
   readonly rtoMs: number;
   readonly state: PathState;
   readonly chosen: boolean;
+  readonly pinned: boolean;
   /** Why the policy forbids the path; undefined when it conforms. */
   readonly forbidden: string | undefined;
 }
@@ -87,18 +94,20 @@ export interface PathReport {
 export interface PathSwitch {
   readonly from: string | undefined;
   readonly to: string;
-  readonly why: 'first' | 'silence' | 'hint' | 'gone' | 'return' | 'faster';
+  readonly why: 'first' | 'silence' | 'hint' | 'gone' | 'return' | 'faster' | 'preferred' | 'pinned';
 }
 
 export interface PathManagerOptions {
   readonly dst: bigint;
   readonly policy?: PathPolicy;
+  /** Preference and pin, and the policy when `policy` is left out. */
+  readonly rules?: PathRules;
   readonly onSwitch?: (change: PathSwitch) => void;
 }
 
 export class PathManager {
   readonly dst: bigint;
-  private policy: PathPolicy;
+  private rules: PathRules;
   private readonly onSwitch: ((change: PathSwitch) => void) | undefined;
   private candidates = new Map<string, Candidate>();
   private chosen: Candidate | undefined;
@@ -110,9 +119,9 @@ export class PathManager {
   /** Whether the destination ever answered a probe: until then their silence says nothing about a path. */
   private probesWork = false;
 
-  constructor({ dst, policy = ALLOW_ALL, onSwitch }: PathManagerOptions) {
+  constructor({ dst, rules = DEFAULT_RULES, policy = rules.policy, onSwitch }: PathManagerOptions) {
     this.dst = dst;
-    this.policy = policy;
+    this.rules = { ...rules, policy };
     this.onSwitch = onSwitch;
   }
 
@@ -133,7 +142,7 @@ export class PathManager {
       const candidate = this.candidates.get(path.fingerprint) ?? newCandidate(path);
       candidate.path = path;
       candidate.expiresAt = expiresAt;
-      candidate.forbidden = whyForbidden(this.policy, path);
+      candidate.forbidden = whyForbidden(this.rules.policy, path);
       next.set(path.fingerprint, candidate);
     }
     this.candidates = next;
@@ -141,8 +150,26 @@ export class PathManager {
   }
 
   setPolicy(policy: PathPolicy): void {
-    this.policy = policy;
-    for (const candidate of this.candidates.values()) candidate.forbidden = whyForbidden(policy, candidate.path);
+    this.setRules({ ...this.rules, policy });
+  }
+
+  /** Other rules are in force at once: the next `select` follows them. */
+  setRules(rules: PathRules): void {
+    this.rules = rules;
+    this.home = undefined;
+    this.switchedAt = Number.NEGATIVE_INFINITY;
+    for (const candidate of this.candidates.values()) candidate.forbidden = whyForbidden(rules.policy, candidate.path);
+  }
+
+  /** Takes over paths and measurements of another manager for the same destination. */
+  learnFrom(other: PathManager): void {
+    this.updatedAt = other.updatedAt;
+    this.refreshedAt = other.refreshedAt;
+    this.probesWork = other.probesWork;
+    for (const [fingerprint, candidate] of other.candidates) {
+      const forbidden = whyForbidden(this.rules.policy, candidate.path);
+      this.candidates.set(fingerprint, { ...candidate, rtt: candidate.rtt.copy(), forbidden });
+    }
   }
 
   /** Whether paths should be looked up now; `onRefresh` says that it began. */
@@ -177,6 +204,19 @@ export class PathManager {
     if (current === undefined) this.choose(best, this.chosen === undefined ? 'first' : 'gone', now);
     else if (best !== current) this.reconsider(current, best, now);
     return this.chosen!.path;
+  }
+
+  /**
+   * The path on which to repeat a request that stays unanswered: the best one that it has not used. Traffic does not move
+   * before something is answered there, so a destination that stalls moves nothing.
+   * @param used  fingerprints of the paths that carried the request
+   * @throws ScionError as `select`
+   */
+  selectRepeat(now: number, used: readonly string[]): ScionPath {
+    const usable = this.usable(now);
+    if (usable.length === 0) throw this.noPath(now);
+    const fresh = usable.filter((c) => !used.includes(c.path.fingerprint));
+    return this.bestOf(fresh.length > 0 ? fresh : usable, now).path;
   }
 
   /** Whether `select` would find a path. */
@@ -218,20 +258,49 @@ export class PathManager {
     );
   }
 
+  /** What the policy forbids although it may work; undefined when nothing is. */
+  forbiddenPath(now: number): { readonly hops: string; readonly why: string } | undefined {
+    for (const { path, forbidden, expiresAt } of this.candidates.values()) {
+      if (forbidden !== undefined && expiresAt > now) return { hops: path.hops, why: forbidden };
+    }
+    return undefined;
+  }
+
+  /** Whether no allowed path has led to the destination's AS since a time: neither an answer nor its router's word. */
+  isCutOff(since: number, now: number): boolean {
+    return this.usable(now).every((c) => c.silences > 0 && c.lastAnswerAt < since && c.lastArrivalAt < since);
+  }
+
   private bestOf(usable: readonly Candidate[], now: number): Candidate {
-    const silent = usable.filter((c) => c.silences > 0);
+    const silent = this.usable(now).filter((c) => c.silences > 0);
     const shared = (c: Candidate) => silent.filter((s) => s !== c && sharesInterface(s.path, c.path)).length;
+    const cost = this.costs(now);
+    const wanted = (c: Candidate) => (this.isPinned(c) && rankOf(c, now) <= Rank.unknown ? 0 : 1);
     return usable.reduce((best, c) => {
       const difference =
+        wanted(c) - wanted(best) ||
         rankOf(c, now) - rankOf(best, now) ||
         c.silences - best.silences ||
         shared(c) - shared(best) ||
         (c.silences > 0 ? c.lastSilenceAt - best.lastSilenceAt : 0) ||
+        cost(c) - cost(best) ||
         expectedRtt(c) - expectedRtt(best) ||
         c.path.interfaces.length - best.path.interfaces.length ||
         (c.path.fingerprint < best.path.fingerprint ? -1 : 1);
       return difference < 0 ? c : best;
     });
+  }
+
+  private isPinned(c: Candidate): boolean {
+    return c.path.fingerprint === this.rules.pin;
+  }
+
+  /** Cost of a candidate under the preference. */
+  private costs(now: number): (c: Candidate) => number {
+    const { preference } = this.rules;
+    if (preference === 'latency') return () => 0;
+    const paths = this.usable(now).map((c) => c.path);
+    return (c) => pathCost(preference, c.path, paths);
   }
 
   /** Decides whether to leave a working or failing current path for the best one. */
@@ -249,18 +318,32 @@ export class PathManager {
       this.choose(home, 'return', now);
       return;
     }
+    // The pinned path is taken as soon as it is allowed and not in doubt, and left for nothing that is merely better.
+    if (this.isPinned(current)) return;
+    if (this.isPinned(best) && bestRank <= Rank.unknown) {
+      if (now - this.switchedAt >= RETURN_MS) this.choose(best, 'pinned', now);
+      return;
+    }
     // A path that answers again is kept, and only a verified one may replace it.
     if (rank === Rank.recovering || bestRank !== Rank.alive) return;
+    const cost = this.costs(now);
+    if (cost(best) !== cost(current)) {
+      if (cost(best) < cost(current) && now - this.switchedAt >= MOVE_MS) this.choose(best, 'preferred', now);
+      return;
+    }
     const gain = expectedRtt(current) - expectedRtt(best);
-    const enough = Math.max(MOVE_LEAST_MS, MOVE_SHARE * expectedRtt(current));
-    if (gain >= enough && now - this.switchedAt >= MOVE_MS) this.choose(best, 'faster', now);
+    if (gain >= worthMoving(current) && now - this.switchedAt >= MOVE_MS) this.choose(best, 'faster', now);
   }
 
-  /** Back to the path that failed: once it is trusted again and still the faster one. */
+  /** Back to the path that failed: once it is trusted again, unless it has become notably worse. */
   private mayReturn(home: Candidate, current: Candidate, now: number): boolean {
     if (now - this.switchedAt < RETURN_MS || home.forbidden !== undefined) return false;
     if (home.expiresAt - now < MIN_LIFE_MS || rankOf(home, now) !== Rank.alive) return false;
-    return expectedRtt(home) < expectedRtt(current);
+    if (this.isPinned(home)) return true;
+    if (this.isPinned(current)) return false;
+    const cost = this.costs(now);
+    const loss = expectedRtt(home) - expectedRtt(current);
+    return cost(home) < cost(current) || (cost(home) === cost(current) && loss < worthMoving(current));
   }
 
   private choose(candidate: Candidate, why: PathSwitch['why'], now: number): void {
@@ -296,6 +379,12 @@ export class PathManager {
       candidate.goodNeeded = GOOD_ANSWERS;
     }
     if (candidate.goodNeeded > 0) candidate.goodNeeded--;
+  }
+
+  /** The destination's border router answered on this path: it leads there, whatever the host does. */
+  onArrived(fingerprint: string, now: number): void {
+    const candidate = this.candidates.get(fingerprint);
+    if (candidate !== undefined) candidate.lastArrivalAt = now;
   }
 
   /**
@@ -370,10 +459,12 @@ export class PathManager {
       mtu: c.path.mtu,
       expiryMs: c.path.expiryMs,
       announcedMs: announcedLatencyMs(c.path),
+      bandwidthKbit: announcedBandwidthKbit(c.path),
       srttMs: c.rtt.hasSample ? c.rtt.srttMs : undefined,
       rtoMs: c.rtt.rtoMs(c.silences),
       state: stateOf(c, now),
       chosen: c === this.chosen,
+      pinned: this.isPinned(c),
       forbidden: c.forbidden,
     }));
   }
@@ -402,6 +493,11 @@ function stateOf(c: Candidate, now: number): PathState {
   return rank === Rank.unknown ? 'unknown' : 'suspect';
 }
 
+/** Difference of round trips that makes another path better, ms. */
+function worthMoving(current: Candidate): number {
+  return Math.max(MOVE_LEAST_MS, MOVE_SHARE * expectedRtt(current));
+}
+
 /** Measured round trip, else twice the announced latency, else unknown and last. */
 function expectedRtt(c: Candidate): number {
   if (c.rtt.hasSample) return c.rtt.srttMs;
@@ -421,6 +517,7 @@ function newCandidate(path: ScionPath): Candidate {
     goodNeeded: 0,
     hintUntil: Number.NEGATIVE_INFINITY,
     lastAnswerAt: Number.NEGATIVE_INFINITY,
+    lastArrivalAt: Number.NEGATIVE_INFINITY,
     lastProbeAt: Number.NEGATIVE_INFINITY,
     probesUnanswered: 0,
     probeWanted: true,

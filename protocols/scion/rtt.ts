@@ -23,6 +23,10 @@ export class RttEstimator {
       announcedMs === undefined ? INITIAL_RTO_MS : Math.max(MIN_RTO_MS, Math.min(INITIAL_RTO_MS, 3 * 2 * announcedMs));
   }
 
+  copy(): RttEstimator {
+    return Object.assign(new RttEstimator(), this);
+  }
+
   get hasSample(): boolean {
     return !Number.isNaN(this.srttMs);
   }
