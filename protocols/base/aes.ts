@@ -57,8 +57,13 @@ export class Aes128 implements BlockCipher {
    */
   constructor(key: Uint8Array) {
     if (key.length !== 16) throw new RangeError(`AES-128 key of ${key.length} bytes; expected 16`);
+    this.setKey(key, 0);
+  }
+
+  /** Takes another key, the 16 bytes at `at`: for keys that change from packet to packet. */
+  setKey(key: Uint8Array, at: number): void {
     const keys = this.keys;
-    for (let i = 0; i < 4; i++) keys[i] = readI32(key, 4 * i);
+    for (let i = 0; i < 4; i++) keys[i] = readI32(key, at + 4 * i);
     let constant = 1;
     for (let i = 4; i < keys.length; i++) {
       let t = keys[i - 1]!;

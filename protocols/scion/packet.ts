@@ -19,6 +19,7 @@ import {
   SRC_IA_AT,
   setPayloadLength,
 } from '#scion/header';
+import { isOneHopComplete, ONE_HOP_LENGTH, ONE_HOP_REPLY_LENGTH, reverseOneHop } from '#scion/onehop';
 import { checkPath, PathFault, pathLength, reversePath } from '#scion/path';
 import { UDP_HEADER_LENGTH, writeUdpChecksum, writeUdpHeader } from '#scion/udp';
 
@@ -43,7 +44,6 @@ export const PARSE_FAULT_NAMES = [
   'malformed extension header',
 ] as const;
 
-const ONE_HOP_LENGTH = 32;
 const EPIC_PREFIX = 16;
 
 /** Offsets and small numbers of one packet; all offsets are absolute in the buffer. Reused from packet to packet. */
@@ -65,6 +65,9 @@ export class PacketView {
   payloadAt = 0;
   /** PathMeta of a SCION path, also inside an EPIC path; 0 with other path types. */
   metaAt = 0;
+  /** Extension headers; 0 where there is none. */
+  hopByHopAt = 0;
+  endToEndAt = 0;
   /** Upper-layer protocol after the extension headers, and where it starts. */
   l4Protocol = 0;
   l4At = 0;
@@ -133,10 +136,14 @@ function findUpperLayer(buf: Uint8Array, view: PacketView): number {
   let protocol = view.nextHeader;
   let at = view.payloadAt;
   let seen: number = NextHeader.none;
+  view.hopByHopAt = 0;
+  view.endToEndAt = 0;
   while (protocol === NextHeader.hopByHop || protocol === NextHeader.endToEnd) {
     if (protocol <= seen || view.end - at < 2) return ParseFault.extension;
     const length = 4 * (buf[at + 1]! + 1);
     if (length > view.end - at) return ParseFault.extension;
+    if (protocol === NextHeader.hopByHop) view.hopByHopAt = at;
+    else view.endToEndAt = at;
     seen = protocol;
     protocol = buf[at]!;
     at += length;
@@ -194,9 +201,10 @@ export function encodeUdpPacket(out: Uint8Array, at: number, spec: UdpPacketSpec
 
 /**
  * Writes the header of an answer to a received packet: addresses swapped, path reversed, traffic class and flow kept.
- * Extension headers are left out. The reply to an EPIC packet uses the SCION path inside it.
+ * Extension headers are left out. The reply to an EPIC packet uses the SCION path inside it, the reply to a one-hop packet
+ * the SCION path that it has become.
  * @param nextHeader  upper-layer protocol of the answer
- * @returns offset of the payload; -1 for a path that cannot be reversed (one-hop)
+ * @returns offset of the payload; -1 for a one-hop path that no router has completed
  */
 export function encodeReplyHeader(
   out: Uint8Array,
@@ -205,14 +213,15 @@ export function encodeReplyHeader(
   view: PacketView,
   nextHeader: number,
 ): number {
-  if (view.pathType === PathType.oneHop) return -1;
+  const oneHop = view.pathType === PathType.oneHop;
+  if (oneHop && !isOneHopComplete(buf, view.pathAt)) return -1;
   const dstLength = view.srcHostAt - view.dstHostAt;
   const srcLength = view.pathAt - view.srcHostAt;
   copy(buf, view.at, out, at, 4);
   out[at + 4] = nextHeader;
   out[at + 6] = 0;
   out[at + 7] = 0;
-  out[at + 8] = view.metaAt === 0 ? PathType.empty : PathType.scion;
+  out[at + 8] = view.pathType === PathType.empty ? PathType.empty : PathType.scion;
   out[at + 9] = (view.srcHostType << 4) | view.dstHostType;
   out[at + 10] = 0;
   out[at + 11] = 0;
@@ -222,13 +231,16 @@ export function encodeReplyHeader(
   copy(buf, view.dstHostAt, out, at + DST_HOST_AT + srcLength, dstLength);
   let end = at + DST_HOST_AT + srcLength + dstLength;
   if (view.metaAt !== 0) end = reversePath(buf, view.metaAt, out, end);
+  else if (oneHop) end = reverseOneHop(buf, view.pathAt, out, end);
   out[at + 5] = (end - at) / 4;
   return end;
 }
 
 /** Bytes that `encodeReplyHeader` will write. */
 export function replyHeaderLength(buf: Uint8Array, view: PacketView): number {
-  return view.pathAt - view.at + (view.metaAt === 0 ? 0 : pathLength(buf, view.metaAt));
+  const addresses = view.pathAt - view.at;
+  if (view.metaAt !== 0) return addresses + pathLength(buf, view.metaAt);
+  return view.pathType === PathType.oneHop ? addresses + ONE_HOP_REPLY_LENGTH : addresses;
 }
 
 /**
