@@ -1,0 +1,141 @@
+/** A serial line without hardware: a pair of ptys (socat) with pymodbus as the energy meter on the far end. */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { lstatSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { commandWorks } from '#test/needs';
+
+/** Debian's own Python: the one that has Debian's pymodbus. */
+const PYTHON = '/usr/bin/python3';
+const SCRIPT = join(process.cwd(), 'test', 'interop', 'pymodbus-slave.py');
+const LIMIT_MS = 15_000;
+
+/** Register values by address. */
+export type Registers = Readonly<Record<number, number>>;
+
+export const hasSocat = (): boolean => commandWorks('socat', '-V');
+export const hasPymodbus = (): boolean => commandWorks(PYTHON, '-c', 'import pymodbus, serial, serial_asyncio');
+
+/** A bundled test looks for the native serial driver beside itself; this puts it there. */
+export function linkSerialDriver(): void {
+  const link = join(__dirname, 'prebuilds');
+  const prebuilds = join(process.cwd(), 'node_modules', '@serialport', 'bindings-cpp', 'prebuilds');
+  if (!exists(link)) symlinkSync(prebuilds, link);
+}
+
+export interface PtyPair {
+  /** Path for the energy meter. */
+  readonly meter: string;
+  /** Path for the firmware. */
+  readonly bus: string;
+  /** Both ends vanish, as when an adapter is pulled out. */
+  stop(): Promise<void>;
+}
+
+/** Joins two ptys, named `meter` and `bus` in `folder`. */
+export async function startPtyPair(folder: string): Promise<PtyPair> {
+  const meter = join(folder, 'meter');
+  const bus = join(folder, 'bus');
+  const child = spawn('socat', [`pty,raw,echo=0,link=${meter}`, `pty,raw,echo=0,link=${bus}`], { stdio: 'ignore' });
+  const until = Date.now() + LIMIT_MS;
+  while (!exists(meter) || !exists(bus)) {
+    if (child.exitCode !== null || Date.now() > until) throw new Error(`socat made no ptys in ${folder}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return { meter, bus, stop: () => ended(child) };
+}
+
+export interface PymodbusSlave {
+  /** Writes registers; resolves when they are in force. */
+  set(registers: Registers): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Starts unit 1 on a serial port; a range is readable where all of its registers are in `registers`. */
+export async function startPymodbusSlave(path: string, registers: Registers): Promise<PymodbusSlave> {
+  const child = spawn(PYTHON, [SCRIPT, path, JSON.stringify(registers)], { stdio: ['pipe', 'pipe', 'pipe'] });
+  let errors = '';
+  child.stderr.on('data', (chunk) => (errors += chunk));
+  child.stdin.on('error', () => {});
+  const lines = createInterface({ input: child.stdout });
+
+  const line = (expected: string) =>
+    new Promise<void>((resolve, reject) => {
+      const fail = () => settle(() => reject(new Error(`pymodbus slave did not say "${expected}": ${errors}`)));
+      const timer = setTimeout(fail, LIMIT_MS);
+      const take = (text: string) => text === expected && settle(resolve);
+      function settle(how: () => void) {
+        clearTimeout(timer);
+        lines.off('line', take);
+        child.off('exit', fail);
+        how();
+      }
+      lines.on('line', take);
+      child.once('exit', fail);
+    });
+
+  const slave: PymodbusSlave = {
+    async set(values) {
+      const set = line('set');
+      child.stdin.write(`${JSON.stringify(values)}\n`);
+      await set;
+    },
+    stop: () => ended(child),
+  };
+  try {
+    await line('ready');
+  } catch (error) {
+    await slave.stop();
+    throw error;
+  }
+  return slave;
+}
+
+/** Quantities in the resolution of an OR-WE-514's registers; energies in 0.01 kWh and 0.01 kvarh. */
+export interface MeterValues {
+  readonly voltage: number;
+  readonly current: number;
+  readonly frequency: number;
+  readonly activePower: number;
+  readonly reactivePower: number;
+  readonly apparentPower: number;
+  readonly powerFactor: number;
+  readonly activeEnergy: number;
+  readonly reactiveEnergy: number;
+}
+
+/** The registers of an OR-WE-514 that holds these values. Registers between them hold 0xffff, to be ignored. */
+export function registersOf(values: MeterValues): Registers {
+  const out: Record<number, number> = {};
+  for (let address = 0x130; address <= 0x158; address++) out[address] = 0xffff;
+  const word = (address: number, value: number) => {
+    out[address] = value & 0xffff;
+  };
+  const long = (address: number, value: number) => {
+    word(address, value >>> 16);
+    word(address + 1, value);
+  };
+  word(0x130, values.frequency);
+  word(0x131, values.voltage);
+  long(0x139, values.current);
+  long(0x140, values.activePower);
+  long(0x148, values.reactivePower);
+  long(0x150, values.apparentPower);
+  word(0x158, values.powerFactor);
+  long(0xa000, values.activeEnergy);
+  long(0xa01e, values.reactiveEnergy);
+  return out;
+}
+
+/** The link itself, not where it leads: a dead pty leaves none. */
+function exists(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exit = new Promise((resolve) => child.once('exit', resolve));
+  child.kill();
+  await exit;
+}
