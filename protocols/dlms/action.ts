@@ -28,6 +28,11 @@ export function encodeActionRequest(w: ByteWriter, invoke: number, ref: MethodRe
   else w.u8(0);
 }
 
+/** Writes what comes before the result of a normal answer. */
+export function encodeActionHeader(w: ByteWriter, invoke: number): void {
+  w.u8(ApduTag.actionResponse).u8(ActionChoice.normal).u8(invoke);
+}
+
 /** Writes an answer without return value. */
 export function encodeActionResponse(w: ByteWriter, invoke: number, result: number): void {
   w.u8(ApduTag.actionResponse).u8(ActionChoice.normal).u8(invoke).u8(result).u8(0);

@@ -5,7 +5,7 @@
  *   invoke byte  bit 7 high priority | bit 6 confirmed | bits 3..0 invoke id
  */
 
-import { decodeData } from '#dlms/axdr';
+import { type Data, decodeData, encodeData } from '#dlms/axdr';
 import { formatObis } from '#dlms/obis';
 import type { ByteReader } from '#dlms/reader';
 import type { ByteWriter } from '#dlms/writer';
@@ -79,10 +79,20 @@ export function writeDescriptor(w: ByteWriter, classId: number, ln: Uint8Array, 
     .u8(id & 0xff);
 }
 
-/** Reads the optional selective access behind an attribute descriptor. @returns whether there was one */
-export function readSelection(r: ByteReader): boolean {
-  if (r.u8('access selection') === 0) return false;
-  r.u8('access selector');
-  decodeData(r);
-  return true;
+/** Selective access: which part of an attribute is asked for; 1 by range and 2 by entry for profiles. */
+export interface Selection {
+  readonly selector: number;
+  readonly parameter: Data;
+}
+
+/** Reads the optional selective access behind an attribute descriptor. @throws DecodeError */
+export function readSelection(r: ByteReader): Selection | null {
+  if (r.u8('access selection') === 0) return null;
+  return { selector: r.u8('access selector'), parameter: decodeData(r) };
+}
+
+/** Writes it, or its absence. @throws DlmsError `encode.out-of-range` */
+export function writeSelection(w: ByteWriter, selection: Selection | undefined): void {
+  if (selection) encodeData(w.u8(1).u8(selection.selector), selection.parameter);
+  else w.u8(0);
 }

@@ -5,12 +5,13 @@
  *   C0 02 invoke block u32                    next block    C4 02 invoke last block u32 (00 L raw | 01 result)
  *   C0 03 invoke count { descriptor 00 }      with list     C4 03 invoke count { 00 data | 01 result }
  *
- * Blocks count from 1 and the client names the block it has just received. Selective access is read, never sent.
+ * Blocks count from 1 and the client names the block it has just received. Descriptors are followed by 00, or by 01 and a selection.
  */
 
 import { DecodeError } from '#base/errors';
 import { ApduTag, type AttributeRef, writeDescriptor } from '#dlms/apdu';
-import { type Data, decodeData, readLength, readOctets, writeLength } from '#dlms/axdr';
+import { type Data, decodeData, readLength, readOctets, sizeOfLength, writeLength } from '#dlms/axdr';
+import { type Filled, fillBlock, type PiecePosition, type Pieces } from '#dlms/pieces';
 import type { ByteReader } from '#dlms/reader';
 import { Result } from '#dlms/result';
 import type { ByteWriter } from '#dlms/writer';
@@ -111,6 +112,33 @@ export function encodeGetBlock(w: ByteWriter, invoke: number, isLast: boolean, b
     .u32(block)
     .u8(0);
   writeLength(w, raw.length).bytes(raw);
+}
+
+/**
+ * Writes the block that begins at `from`, as long as `maxPdu` allows.
+ * @returns where the next block begins; with a result that is not 0 nothing whole was written
+ */
+export function encodePieceBlock(
+  w: ByteWriter,
+  invoke: number,
+  block: number,
+  pieces: Pieces,
+  from: PiecePosition,
+  maxPdu: number,
+): Filled {
+  const { buf, at: start } = w;
+  const capacity = blockCapacity(maxPdu);
+  // Where the raw data begins depends on the size of its length; only a last block can be shorter than the capacity.
+  const rawAt = start + 9 + sizeOfLength(capacity);
+  const filled = fillBlock(pieces, from, buf, rawAt, rawAt + capacity);
+  w.u8(ApduTag.getResponse).u8(GetChoice.next).u8(invoke);
+  w.u8(filled.isLast ? 1 : 0)
+    .u32(block)
+    .u8(0);
+  writeLength(w, filled.length);
+  if (w.at !== rawAt) buf.copyWithin(w.at, rawAt, rawAt + filled.length);
+  w.at += filled.length;
+  return filled;
 }
 
 /** Bytes of raw data that a block answer of at most `maxPdu` bytes can carry. */

@@ -1,26 +1,30 @@
 /**
  * GET, SET and ACTION inside an open association of a server, with block transfer of long GET answers
- * (IEC 62056-5-3 §6.6-6.8). Answers are encoded straight into the outgoing frame; only what does not fit is copied.
+ * (IEC 62056-5-3 §6.6-6.8). Answers are encoded straight into the outgoing frame; long ones block by block, see pieces.ts.
  *
  * Not here: SET and ACTION in blocks, ACCESS, selective access (no object offers it). They are not negotiated either.
  */
 
 import { DecodeError } from '#base/errors';
-import { ActionChoice, encodeActionResponse } from '#dlms/action';
-import { ApduTag, Descriptor, INVOKE_CONFIRMED, readSelection } from '#dlms/apdu';
-import { type Data, decodeData, readLength, writeLength } from '#dlms/axdr';
+import { ActionChoice, encodeActionHeader } from '#dlms/action';
+import { ApduTag, Descriptor, INVOKE_CONFIRMED, readSelection, type Selection } from '#dlms/apdu';
+import { type Data, decodeData, readLength, sizeOfLength, writeLength } from '#dlms/axdr';
 import type { RequestContext } from '#dlms/cosem/logical-device';
-import { blockCapacity, encodeGetBlock, encodeGetBlockError, encodeGetError, GetChoice } from '#dlms/get';
-import { Conformance } from '#dlms/initiate';
+import { encodeGetBlockError, encodeGetError, encodePieceBlock, GetChoice } from '#dlms/get';
+import { Conformance, MIN_PDU } from '#dlms/initiate';
 import { formatObis } from '#dlms/obis';
+import { bytesPiece, FIRST_PIECE, joinPieces, type PiecePosition, type Pieces } from '#dlms/pieces';
 import type { ByteReader } from '#dlms/reader';
 import { ExceptionService, ExceptionState, encodeException, Result } from '#dlms/result';
 import type { ServerCore } from '#dlms/server';
 import { encodeSetResponse, SetChoice } from '#dlms/set';
 import { ByteWriter } from '#dlms/writer';
 
-/** Longest value that is given in blocks; held as a snapshot, so that it does not change between blocks. */
-const MAX_TRANSFER = 16_384;
+/** Longest value held for a transfer; a larger one belongs into an attribute that is given in pieces. */
+const MAX_SNAPSHOT = 16_384;
+/** What stands before a value in a with-list answer. */
+const CHOICE_DATA = new Uint8Array(1);
+const REFUSED: Pieces = { count: 1, write: () => Result.otherReason };
 const TRANSFER_EXPIRY_MS = 60_000;
 /** References in one request. */
 const MAX_LIST = 32;
@@ -28,20 +32,21 @@ const MAX_LIST = 32;
 /** A long GET answer on its way. */
 interface Transfer {
   readonly invoke: number;
-  readonly raw: Uint8Array;
-  /** Number of the block sent last, and where it begins and ends in `raw`. */
+  readonly pieces: Pieces;
+  /** Number of the block sent last, where it begins and where the next one does. */
   block: number;
-  from: number;
-  to: number;
+  from: PiecePosition;
+  next: PiecePosition;
+  isLast: boolean;
   usedMs: number;
 }
 
 /** One reference of a list with its value or parameter. */
-interface Step {
+interface Step<Value = Data> {
   readonly classId: number;
   readonly lnAt: number;
   readonly id: number;
-  readonly value: Data;
+  readonly value: Value;
 }
 
 export class ServerServices {
@@ -103,78 +108,100 @@ export class ServerServices {
   #getNormal(invoke: number, r: ByteReader, w: ByteWriter, context: RequestContext, nowMs: number): void {
     const start = w.at;
     const descriptor = this.#descriptor.read(r);
-    const isSelected = readSelection(r);
+    const selection = readSelection(r);
     w.u8(ApduTag.getResponse).u8(GetChoice.normal).u8(invoke).u8(0);
     const valueAt = w.at;
-    const result = r.remaining > 0 ? Result.otherReason : readAttribute(r.buf, descriptor, isSelected, w, context);
+    const result = r.remaining > 0 ? Result.otherReason : readAttribute(r.buf, descriptor, selection, w, context);
     if (result !== Result.success) {
       w.at = start;
       encodeGetError(w, invoke, result);
       return;
     }
-    if (w.at - start <= context.maxSendPdu && !w.overflowed) return;
+    if (fits(w, start, context)) return;
     const size = w.at - valueAt;
     w.at = start;
-    this.#startTransfer(invoke, size, w, context, nowMs, (inner) => {
-      readAttribute(r.buf, descriptor, isSelected, inner, context);
-    });
+    // An ordinary value is written a second time within the same call, so it is the one that was measured.
+    const pieces =
+      context.device.open(context, r.buf, descriptor.lnAt, descriptor.id, selection) ??
+      snapshot(size, (inner) => readAttribute(r.buf, descriptor, selection, inner, context));
+    this.#startTransfer(invoke, pieces, w, context, nowMs);
   }
 
   #getList(invoke: number, r: ByteReader, w: ByteWriter, context: RequestContext, nowMs: number): void {
     const start = w.at;
-    const listAt = r.at;
+    const countAt = r.at;
     // A first pass over the request alone: a broken one must not be half answered.
-    const refuseAll = skipReferences(r) > MAX_LIST || r.remaining > 0;
-    w.u8(ApduTag.getResponse).u8(GetChoice.list).u8(invoke);
-    const resultsAt = w.at;
+    const count = skipReferences(r);
+    const refuseAll = count > MAX_LIST || r.remaining > 0;
+    r.at = countAt;
+    readLength(r, 'list');
+    const listAt = r.at;
+    writeLength(w.u8(ApduTag.getResponse).u8(GetChoice.list).u8(invoke), count);
+    for (let i = 0; i < count; i++) this.#getListed(r, w, context, refuseAll);
+    if (fits(w, start, context)) return;
     r.at = listAt;
-    this.#readList(r, w, context, refuseAll);
-    if (w.at - start <= context.maxSendPdu && !w.overflowed) return;
-    const size = w.at - resultsAt;
-    w.at = start;
-    this.#startTransfer(invoke, size, w, context, nowMs, (inner) => {
-      r.at = listAt;
-      this.#readList(r, inner, context, refuseAll);
-    });
-  }
-
-  /** Writes `count { 00 data | 01 result }` for the references at the reader. */
-  #readList(r: ByteReader, w: ByteWriter, context: RequestContext, refuseAll: boolean): void {
-    const count = readLength(r, 'list');
-    writeLength(w, count);
+    const parts = [snapshot(sizeOfLength(count), (inner) => writeLength(inner, count))];
     for (let i = 0; i < count; i++) {
-      const descriptor = this.#descriptor.read(r);
-      const isSelected = readSelection(r);
-      const at = w.at;
-      w.u8(0);
-      const result = refuseAll ? Result.otherReason : readAttribute(r.buf, descriptor, isSelected, w, context);
-      if (result === Result.success) continue;
-      w.at = at;
-      w.u8(1).u8(result);
+      const at = r.at;
+      w.at = start;
+      const large = this.#getListed(r, w, context, refuseAll);
+      if (large) parts.push(bytesPiece(CHOICE_DATA), large);
+      else {
+        r.at = at;
+        parts.push(snapshot(w.at - start, (inner) => this.#getListed(r, inner, context, refuseAll)));
+      }
     }
+    w.at = start;
+    this.#startTransfer(invoke, joinPieces(parts), w, context, nowMs);
   }
 
-  /** Answers with `size` bytes that are too long for one APDU: in blocks, the first of them now. */
-  #startTransfer(
-    invoke: number,
-    size: number,
-    w: ByteWriter,
-    context: RequestContext,
-    nowMs: number,
-    write: (w: ByteWriter) => void,
-  ): void {
-    const hasBlocks = (context.conformance & Conformance.blockTransferWithGet) !== 0;
-    if (!hasBlocks || size > MAX_TRANSFER) {
+  /** Writes `00 data` or `01 result` for the reference at the reader. @returns the value in pieces if it is a large one */
+  #getListed(r: ByteReader, w: ByteWriter, context: RequestContext, isRefused: boolean): Pieces | null {
+    const descriptor = this.#descriptor.read(r);
+    const selection = readSelection(r);
+    const at = w.at;
+    w.u8(0);
+    const result = isRefused ? Result.otherReason : readAttribute(r.buf, descriptor, selection, w, context);
+    if (result === Result.success)
+      return context.device.open(context, r.buf, descriptor.lnAt, descriptor.id, selection);
+    w.at = at;
+    w.u8(1).u8(result);
+    return null;
+  }
+
+  /** Answers with a value that is too long for one APDU: in blocks, the first of them now. */
+  #startTransfer(invoke: number, pieces: Pieces, w: ByteWriter, context: RequestContext, nowMs: number): void {
+    if ((context.conformance & Conformance.blockTransferWithGet) === 0) {
       encodeGetError(w, invoke, Result.otherReason);
       return;
     }
-    // The value is written a second time within the same call, so it is the one that was measured.
-    const snapshot = new ByteWriter(new Uint8Array(size));
-    write(snapshot);
-    const transfer = { invoke, raw: snapshot.written(), block: 0, from: 0, to: 0, usedMs: nowMs };
-    this.#transfer = transfer;
-    advance(transfer, context);
-    sendBlock(transfer, w);
+    this.#transfer = { invoke, pieces, block: 1, from: FIRST_PIECE, next: FIRST_PIECE, isLast: false, usedMs: nowMs };
+    this.#sendBlock(this.#transfer, w, context);
+  }
+
+  /** Writes the block that begins at `from`; a value that cannot be continued ends the transfer. */
+  #sendBlock(transfer: Transfer, w: ByteWriter, context: RequestContext): void {
+    const start = w.at;
+    const room = Math.min(context.maxSendPdu, w.end - start);
+    if (room < MIN_PDU) {
+      // Less than any client may ask for: the caller's buffer is too small, and half an answer is none.
+      w.at = w.end + 1;
+      return;
+    }
+    const { result, next, isLast } = encodePieceBlock(
+      w,
+      transfer.invoke,
+      transfer.block,
+      transfer.pieces,
+      transfer.from,
+      room,
+    );
+    transfer.next = next;
+    transfer.isLast = isLast;
+    if (result === Result.success) return;
+    this.#transfer = null;
+    w.at = start;
+    encodeGetBlockError(w, transfer.invoke, transfer.block, result);
   }
 
   /** The client names the block it has: the last one to get the next, the one before when an answer was lost. */
@@ -184,10 +211,11 @@ export class ServerServices {
     if (this.#transfer && nowMs - this.#transfer.usedMs > TRANSFER_EXPIRY_MS) this.#transfer = null;
     const transfer = this.#transfer;
     const isMine = transfer !== null && ((transfer.invoke ^ invoke) & 0x0f) === 0;
-    if (isMine && block > 0 && block === transfer.block - 1) sendBlock(transfer, w);
-    else if (isMine && block === transfer.block && transfer.to < transfer.raw.length) {
-      advance(transfer, context);
-      sendBlock(transfer, w);
+    if (isMine && block > 0 && block === transfer.block - 1) this.#sendBlock(transfer, w, context);
+    else if (isMine && block === transfer.block && !transfer.isLast) {
+      transfer.block++;
+      transfer.from = transfer.next;
+      this.#sendBlock(transfer, w, context);
     } else {
       const isOver = transfer === null || (isMine && block === transfer.block);
       this.#transfer = null;
@@ -203,12 +231,12 @@ export class ServerServices {
   #set(choice: number, invoke: number, r: ByteReader, w: ByteWriter, context: RequestContext): void {
     if (choice === SetChoice.normal) {
       const { classId, lnAt, id } = this.#descriptor.read(r);
-      const isSelected = readSelection(r);
+      const selection = readSelection(r);
       const value = lastValue(r);
       const result =
         typeof value === 'number'
           ? value
-          : isSelected
+          : selection
             ? Result.typeUnmatched
             : context.device.set(context, classId, r.buf, lnAt, id, value);
       encodeSetResponse(w, invoke, this.#report('set', r.buf, lnAt, id, result, context));
@@ -227,17 +255,29 @@ export class ServerServices {
       const { classId, lnAt, id } = this.#descriptor.read(r);
       const hasParameter = r.u8('parameter') !== 0;
       const parameter = hasParameter ? lastValue(r) : r.remaining === 0 ? null : Result.otherReason;
-      const result =
-        typeof parameter === 'number' ? parameter : context.device.invoke(context, classId, r.buf, lnAt, id, parameter);
-      encodeActionResponse(w, invoke, this.#report('action', r.buf, lnAt, id, result, context));
+      encodeActionHeader(w, invoke);
+      this.#invoke({ classId, lnAt, id, value: parameter }, r.buf, w, context);
       return;
     }
     const steps = this.#readSteps(r, false);
     writeLength(w.u8(ApduTag.actionResponse).u8(ActionChoice.list).u8(invoke), steps.length);
-    for (const { classId, lnAt, id, value } of steps) {
-      const result = context.device.invoke(context, classId, r.buf, lnAt, id, value);
-      w.u8(this.#report('action', r.buf, lnAt, id, result, context)).u8(0);
-    }
+    for (const step of steps) this.#invoke(step, r.buf, w, context);
+  }
+
+  /** Runs a method and writes `result (00 | 01 00 data)`. A parameter that is a number says why it cannot run. */
+  #invoke(
+    { classId, lnAt, id, value }: Step<Data | number | null>,
+    buf: Uint8Array,
+    w: ByteWriter,
+    context: RequestContext,
+  ): void {
+    const at = w.at;
+    const dataAt = w.u8(0).u8(1).u8(0).at;
+    const result = typeof value === 'number' ? value : context.device.invoke(context, classId, buf, lnAt, id, value, w);
+    w.patch(at, this.#report('action', buf, lnAt, id, result, context));
+    if (result === Result.success && w.at > dataAt) return;
+    w.at = at + 1;
+    w.u8(0);
   }
 
   /** Reads `count { descriptor } count { data }` whole before any of it is carried out. @throws DecodeError */
@@ -285,24 +325,24 @@ function isServed(tag: number, choice: number, { conformance }: RequestContext):
 function readAttribute(
   buf: Uint8Array,
   { classId, lnAt, id }: Descriptor,
-  isSelected: boolean,
+  selection: Selection | null,
   w: ByteWriter,
   context: RequestContext,
 ): number {
   if (id === 0 && (context.conformance & Conformance.attribute0WithGet) === 0) return Result.objectUndefined;
-  const result = context.device.get(context, classId, buf, lnAt, id, w);
-  // No attribute here takes a selection; the rights are judged first so that it tells nothing about hidden objects.
-  return result === Result.success && isSelected ? Result.typeUnmatched : result;
+  return context.device.get(context, classId, buf, lnAt, id, selection, w);
 }
 
-function advance(transfer: Transfer, context: RequestContext): void {
-  transfer.block++;
-  transfer.from = transfer.to;
-  transfer.to = Math.min(transfer.raw.length, transfer.from + blockCapacity(context.maxSendPdu));
+function fits(w: ByteWriter, start: number, { maxSendPdu }: RequestContext): boolean {
+  return w.at - start <= maxSendPdu && !w.overflowed;
 }
 
-function sendBlock({ invoke, raw, from, to, block }: Transfer, w: ByteWriter): void {
-  encodeGetBlock(w, invoke, to === raw.length, block, raw.subarray(from, to));
+/** Holds `size` bytes, so that the value does not change between blocks; too many make a value that is refused. */
+function snapshot(size: number, write: (w: ByteWriter) => unknown): Pieces {
+  if (size > MAX_SNAPSHOT) return REFUSED;
+  const w = new ByteWriter(new Uint8Array(size));
+  write(w);
+  return bytesPiece(w.written());
 }
 
 /** Moves over `count { descriptor selection }`. @returns the count @throws DecodeError */

@@ -7,10 +7,12 @@
  */
 
 import { Context } from '#dlms/acse';
+import type { Selection } from '#dlms/apdu';
 import { Tag, writeOctetString } from '#dlms/axdr';
 import type { CosemObject, RequestContext } from '#dlms/cosem/logical-device';
 import { DLMS_VERSION } from '#dlms/initiate';
 import { parseObis } from '#dlms/obis';
+import type { Pieces } from '#dlms/pieces';
 import { Result } from '#dlms/result';
 import type { ByteWriter } from '#dlms/writer';
 
@@ -32,11 +34,13 @@ export class AssociationLn implements CosemObject {
   readonly methods = 6;
   readonly ln = parseObis('0-0:40.0.0.255');
 
+  open(attribute: number, selection: Selection | null, context: RequestContext): Pieces | number | null {
+    if (attribute !== 2) return null;
+    return selection ? Result.typeUnmatched : context.device.objectList(context.role);
+  }
+
   get(attribute: number, w: ByteWriter, context: RequestContext): number {
     switch (attribute) {
-      case 2:
-        context.device.writeObjectList(context.role, w);
-        break;
       case 3:
         w.u8(Tag.structure).u8(2).u8(Tag.integer).u8(context.clientSap);
         w.u8(Tag.longUnsigned).u16(context.serverSap);

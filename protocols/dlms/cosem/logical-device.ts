@@ -8,8 +8,10 @@
 
 import { readU48 } from '#base/bytes';
 import { DlmsError } from '#base/errors';
+import type { Selection } from '#dlms/apdu';
 import { type Data, Tag, writeLength, writeOctetString } from '#dlms/axdr';
 import { formatObis } from '#dlms/obis';
+import { arrayPieces, type Pieces, writePieces } from '#dlms/pieces';
 import { Result } from '#dlms/result';
 import type { ByteWriter } from '#dlms/writer';
 
@@ -38,10 +40,15 @@ export interface CosemObject {
   readonly methods: number;
   /** Writes the value of an attribute ≥ 2. What is written before a result that is not success is dropped. */
   get(attribute: number, w: ByteWriter, context: RequestContext): number;
+  /**
+   * Opens an attribute that is large or takes selective access (see pieces.ts); `get` is not asked for it then.
+   * @returns the value, a result code that refuses the selection, or null for an attribute that is neither
+   */
+  open?(attribute: number, selection: Selection | null, context: RequestContext): Pieces | number | null;
   /** Takes a new value, whole or not at all. */
   set?(attribute: number, value: Data, context: RequestContext): number;
-  /** Runs a method. None of ours returns a value. */
-  invoke?(method: number, parameter: Data | null, context: RequestContext): number;
+  /** Runs a method. What it writes, one value or nothing, is its return value; it counts with result 0 only. */
+  invoke?(method: number, parameter: Data | null, context: RequestContext, w: ByteWriter): number;
 }
 
 /** Rights of one association on one object; index = attribute or method number. */
@@ -116,22 +123,44 @@ export class LogicalDevice {
     buf: Uint8Array,
     lnAt: number,
     attribute: number,
+    selection: Selection | null,
     w: ByteWriter,
   ): number {
     const entry = this.#entries.get(readU48(buf, lnAt));
     const access = entry?.access.get(context.role);
     if (!entry || !access) return Result.objectUndefined;
     if (entry.object.classId !== classId) return Result.objectClassInconsistent;
-    if (attribute === 0) return this.#getAll(entry.object, access, w, context);
+    if (attribute === 0) return selection ? Result.typeUnmatched : this.#getAll(entry.object, access, w, context);
     if (attribute < 0 || attribute > entry.object.attributes) return Result.objectUndefined;
     if (!access.canRead[attribute]) return Result.readWriteDenied;
-    return this.#getOne(entry.object, attribute, w, context);
+    return this.#getOne(entry.object, attribute, selection, w, context);
   }
 
-  #getOne(object: CosemObject, attribute: number, w: ByteWriter, context: RequestContext): number {
+  #getOne(
+    object: CosemObject,
+    attribute: number,
+    selection: Selection | null,
+    w: ByteWriter,
+    context: RequestContext,
+  ): number {
+    const large = object.open?.(attribute, selection, context) ?? null;
+    if (large !== null) return typeof large === 'number' ? large : writePieces(large, w);
+    if (selection) return Result.typeUnmatched;
     if (attribute !== NAME_ATTRIBUTE) return object.get(attribute, w, context);
     writeOctetString(w, object.ln);
     return Result.success;
+  }
+
+  /** The value of an attribute that `get` has given to this client, in pieces; null when it is not a large one. */
+  open(
+    context: RequestContext,
+    buf: Uint8Array,
+    lnAt: number,
+    attribute: number,
+    selection: Selection | null,
+  ): Pieces | null {
+    const pieces = this.#entries.get(readU48(buf, lnAt))?.object.open?.(attribute, selection, context);
+    return typeof pieces === 'object' ? pieces : null;
   }
 
   #getAll(object: CosemObject, access: Access, w: ByteWriter, context: RequestContext): number {
@@ -140,7 +169,7 @@ export class LogicalDevice {
     writeLength(w.u8(Tag.structure), count);
     for (let id = 1; id <= object.attributes; id++) {
       if (!access.canRead[id]) continue;
-      const result = this.#getOne(object, id, w, context);
+      const result = this.#getOne(object, id, null, w, context);
       if (result !== Result.success) return result;
     }
     return Result.success;
@@ -164,6 +193,7 @@ export class LogicalDevice {
     lnAt: number,
     method: number,
     parameter: Data | null,
+    w: ByteWriter,
   ): number {
     const entry = this.#entries.get(readU48(buf, lnAt));
     const access = entry?.access.get(context.role);
@@ -172,21 +202,20 @@ export class LogicalDevice {
     if (object.classId !== classId) return Result.objectClassInconsistent;
     if (method < 1 || method > object.methods) return Result.objectUndefined;
     if (!access.canRun[method] || !object.invoke) return Result.readWriteDenied;
-    return object.invoke(method, parameter, context);
+    return object.invoke(method, parameter, context, w);
   }
 
   /**
-   * Writes the object list of a role (class 15, attribute 2, version 2): an array of
+   * The object list of a role (class 15, attribute 2, version 2): an array of
    * `{ class, version, logical name, { { { attribute, mode, selectors } }, { { method, mode } } } }`.
    */
-  writeObjectList(role: string, w: ByteWriter): void {
-    let count = 0;
-    for (const entry of this.#entries.values()) if (entry.access.has(role)) count++;
-    writeLength(w.u8(Tag.array), count);
-    for (const { object, access } of this.#entries.values()) {
-      const rights = access.get(role);
-      if (rights) writeListElement(object, rights, w);
-    }
+  objectList(role: string): Pieces {
+    const visible = [...this.#entries.values()].filter(({ access }) => access.has(role));
+    return arrayPieces(visible.length, (index, w) => {
+      const { object, access } = visible[index]!;
+      writeListElement(object, access.get(role)!, w);
+      return Result.success;
+    });
   }
 }
 
