@@ -10,27 +10,28 @@
  * One UDP port serves SCION and underlay. Echo requests arrive on port 30041, which is bound when it is free.
  */
 
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { equalBytes } from '#base/bytes';
 import { messageOf, S3mpError, ScionError } from '#base/errors';
 import type { Log } from '#hw/log';
-import type { PathSource } from '#hw/path-client';
+import type { PathSource } from '#hw/path-source';
 import { formatHost, type HostAddress, parseHost } from '#scion/address';
-import { combinePaths, emptyPath } from '#scion/combinator';
-import { EndHost, type HostEndpoint, type PeerRef } from '#scion/end-host';
+import { emptyPath } from '#scion/combinator';
+import { EndHost, type HostEndpoint, type PeerRef, TRACEROUTE_LENGTH } from '#scion/end-host';
 import type { IpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { PathManager, type PathSwitch } from '#scion/path-manager';
 import { panFingerprint, type ScionPath } from '#scion/path-metadata';
+import type { PathRules } from '#scion/path-preference';
 import type { PathPolicy } from '#scion/policy';
-import { SHIM_PORT, type Topology } from '#scion/topology';
+import { type HostTopology, type PortRange, SHIM_PORT } from '#scion/topology';
 
 export interface ScionSocketOptions {
-  readonly topology: Topology;
+  readonly topology: HostTopology;
   /** Address of this host in the AS, as routers reach it. */
   readonly hostIp: string;
-  /** 0 or left out takes a free one. */
+  /** 0 or left out takes a free one that the AS dispatches. */
   readonly port?: number;
   /** Without one the socket only answers. */
   readonly pathSource?: PathSource;
@@ -66,7 +67,7 @@ interface Destination {
 }
 
 interface Probe {
-  readonly dst: bigint;
+  readonly manager: PathManager;
   readonly fingerprint: string;
   readonly data: Uint8Array;
   readonly sentAt: number;
@@ -80,6 +81,9 @@ const RECEIVE_BUFFER = 4 * 1024 * 1024;
 /** An answer later than this is not waited for. */
 const PROBE_LIFE_MS = 10_000;
 const PROBE_DATA = 8;
+const NO_DATA = new Uint8Array(0);
+/** Lower ports need rights. */
+const FIRST_USER_PORT = 1024;
 const LONGEST_SLEEP_MS = 1_000;
 const SHORTEST_SLEEP_MS = 5;
 
@@ -110,7 +114,11 @@ export class ScionSocket {
   private readonly wallNow: () => number;
   private readonly probing: boolean;
   private readonly destinations = new Map<bigint, Destination>();
+  /** Destinations with rules of their own. */
+  private readonly special = new Set<Destination>();
   private readonly probes = new Map<number, Probe>();
+  /** Requests to routers at the end of silent paths, by sequence number. */
+  private readonly arrivals = new Map<number, Pick<Probe, 'manager' | 'fingerprint' | 'sentAt'>>();
   private sequence = 0;
   private timer: NodeJS.Timeout | undefined;
   private closed = false;
@@ -121,7 +129,7 @@ export class ScionSocket {
    */
   static async open(options: ScionSocketOptions): Promise<ScionSocket> {
     const host = parseHost(options.hostIp);
-    const socket = await bind(options.hostIp, options.port ?? 0);
+    const socket = await bindDispatched(options.hostIp, options.port ?? 0, options.topology.dispatchedPorts);
     let shim: Socket | undefined;
     if (options.shim !== false && socket.address().port !== SHIM_PORT) {
       try {
@@ -174,7 +182,7 @@ export class ScionSocket {
     if (length > path.mtu)
       throw new ScionError('encode.out-of-range', `packet of ${length} bytes exceeds the path's MTU of ${path.mtu}`);
     const destination = this.destinations.get(dst.ia);
-    if (destination !== undefined) destination.probeHost = dst.host;
+    if (destination !== undefined && !this.isSpecial(dst)) destination.probeHost = dst.host;
     const packet = Buffer.allocUnsafe(length);
     this.host.writeDatagram(packet, 0, dst, path.raw, payload, this.now());
     this.transmit(packet, this.host.nextHop(dst, path));
@@ -225,10 +233,14 @@ export class ScionSocket {
       case 'echo-reply':
         this.onEchoReply(received.src, received.sequence, received.data, now);
         return;
+      case 'traceroute-reply':
+        this.onTracerouteReply(received.ia, received.sequence, now);
+        return;
       case 'interface-down':
         this.counters.scmpBelieved++;
         this.log.info('router says interface is down', { interface: `${formatIsdAs(received.ia)}#${received.id}` });
-        this.destinations.get(received.dst)?.manager.onScmpDown(received.ia, received.id, now);
+        for (const { manager } of this.all())
+          if (manager.dst === received.dst) manager.onScmpDown(received.ia, received.id, now);
         this.schedule(0);
         return;
       case 'scmp-error':
@@ -252,6 +264,36 @@ export class ScionSocket {
   /** The path manager of a destination AS; the first call starts looking up paths. */
   manager(dst: bigint): PathManager {
     return this.destination(dst).manager;
+  }
+
+  /**
+   * A manager with rules of its own for one host, beside the shared one of its AS. It starts with what that one knows, and
+   * the host is no longer probed by the shared rules.
+   */
+  addManager(host: HostEndpoint, rules: PathRules): PathManager {
+    const shared = this.destination(host.ia);
+    const manager = new PathManager({ dst: host.ia, rules, onSwitch: (change) => this.onSwitch(host.ia, change) });
+    manager.learnFrom(shared.manager);
+    if (shared.probeHost !== undefined && equalHosts(shared.probeHost, host.host)) shared.probeHost = undefined;
+    this.special.add({ manager, probeHost: host.host, lookup: undefined });
+    this.schedule(0);
+    return manager;
+  }
+
+  /** Ends a manager made by `addManager`. */
+  removeManager(manager: PathManager): void {
+    for (const each of this.special) if (each.manager === manager) this.special.delete(each);
+  }
+
+  private *all(): Generator<Destination> {
+    yield* this.destinations.values();
+    yield* this.special;
+  }
+
+  private isSpecial({ ia, host }: HostEndpoint): boolean {
+    for (const { manager, probeHost } of this.special)
+      if (manager.dst === ia && probeHost !== undefined && equalHosts(probeHost, host)) return true;
+    return false;
   }
 
   /**
@@ -292,7 +334,7 @@ export class ScionSocket {
     let paths: ScionPath[];
     if (dst === topology.ia) paths = [emptyPath(dst, topology.mtu)];
     else if (pathSource === undefined) paths = [];
-    else paths = combinePaths(topology.ia, dst, await pathSource.segments(dst));
+    else paths = await pathSource.paths(dst, { refresh: manager.paths().length > 0 });
     const wallNow = this.wallNow();
     const living = paths.filter((path) => path.expiryMs > wallNow);
     manager.update(living, this.now(), wallNow);
@@ -313,7 +355,7 @@ export class ScionSocket {
     const now = this.now();
     this.expireProbes(now);
     let next = now + LONGEST_SLEEP_MS;
-    for (const destination of this.destinations.values()) {
+    for (const destination of this.all()) {
       this.refresh(destination, now);
       next = Math.min(next, destination.manager.nextRefresh(), this.probe(destination, now));
     }
@@ -338,11 +380,14 @@ export class ScionSocket {
       const path = manager.nextProbe(now);
       if (path === undefined) return manager.nextProbeAt(now);
       manager.onSent(path.fingerprint, now, 'probe');
-      this.sendProbe({ ia: manager.dst, host: probeHost }, path, PROBE_DATA, manager.rtoMs(path.fingerprint));
+      const dst = { ia: manager.dst, host: probeHost };
+      this.sendProbe(manager, dst, path, PROBE_DATA, manager.rtoMs(path.fingerprint));
+      if (manager.isSilent(path.fingerprint)) this.askRouter(manager, dst, path);
     }
   }
 
   private sendProbe(
+    manager: PathManager,
     dst: Omit<HostEndpoint, 'port'>,
     path: ScionPath,
     size: number,
@@ -350,12 +395,11 @@ export class ScionSocket {
     onAnswer?: (rttMs: number) => void,
   ): number {
     const now = this.now();
-    const sequence = this.sequence;
-    this.sequence = (sequence + 1) & 0xffff;
+    const sequence = this.nextSequence();
     // Unpredictable, so that only who saw the request can answer it.
     const data = randomBytes(Math.max(PROBE_DATA, size));
     this.probes.set(sequence, {
-      dst: dst.ia,
+      manager,
       fingerprint: path.fingerprint,
       data,
       sentAt: now,
@@ -370,16 +414,46 @@ export class ScionSocket {
     return packet.length;
   }
 
+  private nextSequence(): number {
+    const { sequence } = this;
+    this.sequence = (sequence + 1) & 0xffff;
+    return sequence;
+  }
+
+  /** Asks the border router at the end of a silent path: its answer tells a dead host from a dead path. */
+  private askRouter(manager: PathManager, dst: Omit<HostEndpoint, 'port'>, path: ScionPath): void {
+    if (path.raw.length === 0) return;
+    const now = this.now();
+    const sequence = this.nextSequence();
+    this.arrivals.set(sequence, { manager, fingerprint: path.fingerprint, sentAt: now });
+    const packet = Buffer.allocUnsafe(
+      this.host.datagramLength({ ...dst, port: 0 }, path.raw, NO_DATA) + TRACEROUTE_LENGTH,
+    );
+    const last = EndHost.hopCount(path.raw) - 1;
+    const end = this.host.writeTraceroute(packet, 0, dst, path.raw, last, 'ingress', sequence, now);
+    this.transmit(packet.subarray(0, end), this.host.nextHop({ ...dst, port: SHIM_PORT }, path));
+  }
+
+  private onTracerouteReply(ia: bigint, sequence: number, now: number): void {
+    const asked = this.arrivals.get(sequence);
+    if (asked === undefined || asked.manager.dst !== ia) {
+      this.counters.ignored++;
+      return;
+    }
+    this.arrivals.delete(sequence);
+    asked.manager.onArrived(asked.fingerprint, now);
+  }
+
   private onEchoReply(src: bigint, sequence: number, data: Uint8Array, now: number): void {
     const probe = this.probes.get(sequence);
-    if (probe === undefined || probe.dst !== src || !equalBytes(probe.data, data)) {
+    if (probe === undefined || probe.manager.dst !== src || !equalBytes(probe.data, data)) {
       this.counters.ignored++;
       return;
     }
     this.probes.delete(sequence);
     this.counters.probesAnswered++;
     const rttMs = now - probe.sentAt;
-    this.destinations.get(src)?.manager.onAnswered(probe.fingerprint, rttMs, now, 'probe');
+    probe.manager.onAnswered(probe.fingerprint, rttMs, now, 'probe');
     probe.onAnswer?.(rttMs);
   }
 
@@ -388,9 +462,10 @@ export class ScionSocket {
       if (now - probe.sentAt > PROBE_LIFE_MS) this.probes.delete(sequence);
       if (probe.timedOut || now < probe.timeoutAt) continue;
       probe.timedOut = true;
-      if (probe.onAnswer === undefined)
-        this.destinations.get(probe.dst)?.manager.onSilence(probe.fingerprint, now, probe.sentAt, 'probe');
+      if (probe.onAnswer === undefined) probe.manager.onSilence(probe.fingerprint, now, probe.sentAt, 'probe');
     }
+    for (const [sequence, { sentAt }] of this.arrivals)
+      if (now - sentAt > PROBE_LIFE_MS) this.arrivals.delete(sequence);
   }
 
   /**
@@ -405,7 +480,8 @@ export class ScionSocket {
   ): Promise<{ rttMs: number | undefined; packetBytes: number }> {
     return new Promise((resolve) => {
       const timer = setTimeout(() => resolve({ rttMs: undefined, packetBytes }), timeoutMs);
-      const packetBytes = this.sendProbe(dst, path, size, timeoutMs, (rttMs) => {
+      const { manager } = this.destination(dst.ia);
+      const packetBytes = this.sendProbe(manager, dst, path, size, timeoutMs, (rttMs) => {
         clearTimeout(timer);
         resolve({ rttMs, packetBytes });
       });
@@ -416,6 +492,26 @@ export class ScionSocket {
   /** Text of this host, `127.0.0.1`. */
   get hostText(): string {
     return formatHost(this.local.host);
+  }
+}
+
+function equalHosts(a: HostAddress, b: HostAddress): boolean {
+  return a.type === b.type && equalBytes(a.bytes, b.bytes);
+}
+
+const PORT_TRIES = 32;
+
+/** Takes the port, or with 0 a free one to which the routers of the AS deliver; other ports get nothing from outside. */
+export async function bindDispatched(host: string, port: number, range: PortRange | undefined): Promise<Socket> {
+  if (port !== 0 || range === undefined || range.min > range.max) return bind(host, port);
+  const from = Math.max(range.min, FIRST_USER_PORT);
+  if (from > range.max) return bind(host, port);
+  for (let tries = 1; ; tries++) {
+    try {
+      return await bind(host, randomInt(from, range.max + 1));
+    } catch (error) {
+      if (tries === PORT_TRIES || !(error instanceof S3mpError && error.code === 'socket.in-use')) throw error;
+    }
   }
 }
 

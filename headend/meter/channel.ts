@@ -4,13 +4,16 @@
  * exact reversal of a path that this request used.
  */
 
-import { S3mpError } from '#base/errors';
+import { S3mpError, ScionError } from '#base/errors';
 import { isAnswerTo } from '#dlms/match';
 import type { Log } from '#hw/log';
 import type { ScionSocket } from '#hw/scion-socket';
 import { formatEndpoint } from '#scion/address';
 import { cameBackOn, type HostEndpoint, type PeerRef } from '#scion/end-host';
+import { formatIsdAs } from '#scion/isd-as';
+import type { PathManager } from '#scion/path-manager';
 import type { ScionPath } from '#scion/path-metadata';
+import type { PathRules } from '#scion/path-preference';
 
 interface Sending {
   readonly path: ScionPath;
@@ -47,11 +50,28 @@ export class MeterChannel {
   private readonly socket: ScionSocket;
   private readonly log: Log;
   private pending: Pending | undefined;
+  /** The last request that was answered, and its sendings on other paths. */
+  private answered: Pick<Pending, 'frame' | 'sendings'> | undefined;
+  private own: PathManager | undefined;
 
   constructor(socket: ScionSocket, meter: HostEndpoint, log: Log) {
     this.socket = socket;
     this.meter = meter;
     this.log = log;
+  }
+
+  /** Which path to this meter to use; shared with other meters of its AS unless it has rules of its own. */
+  get manager(): PathManager {
+    return this.own ?? this.socket.manager(this.meter.ia);
+  }
+
+  /** Gives this meter path rules of its own; undefined: those of the head end again. */
+  setRules(rules: PathRules | undefined): void {
+    if (rules === undefined) {
+      if (this.own !== undefined) this.socket.removeManager(this.own);
+      this.own = undefined;
+    } else if (this.own === undefined) this.own = this.socket.addManager(this.meter, rules);
+    else this.own.setRules(rules);
   }
 
   /**
@@ -71,11 +91,12 @@ export class MeterChannel {
   }
 
   private send(pending: Pending): void {
-    const manager = this.socket.manager(this.meter.ia);
+    const { manager } = this;
     const now = this.socket.now();
     let path: ScionPath;
     try {
-      path = manager.select(now);
+      const used = pending.sendings.map((s) => s.path.fingerprint);
+      path = used.length === 0 ? manager.select(now) : manager.selectRepeat(now, used);
     } catch (error) {
       this.waitForPath(pending, error, now);
       return;
@@ -109,7 +130,7 @@ export class MeterChannel {
     };
     const wait = Math.min(NO_PATH_RETRY_MS, Math.max(1, pending.deadlineAt - now));
     pending.timer = setTimeout(again, wait);
-    if (this.socket.manager(this.meter.ia).paths().length === 0) {
+    if (this.manager.paths().length === 0) {
       this.socket.paths(this.meter.ia).then(
         () => {
           clearTimeout(pending.timer);
@@ -123,13 +144,30 @@ export class MeterChannel {
   private silent(pending: Pending, path: ScionPath, sentAt: number): void {
     if (this.pending !== pending) return;
     const now = this.socket.now();
-    this.socket.manager(this.meter.ia).onSilence(path.fingerprint, now, sentAt, 'request');
+    this.manager.onSilence(path.fingerprint, now, sentAt, 'request');
     if (now < pending.deadlineAt) {
       this.send(pending);
       return;
     }
     this.finish(pending);
     pending.reject(this.unreachable(pending));
+  }
+
+  /**
+   * Why nothing was answered since a time, if it is the policy: no allowed path has even led to the meter's router, and a
+   * forbidden one is left.
+   */
+  cutOff(since: number): ScionError | undefined {
+    const { manager } = this;
+    const now = this.socket.now();
+    const forbidden = manager.forbiddenPath(now);
+    if (forbidden === undefined || !manager.isCutOff(since, now)) return undefined;
+    const to = formatIsdAs(this.meter.ia);
+    return new ScionError(
+      'path.none-conforming',
+      `no allowed path leads to ${to} now; forbidden: ${forbidden.hops}, ${forbidden.why}`,
+      { destination: to },
+    );
   }
 
   private unreachable({ sendings }: Pending): S3mpError {
@@ -142,7 +180,10 @@ export class MeterChannel {
   /** Takes a datagram from the meter; what answers nothing is dropped. */
   receive(frame: Uint8Array, peer: PeerRef): void {
     const { pending } = this;
-    if (pending === undefined || !isAnswerTo(pending.frame, frame)) return;
+    if (pending === undefined || !isAnswerTo(pending.frame, frame)) {
+      this.receiveLate(frame, peer);
+      return;
+    }
     const sending = pending.sendings.find((s) => cameBackOn(peer, s.path));
     if (sending === undefined) {
       this.mismatches++;
@@ -151,10 +192,22 @@ export class MeterChannel {
     }
     const now = this.socket.now();
     // Sent twice on one path, the answer may be to either: the longer time is the safe one.
-    this.socket.manager(this.meter.ia).onAnswered(sending.path.fingerprint, now - sending.firstAt, now, 'request');
+    this.manager.onAnswered(sending.path.fingerprint, now - sending.firstAt, now, 'request');
     this.finish(pending);
+    this.answered = { frame: pending.frame, sendings: pending.sendings.filter((s) => s !== sending) };
     const sent = pending.sendings.reduce((n, s) => n + s.count, 0);
     pending.resolve({ frame: frame.slice(), path: sending.path, sent });
+  }
+
+  /** A second answer to the last request tells that its path was slow, not cut. */
+  private receiveLate(frame: Uint8Array, peer: PeerRef): void {
+    const { answered } = this;
+    if (answered === undefined || !isAnswerTo(answered.frame, frame)) return;
+    const index = answered.sendings.findIndex((s) => cameBackOn(peer, s.path));
+    if (index < 0) return;
+    const [sending] = answered.sendings.splice(index, 1);
+    const now = this.socket.now();
+    this.manager.onAnswered(sending!.path.fingerprint, now - sending!.firstAt, now, 'request');
   }
 
   private finish(pending: Pending): void {

@@ -76,7 +76,7 @@ export class DlmsConnection implements MeterConnection {
 
   async read(deadlineMs: number): Promise<Reading> {
     const startedAt = this.socket.now();
-    const { registers, others } = await this.run(
+    const { registers, others } = await this.inquire(
       () => this.client.readRegisters(READING_REGISTERS, CLOCKED),
       deadlineMs,
     );
@@ -100,7 +100,7 @@ export class DlmsConnection implements MeterConnection {
   }
 
   async readControl(deadlineMs: number): Promise<ControlReading> {
-    const [output, control] = await this.run(() => this.client.getList([OUTPUT_STATE, CONTROL_STATE]), deadlineMs);
+    const [output, control] = await this.inquire(() => this.client.getList([OUTPUT_STATE, CONTROL_STATE]), deadlineMs);
     const controlState = CONTROL_STATES[numberIn(control) ?? -1];
     if (output?.data?.type !== 'boolean' || controlState === undefined) {
       throw new DlmsError('dlms.unexpected-answer', 'the meter gave no state of its output');
@@ -118,10 +118,24 @@ export class DlmsConnection implements MeterConnection {
   }
 
   async readMessage(deadlineMs: number): Promise<string> {
-    const data = await this.run(() => this.client.get(MESSAGE), deadlineMs);
+    const data = await this.inquire(() => this.client.get(MESSAGE), deadlineMs);
     const text = data.type === 'octet-string' ? decodeUtf8(data.value) : undefined;
     if (text === undefined) throw new DlmsError('dlms.unexpected-answer', 'the message of the meter is no text');
     return text;
+  }
+
+  /**
+   * Runs an operation that changes nothing: its failure may be told by its cause. Of a command it must be told that its
+   * datagrams have left.
+   */
+  private async inquire<T>(operation: () => Exchange<T>, deadlineMs: number): Promise<T> {
+    const startedAt = this.socket.now();
+    try {
+      return await this.run(operation, deadlineMs);
+    } catch (error) {
+      const isSilence = error instanceof S3mpError && error.code === 'meter.unreachable';
+      throw (isSilence ? this.channel.cutOff(startedAt) : undefined) ?? error;
+    }
   }
 
   /**
@@ -163,7 +177,7 @@ export class DlmsConnection implements MeterConnection {
   }
 
   private report() {
-    return this.socket.manager(this.channel.meter.ia).report(this.socket.now());
+    return this.channel.manager.report(this.socket.now());
   }
 
   async paths(): Promise<readonly PathReport[]> {

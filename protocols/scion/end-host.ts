@@ -14,7 +14,7 @@ import { readU16, readU32, readU64, writeU16 } from '#base/bytes';
 import { ScionError } from '#base/errors';
 import { formatAddress, type HostAddress, hostLength } from '#scion/address';
 import { NextHeader, setPayloadLength } from '#scion/header';
-import { isConsDir, isPeer } from '#scion/info-hop';
+import { egressAlertBit, ingressAlertBit, isConsDir, isPeer } from '#scion/info-hop';
 import { formatIp, type IpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import {
@@ -30,8 +30,8 @@ import {
 } from '#scion/packet';
 import { hopAt, infOf, infoAt, metaWord, numHopsOf, numInfOf, pathLength, reversePath } from '#scion/path';
 import { panFingerprint, type ScionPath } from '#scion/path-metadata';
-import { decodeScmp, encodeScmpPacket, ScmpType, writeScmpChecksum } from '#scion/scmp';
-import { SHIM_PORT, type Topology } from '#scion/topology';
+import { decodeScmp, encodeScmpPacket, ScmpType, scmpFixedLength, writeScmpChecksum } from '#scion/scmp';
+import { type HostTopology, SHIM_PORT } from '#scion/topology';
 import { isUdpChecksumRight, udpDestinationPort, udpEnd, udpSourcePort } from '#scion/udp';
 
 export interface HostEndpoint {
@@ -57,11 +57,18 @@ export type Received =
   | { readonly kind: 'datagram'; readonly payload: Uint8Array; readonly peer: PeerRef }
   | { readonly kind: 'echo-request' }
   | { readonly kind: 'echo-reply'; readonly src: bigint; readonly sequence: number; readonly data: Uint8Array }
+  | {
+      readonly kind: 'traceroute-reply';
+      readonly sequence: number;
+      /** The router's AS and the interface that was asked. */
+      readonly ia: bigint;
+      readonly id: number;
+    }
   | { readonly kind: 'interface-down'; readonly ia: bigint; readonly id: number; readonly dst: bigint }
   | { readonly kind: 'scmp-error'; readonly type: number; readonly code: number; readonly dst: bigint };
 
 export interface EndHostOptions {
-  readonly topology: Topology;
+  readonly topology: HostTopology;
   readonly host: HostAddress;
   readonly port: number;
 }
@@ -72,10 +79,13 @@ const SENT_KEPT = 512;
 /** Of each sent packet this much of the upper layer is kept: its header and the start of the payload. */
 const SENT_BYTES = 24;
 const PEERS_KEPT = 256;
+/** Bytes of a traceroute request's SCMP message. */
+export const TRACEROUTE_LENGTH = scmpFixedLength(ScmpType.tracerouteRequest);
+const NO_DATA = new Uint8Array(0);
 
 export class EndHost {
   readonly local: HostEndpoint;
-  private readonly topology: Topology;
+  private readonly topology: HostTopology;
   private readonly routers = new Map<number, IpPort>();
   private readonly view = new PacketView();
   private readonly quoteView = new PacketView();
@@ -160,6 +170,46 @@ export class EndHost {
     return end;
   }
 
+  /**
+   * Writes a traceroute request to the router that a packet reaches through one interface of the path.
+   * @param hop  index of the hop field, 0 is this AS's
+   * @param side  which of that router's interfaces is asked, in the direction of travel
+   * @returns offset after it
+   */
+  writeTraceroute(
+    out: Uint8Array,
+    at: number,
+    dst: Omit<HostEndpoint, 'port'>,
+    path: Uint8Array,
+    hop: number,
+    side: 'ingress' | 'egress',
+    sequence: number,
+    now: number,
+  ): number {
+    const alerting = path.slice();
+    const word = metaWord(path, 0);
+    const consDir = isConsDir(path, infoAt(0, infOf(word, hop)));
+    const bit = side === 'ingress' ? ingressAlertBit(consDir) : egressAlertBit(consDir);
+    alerting[hopAt(0, numInfOf(word), hop)]! |= bit;
+    const message = {
+      type: ScmpType.tracerouteRequest,
+      code: 0,
+      identifier: this.local.port,
+      sequence,
+      ia: 0n,
+      interface: 0n,
+      data: NO_DATA,
+    };
+    const end = encodeScmpPacket(out, at, { dst, src: this.local, path: alerting }, message);
+    this.remember(out, end - TRACEROUTE_LENGTH, end, dst.ia, now);
+    return end;
+  }
+
+  /** Number of hop fields of a path. */
+  static hopCount(path: Uint8Array): number {
+    return path.length === 0 ? 0 : numHopsOf(metaWord(path, 0));
+  }
+
   private dispatchedPort(port: number): number {
     const range = this.topology.dispatchedPorts;
     return range === undefined || (port >= range.min && port <= range.max) ? port : SHIM_PORT;
@@ -241,6 +291,11 @@ export class EndHost {
     if (message.type === ScmpType.echoReply) {
       if (message.identifier !== this.local.port) return ignored('other identifier');
       return { kind: 'echo-reply', src, sequence: message.sequence, data: message.data };
+    }
+    if (message.type === ScmpType.tracerouteReply) {
+      if (message.identifier !== this.local.port) return ignored('other identifier');
+      const { sequence, ia } = message;
+      return { kind: 'traceroute-reply', sequence, ia, id: Number(message.interface) };
     }
     if (message.type >= 128) return ignored('SCMP type');
     const dst = this.quotedDestination(message.data, now);

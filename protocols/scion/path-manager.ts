@@ -42,7 +42,7 @@ const STANDBY_PROBE_MS = 10_000;
 const DOUBT_PROBE_MS = 500;
 /** Least gap between two probes of one path, however urgent. */
 const URGENT_PROBE_MS = 100;
-const MAX_PROBE_MS = 5_000;
+const MAX_PROBE_MS = 2_000;
 
 /** A return to the path that was left, and a move to a better one, wait this long after the last move. */
 const RETURN_MS = 2_000;
@@ -202,7 +202,7 @@ export class PathManager {
     const current = this.chosen !== undefined && usable.includes(this.chosen) ? this.chosen : undefined;
     const best = this.bestOf(usable, now);
     if (current === undefined) this.choose(best, this.chosen === undefined ? 'first' : 'gone', now);
-    else if (best !== current) this.reconsider(current, best, now);
+    else this.reconsider(current, best, now);
     return this.chosen!.path;
   }
 
@@ -266,6 +266,11 @@ export class PathManager {
     return undefined;
   }
 
+  /** Whether the last datagram on a path stayed unanswered. */
+  isSilent(fingerprint: string): boolean {
+    return (this.candidates.get(fingerprint)?.silences ?? 0) > 0;
+  }
+
   /** Whether no allowed path has led to the destination's AS since a time: neither an answer nor its router's word. */
   isCutOff(since: number, now: number): boolean {
     return this.usable(now).every((c) => c.silences > 0 && c.lastAnswerAt < since && c.lastArrivalAt < since);
@@ -303,10 +308,11 @@ export class PathManager {
     return (c) => pathCost(preference, c.path, paths);
   }
 
-  /** Decides whether to leave a working or failing current path for the best one. */
+  /** Decides whether to leave a working or failing current path for the best one, which may be itself. */
   private reconsider(current: Candidate, best: Candidate, now: number): void {
     const [rank, bestRank] = [rankOf(current, now), rankOf(best, now)];
     if (rank >= Rank.hinted) {
+      if (best === current) return;
       // Among hinted paths there is nothing to gain; among silent ones the next retransmission tries another.
       if (bestRank === rank && rank === Rank.hinted) return;
       this.home ??= current;
@@ -318,6 +324,7 @@ export class PathManager {
       this.choose(home, 'return', now);
       return;
     }
+    if (best === current) return;
     // The pinned path is taken as soon as it is allowed and not in doubt, and left for nothing that is merely better.
     if (this.isPinned(current)) return;
     if (this.isPinned(best) && bestRank <= Rank.unknown) {
