@@ -1,6 +1,7 @@
 /** Configuration keys of the gateway. Links, addresses and keys come from the AS directory. */
 
 import type { ConfigSpec } from '#hw/config';
+import { PATH_SOURCE_CONFIG } from '#hw/path-source';
 
 export const GATEWAY_CONFIG: ConfigSpec = {
   'as.directory': {
@@ -18,4 +19,9 @@ export const GATEWAY_CONFIG: ConfigSpec = {
     help: 'serve path segments on the address of the control service in topology.json',
     default: true,
   },
+  'scion.topology': {
+    type: 'string',
+    help: 'topology.json for the verbs paths, ping and traceroute; without it that of the AS directory',
+  },
+  ...PATH_SOURCE_CONFIG,
 };

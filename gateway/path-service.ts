@@ -8,21 +8,18 @@
  * core is learned from the segments. Errors are Connect JSON. Not here: gRPC, trust material, fetching from other ASes.
  */
 
-import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { messageOf, S3mpError } from '#base/errors';
 import type { Log } from '#hw/log';
+import { SegmentStore } from '#hw/segment-store';
 import { formatIpPort, type IpPort, parseIpPort } from '#scion/ip';
-import { asOf, formatIsdAs, isdOf } from '#scion/isd-as';
-import { decodeSegment, firstIa, lastIa, type PathSegment, type SegmentType, segmentExpiryMs } from '#scion/segment';
+import { formatIsdAs } from '#scion/isd-as';
 import {
   decodeSegmentsRequest,
-  emptySegmentSet,
   encodeSegmentsResponse,
   SEGMENTS_METHOD,
-  type SegmentSet,
   type SegmentsRequest,
 } from '#scion/segment-requests';
 import type { Topology } from '#scion/topology';
@@ -46,15 +43,14 @@ export interface PathService {
 
 const BODY_LIMIT = 64 * 1024;
 const PROTO = 'application/proto';
-/** A folder changed this shortly before a scan may change again without a new time stamp. */
-const SAME_TICK_MS = 50;
 
 /**
  * Starts the service.
  * @throws S3mpError `socket.in-use` when the address is taken, `socket.failed` otherwise
  */
 export function startPathService(options: PathServiceOptions): Promise<PathService> {
-  const store = new SegmentStore(options);
+  const { directory, topology, log } = options;
+  const store = new SegmentStore({ folder: join(directory, 'segments'), topology, log });
   const server = createServer((request, response) => {
     request.on('error', () => response.destroy());
     handle(store, options, request, response).catch((error) => {
@@ -154,108 +150,4 @@ async function readBody(request: IncomingMessage): Promise<Uint8Array | undefine
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
-}
-
-// --- Segments ----------------------------------------------------------------------------------------------------------
-
-type Matcher = (ia: bigint) => boolean;
-
-/** The segments of the directory and what may be asked of them. */
-export class SegmentStore {
-  private readonly folder: string;
-  private readonly own: Pick<Topology, 'ia' | 'core'>;
-  private readonly log: Log;
-  private segments: SegmentSet = emptySegmentSet();
-  private core = new Set<bigint>();
-  private changedMs = Number.NaN;
-
-  constructor({ directory, topology, log }: Pick<PathServiceOptions, 'directory' | 'topology' | 'log'>) {
-    this.folder = join(directory, 'segments');
-    this.own = topology;
-    this.log = log;
-  }
-
-  /** Segments for a request, or in words why it cannot be asked. */
-  answer(request: SegmentsRequest, now: number): SegmentSet | string {
-    this.refresh();
-    const type = this.classify(request);
-    if (typeof type !== 'string') return type.why;
-    const { src, dst } = request;
-    const [first, last] = type === 'down' ? [src, dst] : [dst, src];
-    const matchesFirst = this.matcher(first);
-    const matchesLast = this.matcher(last);
-    const set = emptySegmentSet();
-    for (const segment of this.segments[type]) {
-      if (segmentExpiryMs(segment) <= now) continue;
-      if (matchesFirst(firstIa(segment)) && matchesLast(lastIa(segment))) set[type].push(segment);
-    }
-    return set;
-  }
-
-  private classify({ src, dst }: SegmentsRequest): SegmentType | { why: string } {
-    const ownIsd = isdOf(this.own.ia);
-    if (isdOf(src) === 0 || isdOf(dst) === 0) return { why: 'the ISD must not be 0' };
-    if (dst === this.own.ia) return { why: 'the destination is the local AS' };
-    const fromCore = asOf(src) === 0n || this.core.has(src);
-    const toCore = asOf(dst) === 0n || this.core.has(dst);
-    if (fromCore && toCore) return isdOf(src) === ownIsd ? 'core' : { why: 'core segments begin in the local ISD' };
-    if (fromCore) return isdOf(src) === isdOf(dst) ? 'down' : { why: 'down segments stay in one ISD' };
-    if (!toCore) return { why: 'between two ASes that are not core' };
-    if (src !== this.own.ia) return { why: 'up segments begin in the local AS' };
-    return isdOf(dst) === ownIsd ? 'up' : { why: 'up segments stay in the local ISD' };
-  }
-
-  /** A wildcard stands for every core AS of its ISD. */
-  private matcher(ia: bigint): Matcher {
-    if (asOf(ia) !== 0n) return (other) => other === ia;
-    return (other) => isdOf(other) === isdOf(ia) && this.core.has(other);
-  }
-
-  private refresh(): void {
-    let changedMs: number;
-    try {
-      changedMs = statSync(this.folder).mtimeMs;
-    } catch {
-      this.segments = emptySegmentSet();
-      this.core = new Set(this.own.core ? [this.own.ia] : []);
-      this.log.warn('no segments folder', { folder: this.folder });
-      return;
-    }
-    if (changedMs === this.changedMs) return;
-    this.segments = this.readFolder();
-    this.core = coreAses(this.segments, this.own);
-    this.changedMs = Date.now() - changedMs < SAME_TICK_MS ? Number.NaN : changedMs;
-  }
-
-  private readFolder(): SegmentSet {
-    const set = emptySegmentSet();
-    for (const name of readdirSync(this.folder).sort()) {
-      const type = /^(up|core|down)-.*\.seg$/.exec(name)?.[1] as SegmentType | undefined;
-      if (type === undefined) continue;
-      try {
-        const segment = decodeSegment(readFileSync(join(this.folder, name)));
-        if (this.belongs(type, segment)) set[type].push(segment);
-        else this.log.warn('up segment of another AS', { file: name });
-      } catch (error) {
-        this.log.warn('segment file ignored', { file: name, error: messageOf(error) });
-      }
-    }
-    return set;
-  }
-
-  private belongs(type: SegmentType, segment: PathSegment): boolean {
-    return type !== 'up' || lastIa(segment) === this.own.ia;
-  }
-}
-
-/** Core are the origins of all segments, both ends of core segments, and perhaps the own AS. */
-function coreAses(segments: SegmentSet, own: Pick<Topology, 'ia' | 'core'>): Set<bigint> {
-  const core = new Set<bigint>(own.core ? [own.ia] : []);
-  for (const type of ['up', 'core', 'down'] as const) {
-    for (const segment of segments[type]) {
-      core.add(firstIa(segment));
-      if (type === 'core') core.add(lastIa(segment));
-    }
-  }
-  return core;
 }

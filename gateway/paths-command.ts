@@ -8,16 +8,16 @@
  */
 
 import { createSocket } from 'node:dgram';
+import { join } from 'node:path';
 import { ConfigError, S3mpError, ScionError } from '#base/errors';
 import type { FlagSpec, Verb, VerbContext } from '#hw/cli';
-import { pathClient } from '#hw/path-client';
+import { openPathSource } from '#hw/path-source';
 import { ScionSocket } from '#hw/scion-socket';
 import { formatAddress, type HostAddress, parseAddress } from '#scion/address';
 import { formatIpPort } from '#scion/ip';
 import { formatIsdAs, parseIsdAs } from '#scion/isd-as';
 import { asesOf, LATENCY_UNSET, type ScionPath, sequenceText } from '#scion/path-metadata';
-import { SHIM_PORT, type Topology } from '#scion/topology';
-import { readAsDirectory } from './as-directory.ts';
+import { type HostTopology, SHIM_PORT } from '#scion/topology';
 
 const LOCAL_FLAG: FlagSpec = {
   type: 'string',
@@ -60,25 +60,22 @@ interface Destination {
 
 interface Session {
   readonly context: VerbContext;
-  readonly topology: Topology;
+  readonly topology: HostTopology;
   readonly socket: ScionSocket;
   readonly destination: Destination;
 }
 
 async function withSocket(context: VerbContext, run: (session: Session) => Promise<number>): Promise<number> {
   const destination = parseDestination(context.positionals[0]!);
-  const { topology } = readAsDirectory(context.config.string('as.directory'));
+  const { config, log } = context;
+  const file = config.optionalString('scion.topology') ?? join(config.string('as.directory'), 'topology.json');
+  const { topology, source } = await openPathSource(config, file, log);
   const router = topology.routers[0]?.internal;
   const hostIp = (context.flags.local as string | undefined) ?? (await ownAddress(router?.host ?? '127.0.0.1'));
   const socket = await ScionSocket.open({
     topology,
     hostIp,
-    pathSource: pathClient({
-      ia: topology.ia,
-      isCore: topology.core,
-      services: topology.controlServices.map((s) => formatIpPort(s.host, s.port)),
-      log: context.log,
-    }),
+    pathSource: source,
     probing: false,
     shim: false,
     log: context.log,

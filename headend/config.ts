@@ -1,6 +1,7 @@
 /** Configuration keys of the head end. */
 
 import type { ConfigSpec } from '#hw/config';
+import { PATH_SOURCE_CONFIG } from '#hw/path-source';
 
 export const HEADEND_CONFIG: ConfigSpec = {
   'http.host': { type: 'string', help: 'address of the API and the page', default: '127.0.0.1' },
@@ -19,6 +20,7 @@ export const HEADEND_CONFIG: ConfigSpec = {
   'store.file': { type: 'string', help: 'database file', default: '/var/lib/s3mp/headend.db' },
   'store.live_hours': { type: 'number', help: 'how long live values are kept', default: 24, min: 0.01 },
   'scion.topology': { type: 'string', help: "topology.json of the head end's AS", default: '/etc/scion/topology.json' },
+  ...PATH_SOURCE_CONFIG,
   'scion.address': { type: 'string', help: 'own IP address inside the AS' },
   'path.acl': {
     type: 'strings',

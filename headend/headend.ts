@@ -2,13 +2,12 @@
 
 import { ConfigError, messageOf } from '#base/errors';
 import type { Config } from '#hw/config';
-import { readOrMakeToken, readSecretFile, readTopologyFile } from '#hw/files';
+import { readOrMakeToken, readSecretFile } from '#hw/files';
 import type { Log } from '#hw/log';
-import { pathClient } from '#hw/path-client';
+import { openPathSource } from '#hw/path-source';
 import { ScionSocket } from '#hw/scion-socket';
 import { parseEndpoint } from '#scion/address';
 import type { HostEndpoint } from '#scion/end-host';
-import { formatIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { parsePolicy } from '#scion/policy';
 import { Fleet } from './fleet/fleet.ts';
@@ -40,7 +39,6 @@ const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
  */
 export async function startHeadend(config: Config, log: Log): Promise<RunningHeadend> {
   const meters = config.tables('meters').map(readMeter);
-  const topology = readTopologyFile(config.string('scion.topology'));
   const policy = parsePolicy(config.strings('path.acl'));
   const store = openSqliteStore({
     file: config.string('store.file'),
@@ -51,17 +49,14 @@ export async function startHeadend(config: Config, log: Log): Promise<RunningHea
     for (const closer of closers.reverse()) await closer();
   };
   try {
+    const { topology, source } = await openPathSource(config, config.string('scion.topology'), log.child('paths'));
+    closers.push(() => source.close?.());
     const socket = await ScionSocket.open({
       topology,
       hostIp: config.string('scion.address'),
       policy,
       log: log.child('scion'),
-      pathSource: pathClient({
-        ia: topology.ia,
-        isCore: topology.core,
-        services: topology.controlServices.map(({ host, port }) => formatIpPort(host, port)),
-        log: log.child('paths'),
-      }),
+      pathSource: source,
     });
     closers.push(() => socket.close());
     socket.onSwitch = (dst, { from, to, why }) =>

@@ -91,6 +91,17 @@ export class ProtoReader {
     return this.u64() !== 0n;
   }
 
+  /** Appends the values of a repeated varint field, which comes packed into one field or as one field a value. */
+  packed(values: bigint[]): void {
+    if (this.wire === WIRE_VARINT) {
+      values.push(this.varintBig());
+      return;
+    }
+    const { from, to } = this.delimited();
+    const inner = new ProtoReader(this.buf, this.what, from, to);
+    while (inner.at < inner.end) values.push(inner.varintBig());
+  }
+
   /** IEEE 754 single precision. */
   float(): number {
     const at = this.fixed(WIRE_FIXED32, 4);
@@ -286,6 +297,16 @@ export class ProtoWriter {
 
   text(field: number, value: string): this {
     return this.bytes(field, encodeUtf8(value));
+  }
+
+  /** A repeated varint field, packed as proto3 encoders do. */
+  packed(field: number, values: readonly bigint[]): this {
+    const inner = new ProtoWriter(16);
+    for (const value of values) {
+      inner.grow(10);
+      inner.varint(value & U64_MASK);
+    }
+    return this.bytes(field, inner.buf.subarray(0, inner.at));
   }
 
   /** A nested message, written even when it has no fields. */

@@ -35,6 +35,13 @@ export function emptySegmentSet(): SegmentSet {
   return { up: [], core: [], down: [] };
 }
 
+/** Adds the segments of `more` to `set`. */
+export function mergeSegments(set: SegmentSet, more: SegmentSet): void {
+  set.up.push(...more.up);
+  set.core.push(...more.core);
+  set.down.push(...more.down);
+}
+
 export function encodeSegmentsRequest(request: SegmentsRequest): Uint8Array {
   return new ProtoWriter(32).u64(1, request.src).u64(2, request.dst).finish();
 }

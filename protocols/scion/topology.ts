@@ -77,6 +77,18 @@ export interface Topology {
   readonly sigs: readonly TopologySig[];
 }
 
+/** What an end host needs to know of its AS: a part of the topology, or what a daemon tells. */
+export interface HostTopology {
+  readonly ia: IsdAs;
+  /** Text of `ia`. */
+  readonly isdAs: string;
+  readonly core: boolean;
+  /** Longest SCION packet inside the AS, bytes. */
+  readonly mtu: number;
+  readonly dispatchedPorts: PortRange | undefined;
+  readonly routers: readonly { readonly internal: IpPort; readonly interfaces: readonly { readonly id: number }[] }[];
+}
+
 /** Port of the shim that hands packets to hosts outside the dispatched range. */
 export const SHIM_PORT = 30041;
 const SIG_PROBE_PORT = 30856;

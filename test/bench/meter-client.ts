@@ -5,6 +5,7 @@ import type { Lab, LabMeter } from '#hw/lab/lab';
 import { HEADEND_AS, METER_AS } from '#hw/lab/topology';
 import { createLog } from '#hw/log';
 import { pathClient } from '#hw/path-client';
+import { combiningSource } from '#hw/path-source';
 import { ScionSocket } from '#hw/scion-socket';
 import { parseEndpoint } from '#scion/address';
 import { formatIpPort } from '#scion/ip';
@@ -24,7 +25,8 @@ export async function connectMeter(lab: Lab, meter: LabMeter, place: 'headend' |
   const topology = readTopologyFile(lab.topologyFile(as.ia));
   const log = createLog('bench', { level: 'error' });
   const services = topology.controlServices.map(({ host, port }) => formatIpPort(host, port));
-  const pathSource = pathClient({ ia: topology.ia, isCore: topology.core, services, log });
+  const segments = pathClient({ ia: topology.ia, isCore: topology.core, services, log });
+  const pathSource = combiningSource(topology, segments);
   const socket = await ScionSocket.open({ topology, hostIp, log, pathSource, shim: false });
   const connection = new DlmsConnection({
     socket,

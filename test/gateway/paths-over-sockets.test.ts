@@ -17,6 +17,7 @@ import { type LinkDescription, type TopologyDescription, writeAsFiles } from '#h
 import { LinkEmulator, PROFILES } from '#hw/lab/link-emulator';
 import { createLog } from '#hw/log';
 import { pathClient } from '#hw/path-client';
+import { combiningSource } from '#hw/path-source';
 import { seededRandom } from '#hw/random';
 import { ScionSocket } from '#hw/scion-socket';
 import type { HostEndpoint, PeerRef } from '#scion/end-host';
@@ -81,12 +82,13 @@ async function describe(): Promise<TopologyDescription> {
 
 async function openHost(ia: string, hostIp: string, acl: string[]): Promise<ScionSocket> {
   const { topology } = readAsDirectory(join(folder, `ASff00_0_${shortName(ia)}`));
-  const source = pathClient({
+  const segments = pathClient({
     ia: topology.ia,
     isCore: topology.core,
     services: topology.controlServices.map((s) => formatIpPort(s.host, s.port)),
     log,
   });
+  const source = combiningSource(topology, segments);
   const policy = parsePolicy(acl);
   const socket = await ScionSocket.open({ topology, hostIp, port: 4059, pathSource: source, policy, log });
   hosts.push(socket);
