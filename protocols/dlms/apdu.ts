@@ -12,17 +12,21 @@ import type { ByteWriter } from '#dlms/writer';
 
 export const ApduTag = {
   confirmedServiceError: 0x0e,
+  dataNotification: 0x0f,
+  dataNotificationConfirm: 0x10,
   aarq: 0x60,
   aare: 0x61,
   releaseRequest: 0x62,
   releaseResponse: 0x63,
   getRequest: 0xc0,
   setRequest: 0xc1,
+  eventNotification: 0xc2,
   actionRequest: 0xc3,
   getResponse: 0xc4,
   setResponse: 0xc5,
   actionResponse: 0xc7,
   exception: 0xd8,
+  generalBlockTransfer: 0xe0,
 } as const;
 
 export const INVOKE_CONFIRMED = 0x40;
