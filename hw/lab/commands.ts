@@ -25,6 +25,11 @@ export async function labCommand(lab: Lab, command: string, args: readonly strin
     case 'set':
       lab.links.change(name, parseChanges(args.slice(1)));
       return linkLine(lab.links.status().find((l) => l.name === name)!);
+    case 'stall': {
+      const ms = numberOf('MS', args[1] ?? '', 60_000);
+      lab.links.stall(name, ms);
+      return `${name} holds everything back for ${ms} ms`;
+    }
     case 'profile': {
       const profile = PROFILES[args[1] ?? ''];
       if (!profile) throw usage(`no profile ${args[1]}; profiles: ${Object.keys(PROFILES).join(', ')}`);
@@ -51,6 +56,9 @@ const FIELDS: Readonly<Record<string, { field: keyof LineProfile; max: number }>
   jitter: { field: 'jitterMs', max: 60_000 },
   loss: { field: 'loss', max: 1 },
   rate: { field: 'rate', max: 1e12 },
+  burst: { field: 'burst', max: 1 },
+  'burst-length': { field: 'burstLength', max: 1e6 },
+  'burst-loss': { field: 'burstLoss', max: 1 },
 };
 
 /** `delay=80 loss=0.05` as a change of a line. */
@@ -59,13 +67,16 @@ function parseChanges(words: readonly string[]): Partial<LineProfile> {
   for (const word of words) {
     const [key = '', text = ''] = word.split('=');
     const known = FIELDS[key];
-    const value = Number(text);
     if (!known) throw usage(`unknown change ${word}; known: ${Object.keys(FIELDS).join(', ')}`);
-    if (text === '' || !(value >= 0 && value <= known.max))
-      throw usage(`${word}: expected a number from 0 to ${known.max}`);
-    changes[known.field] = value;
+    changes[known.field] = numberOf(word, text, known.max);
   }
   return changes;
+}
+
+function numberOf(what: string, text: string, max: number): number {
+  const value = Number(text);
+  if (text === '' || !(value >= 0 && value <= max)) throw usage(`${what}: expected a number from 0 to ${max}`);
+  return value;
 }
 
 function statusText(lab: Lab): string {
@@ -76,10 +87,13 @@ function statusText(lab: Lab): string {
   return lines.join('\n');
 }
 
-function linkLine({ name, cut, profile, ab, ba }: LinkStatus): string {
-  const line = `delay ${profile.delayMs} ms, jitter ${profile.jitterMs} ms, loss ${profile.loss}, rate ${profile.rate || 'unlimited'}`;
+function linkLine({ name, cut, stalledMs, profile, ab, ba }: LinkStatus): string {
+  const { delayMs, jitterMs, loss, rate, burst, burstLength } = profile;
+  const bursts = burst > 0 ? `, bursts ${burst} of ${burstLength} packets` : '';
+  const stall = stalledMs > 0 ? `, stalled for ${stalledMs} ms more` : '';
+  const line = `delay ${delayMs} ms, jitter ${jitterMs} ms, loss ${loss}${bursts}, rate ${rate || 'unlimited'}${stall}`;
   const lost = ab.lost + ba.lost + ab.swallowedByCut + ba.swallowedByCut + ab.overflowed + ba.overflowed;
-  return `${name.padEnd(12)} ${cut ? 'CUT' : 'up '}  ${line}; down ${ab.forwarded}, up ${ba.forwarded}, lost ${lost} packets`;
+  return `${name.padEnd(12)} ${cut ? 'CUT' : 'up '}  ${line}; carried ${ab.forwarded} and ${ba.forwarded}, lost ${lost} packets`;
 }
 
 function usage(message: string): ConfigError {

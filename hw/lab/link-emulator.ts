@@ -1,7 +1,9 @@
 /**
  * Link emulator: stands between two UDP sockets and behaves like a line. Each link has two directions, each a FIFO with
- * delay, jitter, loss, rate and a bounded queue; a later packet never overtakes an earlier one. A cut link swallows
- * everything, also what is still under way. All of it can be changed while traffic flows, and a link can write a pcap.
+ * delay, jitter, loss, rate and a bounded queue; a later packet never overtakes an earlier one. Losses come singly and in
+ * bursts (Gilbert-Elliott: a good and a bad state, each packet may change it). A cut link swallows everything, also what is
+ * still under way; a stalled one holds everything back for a while and loses nothing. All of it can be changed while
+ * traffic flows, and a link can write a pcap.
  *
  *     border router A  <-UDP->  [ side a | queue a>b, queue b>a | side b ]  <-UDP->  border router B
  */
@@ -20,14 +22,23 @@ export interface LineProfile {
   readonly loss: number;
   /** Bits per second; 0 is unlimited. */
   readonly rate: number;
+  /** Probability that a packet begins a burst of losses, 0…1. */
+  readonly burst: number;
+  /** Mean length of a burst, packets. */
+  readonly burstLength: number;
+  /** Probability that a packet within a burst is lost. */
+  readonly burstLoss: number;
 }
+
+/** A line without delay and loss. */
+const WIRE: LineProfile = { delayMs: 0, jitterMs: 0, loss: 0, rate: 0, burst: 0, burstLength: 10, burstLoss: 1 };
 
 /** Named lines. Figures: leased line and LTE of the lab's topology; a typical house's power line (HomePlug AV). */
 export const PROFILES: Readonly<Record<string, LineProfile>> = {
-  none: { delayMs: 0, jitterMs: 0, loss: 0, rate: 0 },
-  leased: { delayMs: 35, jitterMs: 0.5, loss: 0, rate: 10_000_000 },
-  lte: { delayMs: 25, jitterMs: 5, loss: 0.001, rate: 20_000_000 },
-  powerline: { delayMs: 3, jitterMs: 3, loss: 0.001, rate: 40_000_000 },
+  none: WIRE,
+  leased: { ...WIRE, delayMs: 35, jitterMs: 0.5, rate: 10_000_000 },
+  lte: { ...WIRE, delayMs: 25, jitterMs: 5, loss: 0.001, rate: 20_000_000 },
+  powerline: { ...WIRE, delayMs: 3, jitterMs: 3, loss: 0.001, rate: 40_000_000, burst: 0.002, burstLength: 8 },
 };
 
 export interface UdpAddress {
@@ -55,6 +66,8 @@ export interface DirectionCounters {
 export interface LinkStatus {
   readonly name: string;
   readonly cut: boolean;
+  /** Time that a stall still lasts, ms. */
+  readonly stalledMs: number;
   readonly profile: LineProfile;
   readonly ab: Readonly<DirectionCounters>;
   readonly ba: Readonly<DirectionCounters>;
@@ -76,6 +89,7 @@ class Direction {
   private timer: NodeJS.Timeout | undefined;
   private lastDeparture = 0;
   private lineFreeAt = 0;
+  private inBurst = false;
   private readonly link: Link;
   private readonly send: (packet: Uint8Array) => void;
 
@@ -92,12 +106,13 @@ class Direction {
       counters.swallowedByCut++;
       return;
     }
-    const { delayMs, jitterMs, loss, rate } = link.profile;
-    if (loss > 0 && link.random() < loss) {
+    const { delayMs, jitterMs, rate } = link.profile;
+    if (this.isLost()) {
       counters.lost++;
       return;
     }
-    if (delayMs === 0 && jitterMs === 0 && rate === 0 && this.queue.length === 0) {
+    const now = performance.now();
+    if (delayMs === 0 && jitterMs === 0 && rate === 0 && this.queue.length === 0 && now >= link.stalledUntil) {
       this.depart(packet);
       return;
     }
@@ -105,21 +120,37 @@ class Direction {
       counters.overflowed++;
       return;
     }
-    const now = performance.now();
     const sentAt = Math.max(now, this.lineFreeAt) + (rate > 0 ? (packet.length * 8000) / rate : 0);
     this.lineFreeAt = sentAt;
     const at = Math.max(this.lastDeparture, sentAt + delayMs + (jitterMs > 0 ? link.random() * jitterMs : 0));
     this.lastDeparture = at;
     this.queue.push({ packet, at });
-    this.timer ??= setTimeout(this.drain, Math.max(0, at - now));
+    this.timer ??= setTimeout(this.drain, this.waitMs(now));
+  }
+
+  /** Loss of one packet: alone, or by the state of the burst. */
+  private isLost(): boolean {
+    const { link } = this;
+    const { loss, burst, burstLength, burstLoss } = link.profile;
+    if (burst === 0) this.inBurst = false;
+    else this.inBurst = this.inBurst ? link.random() >= 1 / Math.max(1, burstLength) : link.random() < burst;
+    if (this.inBurst && link.random() < burstLoss) return true;
+    return loss > 0 && link.random() < loss;
+  }
+
+  /** Until the first packet may leave. */
+  private waitMs(now: number): number {
+    return Math.max(0, Math.max(this.queue[0]!.at, this.link.stalledUntil) - now);
   }
 
   private readonly drain = (): void => {
     this.timer = undefined;
     const now = performance.now();
+    const isStalled = this.link.stalledUntil > now;
     // Timers fire on whole milliseconds: what is due within half of one leaves now, so the mean delay is right.
-    while (this.queue.length > 0 && this.queue[0]!.at <= now + 0.5) this.depart(this.queue.shift()!.packet);
-    if (this.queue.length > 0) this.timer = setTimeout(this.drain, Math.max(0, this.queue[0]!.at - now));
+    while (!isStalled && this.queue.length > 0 && this.queue[0]!.at <= now + 0.5)
+      this.depart(this.queue.shift()!.packet);
+    if (this.queue.length > 0) this.timer = setTimeout(this.drain, this.waitMs(now));
   };
 
   private depart(packet: Uint8Array): void {
@@ -141,6 +172,8 @@ class Link {
   readonly random: () => number;
   profile: LineProfile;
   cut = false;
+  /** Nothing leaves before this time of the steady clock. */
+  stalledUntil = 0;
   readonly ab: Direction;
   readonly ba: Direction;
   private pcap: number | undefined;
@@ -233,6 +266,12 @@ export class LinkEmulator {
     this.link(name).setCut(false);
   }
 
+  /** Holds back everything for a time, as a power line does that retrains; it arrives afterwards. */
+  stall(name: string, ms: number): void {
+    const link = this.link(name);
+    link.stalledUntil = Math.max(link.stalledUntil, performance.now() + ms);
+  }
+
   /** Changes the line; what is already under way keeps its departure time. */
   change(name: string, profile: Partial<LineProfile>): void {
     const link = this.link(name);
@@ -247,6 +286,7 @@ export class LinkEmulator {
     return [...this.links.values()].map((l) => ({
       name: l.spec.name,
       cut: l.cut,
+      stalledMs: Math.max(0, Math.round(l.stalledUntil - performance.now())),
       profile: l.profile,
       ab: { ...l.ab.counters },
       ba: { ...l.ba.counters },

@@ -130,7 +130,8 @@ const program: Program = {
     status: steer('status', 'links with their counters, processes', []),
     cut: steer('cut', 'cut a link', ['LINK']),
     heal: steer('heal', 'heal a link', ['LINK']),
-    set: steer('set', 'change a link: delay=MS jitter=MS loss=0…1 rate=BIT/S', [
+    stall: steer('stall', 'hold back everything on a link for a while', ['LINK', 'MS']),
+    set: steer('set', 'change a link: delay=MS jitter=MS loss=0…1 burst=0…1 burst-length=PACKETS rate=BIT/S', [
       'LINK',
       'CHANGE',
       'CHANGE?',
