@@ -28,8 +28,9 @@ const version = JSON.parse(readFileSync('package.json', 'utf8')).version;
 function find(folder, wanted) {
   if (!existsSync(folder)) return [];
   return readdirSync(folder, { recursive: true })
+    .filter((f) => !f.includes('node_modules'))
     .map((f) => join(folder, f))
-    .filter((f) => !f.includes('node_modules') && wanted(f) && statSync(f).isFile())
+    .filter((f) => wanted(f) && statSync(f).isFile())
     .sort();
 }
 
@@ -145,12 +146,13 @@ async function buildBundles() {
     manifest.files[`${name}.js`] = sha256(outfile);
   }
   const prebuilds = 'node_modules/@serialport/bindings-cpp/prebuilds';
-  if (existsSync(prebuilds)) {
-    for (const file of find(prebuilds, (f) => f.includes('/linux-'))) {
-      const to = join('prebuilds', relative(prebuilds, file));
-      cpSync(file, join('dist', to));
-      manifest.files[to] = sha256(file);
-    }
+  const natives = find(prebuilds, (f) => f.includes('/linux-'));
+  if (natives.length === 0) throw new Error(`no native serial drivers in ${prebuilds}; run npm ci`);
+  rmSync('dist/prebuilds', { recursive: true, force: true });
+  for (const file of natives) {
+    const to = join('prebuilds', relative(prebuilds, file));
+    cpSync(file, join('dist', to));
+    manifest.files[to] = sha256(file);
   }
   writeFileSync('dist/manifest.json', `${JSON.stringify(manifest, null, 2)}\n`);
   if (failed) process.exit(1);

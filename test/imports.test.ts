@@ -4,7 +4,7 @@
  * Devices never import each other, and nothing below hw touches Node.
  */
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -28,6 +28,7 @@ const RULES: Record<string, { aliases: string[]; packages: RegExp }> = {
 const root = join(__dirname, '..', '..');
 
 function sources(folder: string): string[] {
+  if (!existsSync(join(root, folder))) return [];
   return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
     .filter((f) => f.endsWith('.ts') && !f.includes('node_modules'))
     .map((f) => posix.join(folder, f));
