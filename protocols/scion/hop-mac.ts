@@ -78,6 +78,11 @@ export class HopMac {
     return (high | low) === 0;
   }
 
+  /** Writes all 16 bytes of the CMAC that was computed or verified last. @returns offset after them */
+  writeLast(out: Uint8Array, at: number): number {
+    return this.cmac.writeWords(out, at);
+  }
+
   private run(segId: number, timestamp: number, expTime: number, consIngress: number, consEgress: number): void {
     this.cmac.oneBlock(segId, timestamp, (expTime << 16) | consIngress, consEgress << 16);
   }

@@ -3,6 +3,7 @@
  * that a look-up is one read.
  */
 
+import { equalBytes, writeU64 } from '#base/bytes';
 import type { LinkType, Topology, TopologyRouter } from '#scion/topology';
 
 /** Link types as numbers; `none` for an unknown interface. */
@@ -20,6 +21,8 @@ export class RouterLinks {
   /** Sibling that owns an interface, index + 1. */
   private readonly owner = new Uint8Array(0x1_0000);
   private readonly siblingUp: Uint8Array;
+  /** ISD-AS at the far end of each interface of the AS, 8 bytes. */
+  private readonly neighbours = new Map<number, Uint8Array>();
 
   constructor(topology: Topology, own: TopologyRouter) {
     this.siblings = topology.routers.filter((r) => r !== own);
@@ -31,6 +34,13 @@ export class RouterLinks {
         this.owner[id] = index + 1;
       }
     });
+    for (const { interfaces } of topology.routers) {
+      for (const { id, neighbour } of interfaces) {
+        const ia = new Uint8Array(8);
+        writeU64(ia, 0, neighbour);
+        this.neighbours.set(id, ia);
+      }
+    }
   }
 
   /** One of `LinkKind`. */
@@ -48,6 +58,12 @@ export class RouterLinks {
   isUp(id: number): boolean {
     const sibling = this.owner[id]! - 1;
     return sibling < 0 ? (this.flags[id]! & UP) !== 0 : this.siblingUp[sibling] === 1;
+  }
+
+  /** Whether the 8 bytes at `at` are the ISD-AS at the far end of an interface. */
+  isNeighbour(id: number, buf: Uint8Array, at: number): boolean {
+    const ia = this.neighbours.get(id);
+    return ia !== undefined && equalBytes(ia, buf.subarray(at, at + 8));
   }
 
   setLinkUp(id: number, up: boolean): void {

@@ -13,7 +13,13 @@ export const RouterAction = {
   sibling: 3,
   /** Send `reply` back on the link where the packet came from. */
   reply: 4,
+  /** Hand the BFD packet at `bfdAt` to the session of the link where it came from. */
+  bfd: 5,
+  /** Answer the STUN request with the underlay address where it came from. */
+  stun: 6,
 } as const;
+
+export const ROUTER_ACTION_COUNT = 7;
 
 /**
  * Why a packet was dropped or answered with an error; `none` when it went its way. Index of `ROUTER_REASON_NAMES` and of
@@ -49,6 +55,8 @@ export const RouterReason = {
   interfaceDown: 26,
   siblingDown: 27,
   traceroute: 28,
+  epicStale: 29,
+  epicCode: 30,
 } as const;
 
 export const ROUTER_REASON_NAMES = [
@@ -81,6 +89,8 @@ export const ROUTER_REASON_NAMES = [
   'interface-down',
   'sibling-down',
   'traceroute',
+  'epic-stale',
+  'epic-code',
 ] as const;
 
 export type RouterReasonName = (typeof ROUTER_REASON_NAMES)[number];

@@ -5,20 +5,25 @@
  *
  * The steps are those of the official router, with two differences: the accumulator is brought up to date before the
  * first check, so that an SCMP error about any of them finds its way back, and a packet with a router alert that is no
- * traceroute request travels on. One-hop and EPIC paths, BFD and STUN are recognised and dropped with their own reason.
+ * traceroute request travels on. BFD and STUN packets are recognised; sessions and sockets belong to the caller.
  */
 
-import { readU32, writeU64 } from '#base/bytes';
+import { readU32, writeU16, writeU64 } from '#base/bytes';
 import { HostType, SERVICE_MULTICAST, Service } from '#scion/address';
+import { EPIC_LHVF_AT, EPIC_PHVF_AT, EpicMac, epicSentUs, isEpicFresh } from '#scion/epic';
+import { DEFAULT_ERROR_BUDGET, ErrorBudget, type ErrorBudgetOptions } from '#scion/error-budget';
 import { NextHeader, PathType } from '#scion/header';
 import { HopMac } from '#scion/hop-mac';
 import {
+  consEgressOf,
   egressAlertBit,
   expTimeOf,
   hopExpiryMs,
+  hopMacAt,
   ingressAlertBit,
   isConsDir,
   isPeer,
+  segIdOf,
   timestampOf,
   travelEgress,
   travelIngress,
@@ -26,6 +31,7 @@ import {
 } from '#scion/info-hop';
 import { isMappedIpv4, isUnspecifiedIp, parseIp } from '#scion/ip';
 import { deliveryPort } from '#scion/local-delivery';
+import { firstHopAt, secondHopAt } from '#scion/onehop';
 import { dstIaAt, equalsIsdAs, isPayloadComplete, PacketView, ParseFault, parsePacket, srcIaAt } from '#scion/packet';
 import {
   checkPosition,
@@ -40,6 +46,7 @@ import {
   isLastHop,
   isPeeringHop,
   isPeeringShape,
+  isPenultimateHop,
   isXover,
   metaWord,
   numInfOf,
@@ -49,7 +56,8 @@ import { LinkKind, mayPass, maySwitchSegment, RouterLinks } from '#scion/router-
 import { isUniqueSource, leave, RouterReply, TRACEROUTE_LENGTH } from '#scion/router-reply';
 import { ROUTER_REASON_NAMES, RouterAction, RouterReason } from '#scion/router-types';
 import { isScmpErrorPacket, ProblemCode, ScmpType, UnreachableCode } from '#scion/scmp';
-import type { NamedAddress, Topology, TopologyRouter } from '#scion/topology';
+import { isStunRequest } from '#scion/stun';
+import type { NamedAddress, PortRange, Topology, TopologyRouter } from '#scion/topology';
 
 /** What to do with a packet; reused, valid until the next call of `process`. */
 export class RouterResult {
@@ -64,6 +72,9 @@ export class RouterResult {
   /** `deliver` to an IP address: where its 4 or 16 bytes lie in the packet. */
   hostAt = 0;
   hostLength = 0;
+  /** `bfd`: where the control packet lies. */
+  bfdAt = 0;
+  bfdEnd = 0;
   /** `deliver`: underlay UDP port. */
   port = 0;
   /** `deliver` to a service: its address; undefined for an IP address. */
@@ -76,6 +87,9 @@ export interface RouterOptions {
   readonly router: TopologyRouter;
   /** Hop-field key of the AS, 16 bytes (`deriveHopKey`). */
   readonly hopKey: Uint8Array;
+  /** UDP ports that hosts read themselves; what the topology says when left out. */
+  readonly dispatchedPorts?: PortRange;
+  readonly errorBudget?: ErrorBudgetOptions;
 }
 
 /** Ingress of packets that come from inside the AS. */
@@ -98,13 +112,19 @@ export class Router {
   private readonly iaLow: number;
   private readonly internalHost: Uint8Array;
   private readonly internalPort: number;
+  /** Limits the SCMP errors. */
+  readonly errorBudget: ErrorBudget;
+  private readonly dispatchedPorts: PortRange | undefined;
   private readonly mac: HopMac;
+  private readonly epicMac = new EpicMac();
+  private readonly authenticator = new Uint8Array(16);
   private readonly view = new PacketView();
   private readonly scratch = new PacketView();
   private nextService = 0;
 
   // The packet under way.
   private buf: Uint8Array = new Uint8Array(0);
+  private nowMs = 0;
   private ingress = 0;
   private fromSibling = NO_SIBLING;
   private word = 0;
@@ -115,7 +135,7 @@ export class Router {
   private srcLocal = false;
   private dstLocal = false;
 
-  constructor({ topology, router, hopKey }: RouterOptions) {
+  constructor({ topology, router, hopKey, dispatchedPorts, errorBudget }: RouterOptions) {
     this.topology = topology;
     this.links = new RouterLinks(topology, router);
     const ia = new Uint8Array(8);
@@ -126,6 +146,9 @@ export class Router {
     this.internalPort = router.internal.port;
     this.reply = new RouterReply(this.iaHigh, this.iaLow, this.internalHost);
     this.mac = new HopMac(hopKey);
+    this.dispatchedPorts = dispatchedPorts ?? topology.dispatchedPorts;
+    const links = [INTERNAL, ...router.interfaces.map(({ id }) => id)];
+    this.errorBudget = new ErrorBudget(errorBudget ?? DEFAULT_ERROR_BUDGET, links);
   }
 
   /**
@@ -137,42 +160,117 @@ export class Router {
   process(buf: Uint8Array, length: number, ingress: number, sibling: number, nowMs: number): RouterResult {
     const { result } = this;
     this.buf = buf;
+    this.nowMs = nowMs;
     this.ingress = ingress;
     this.fromSibling = sibling;
     result.service = undefined;
     const fault = parsePacket(buf, 0, length, this.view);
-    const reason = fault === ParseFault.none ? this.dispatch(nowMs) : this.drop(fault);
+    const reason = fault === ParseFault.none ? this.dispatch() : this.unreadable(fault, length);
     result.reason = reason;
     this.counters[reason]!++;
     return result;
   }
 
-  private dispatch(nowMs: number): number {
+  private dispatch(): number {
     switch (this.view.pathType) {
       case PathType.scion:
-        return this.scion(nowMs);
+        return this.scion();
       case PathType.empty:
-        return this.drop(RouterReason.emptyPath);
+        return this.isBfd() && this.fromSibling >= 0 ? this.toBfd() : this.drop(RouterReason.emptyPath);
       case PathType.oneHop:
-        return this.drop(RouterReason.oneHopPath);
+        return this.isBfd() && this.ingress !== INTERNAL ? this.toBfd() : this.oneHop();
       default:
-        return this.drop(RouterReason.epicPath);
+        return this.epic();
     }
   }
 
+  /** What cannot be a SCION packet may be a host that asks for its address. */
+  private unreadable(fault: number, length: number): number {
+    if (this.ingress !== INTERNAL || !isStunRequest(this.buf, 0, length)) return this.drop(fault);
+    this.result.action = RouterAction.stun;
+    return RouterReason.none;
+  }
+
+  private isBfd(): boolean {
+    return this.view.l4Protocol === NextHeader.bfd;
+  }
+
+  private toBfd(): number {
+    const { result, view } = this;
+    result.action = RouterAction.bfd;
+    result.sibling = this.fromSibling;
+    result.bfdAt = view.l4At;
+    result.bfdEnd = view.l4End;
+    return RouterReason.none;
+  }
+
+  /** One-hop packets carry beacons between neighbours; what is wrong with them is dropped without an answer. */
+  private oneHop(): number {
+    const { buf, view, ingress, links } = this;
+    const info = view.pathAt;
+    const first = firstHopAt(info);
+    if (!isConsDir(buf, info)) return this.drop(RouterReason.oneHopPath);
+    if (ingress !== INTERNAL) return this.oneHopArrives(info, first);
+    const egress = consEgressOf(buf, first);
+    const isOurs = equalsIsdAs(buf, srcIaAt(view), this.iaHigh, this.iaLow);
+    if (!isOurs || !links.isNeighbour(egress, buf, dstIaAt(view)) || !this.mac.verify(buf, info, first)) {
+      return this.drop(RouterReason.oneHopPath);
+    }
+    const sibling = links.siblingOf(egress);
+    if (sibling >= 0) {
+      // Handed over as it is: the owner of the interface verifies the same bytes again.
+      if (this.fromSibling >= 0) return this.drop(RouterReason.oneHopPath);
+      this.result.action = RouterAction.sibling;
+      this.result.sibling = sibling;
+      return RouterReason.none;
+    }
+    updateSegId(buf, info, first);
+    this.result.action = RouterAction.forward;
+    this.result.egress = egress;
+    return RouterReason.none;
+  }
+
+  /** Fills in the second hop field, which makes the path one that can be answered. */
+  private oneHopArrives(info: number, first: number): number {
+    const { buf, view, ingress } = this;
+    const isForUs = equalsIsdAs(buf, dstIaAt(view), this.iaHigh, this.iaLow);
+    if (!isForUs || !this.links.isNeighbour(ingress, buf, srcIaAt(view))) return this.drop(RouterReason.oneHopPath);
+    const second = secondHopAt(info);
+    const expTime = expTimeOf(buf, first);
+    buf[second] = 0;
+    buf[second + 1] = expTime;
+    writeU16(buf, writeU16(buf, second + 2, ingress), 0);
+    this.mac.compute(buf, hopMacAt(second), segIdOf(buf, info), timestampOf(buf, info), expTime, ingress, 0);
+    return this.deliver();
+  }
+
+  /** The steps of a SCION path; the routers of the last two ASes also check the sender's codes. */
+  private epic(): number {
+    const { buf, view } = this;
+    const word = metaWord(buf, view.metaAt);
+    const reason = this.scion();
+    const last = isLastHop(word);
+    if (reason !== RouterReason.none || !(last || isPenultimateHop(word))) return reason;
+    const sentUs = epicSentUs(timestampOf(buf, infoAt(view.metaAt, 0)), readU32(buf, view.pathAt));
+    if (!isEpicFresh(sentUs, this.nowMs)) return this.drop(RouterReason.epicStale);
+    this.mac.writeLast(this.authenticator, 0);
+    const code = view.pathAt + (last ? EPIC_LHVF_AT : EPIC_PHVF_AT);
+    return this.epicMac.verify(buf, view, this.authenticator, 0, code) ? reason : this.drop(RouterReason.epicCode);
+  }
+
   /** The official steps in their order; each returns a reason that ends the packet, or GO_ON. */
-  private scion(nowMs: number): number {
+  private scion(): number {
     let reason = this.load();
     if (reason !== GO_ON) return this.drop(reason);
     this.updateAtIngress();
-    reason = this.checkExpiry(nowMs);
+    reason = this.checkExpiry();
     if (reason === GO_ON) reason = this.checkIngress();
     if (reason === GO_ON) reason = this.checkAddresses();
     if (reason === GO_ON) reason = this.checkMac();
     if (reason === GO_ON) reason = this.alertAtIngress();
     if (reason !== GO_ON) return reason;
     if (this.dstLocal) return this.deliver();
-    if (!this.peering && isXover(this.word)) reason = this.switchSegment(nowMs);
+    if (!this.peering && isXover(this.word)) reason = this.switchSegment();
     return reason === GO_ON ? this.leaveAs() : reason;
   }
 
@@ -205,9 +303,9 @@ export class Router {
     }
   }
 
-  private checkExpiry(nowMs: number): number {
+  private checkExpiry(): number {
     const { buf, hop } = this;
-    if (hopExpiryMs(timestampOf(buf, this.info), expTimeOf(buf, hop)) >= nowMs) return GO_ON;
+    if (hopExpiryMs(timestampOf(buf, this.info), expTimeOf(buf, hop)) >= this.nowMs) return GO_ON;
     return this.problem(RouterReason.expired, ProblemCode.pathExpired, hop);
   }
 
@@ -293,12 +391,12 @@ export class Router {
     return RouterReason.traceroute;
   }
 
-  private switchSegment(nowMs: number): number {
+  private switchSegment(): number {
     const { buf, view } = this;
     incPath(buf, view.metaAt);
     this.position(metaWord(buf, view.metaAt));
     this.switched = true;
-    const reason = this.checkExpiry(nowMs);
+    const reason = this.checkExpiry();
     return reason === GO_ON ? this.checkMac() : reason;
   }
 
@@ -360,7 +458,7 @@ export class Router {
     if (!isIp || isUnspecifiedIp(buf, at, length) || (length === 16 && isMappedIpv4(buf, at))) {
       return this.problem(RouterReason.destinationHost, ProblemCode.invalidDestinationAddress, 0);
     }
-    const port = deliveryPort(buf, view, this.topology.dispatchedPorts, this.scratch);
+    const port = deliveryPort(buf, view, this.dispatchedPorts, this.scratch);
     if (port === 0) return this.drop(RouterReason.upperLayer);
     if (port === this.internalPort && this.isOwnHost(at, length)) return this.drop(RouterReason.destinationHost);
     result.action = RouterAction.deliver;
@@ -404,10 +502,14 @@ export class Router {
     return this.error(reason, ScmpType.parameterProblem, code, pointer, 0);
   }
 
-  /** Answers with an SCMP error, unless the packet is one itself or its source is not one host. */
+  /**
+   * Answers with an SCMP error, unless the packet is one itself, its source is not one host, its path is not one to be
+   * answered, or its link has caused too many.
+   */
   private error(reason: number, type: number, code: number, first: number, second: number): number {
     const { buf, view } = this;
-    if (isScmpErrorPacket(buf, view) || !isUniqueSource(buf, view)) return this.drop(reason);
+    if (view.metaAt === 0 || isScmpErrorPacket(buf, view) || !isUniqueSource(buf, view)) return this.drop(reason);
+    if (!this.errorBudget.take(this.ingress, this.nowMs)) return this.drop(reason);
     const external = this.ingress !== INTERNAL;
     const possible = this.reply.error(buf, view, this.peering, external, type, code, first, second);
     this.result.action = possible ? RouterAction.reply : RouterAction.drop;

@@ -507,13 +507,6 @@ Forwarding('paths that cannot be genuine are dropped without an answer', () => {
     outcome((p) => (p[8] = PathType.oneHop)),
     RouterReason.oneHopPath,
   );
-  const epic = packetOf(UP_CORE_DOWN);
-  const path = epic.slice(36, 36 + 124);
-  const wrapped = packetOf(UP_CORE_DOWN, { path: new Uint8Array([...new Uint8Array(16), ...path]) });
-  assert.is(
-    outcome((p) => (p[8] = PathType.epic), wrapped),
-    RouterReason.epicPath,
-  );
   assert.is(
     outcome(() => {}, packetOf(UP_CORE_DOWN, { path: new Uint8Array(0) })),
     RouterReason.emptyPath,
