@@ -8,8 +8,9 @@ import { routerOf } from '#scion/topology';
 import { type AsDirectory, readAsDirectory } from './as-directory.ts';
 import { BorderRouter } from './border-router.ts';
 import { GATEWAY_CONFIG } from './config.ts';
+import { pingVerb, tracerouteVerb } from './echo-command.ts';
 import { startPathService } from './path-service.ts';
-import { pathsVerb, pingVerb } from './paths-command.ts';
+import { pathsVerb } from './paths-command.ts';
 
 interface Running {
   readonly fields: Readonly<Record<string, string | number>>;
@@ -73,7 +74,7 @@ const program: Program = {
   summary: 'SCION border router and path service of one AS',
   version: S3MP_VERSION,
   config: GATEWAY_CONFIG,
-  verbs: { run, paths: pathsVerb, ping: pingVerb, 'config check': configCheckVerb },
+  verbs: { run, paths: pathsVerb, ping: pingVerb, traceroute: tracerouteVerb, 'config check': configCheckVerb },
   defaultVerb: 'run',
 };
 

@@ -29,8 +29,9 @@ import { SHIM_PORT } from '#scion/topology';
 import { readAsDirectory } from '../../gateway/as-directory.ts';
 import { BorderRouter } from '../../gateway/border-router.ts';
 import { GATEWAY_CONFIG } from '../../gateway/config.ts';
+import { pingVerb, tracerouteVerb } from '../../gateway/echo-command.ts';
 import { type PathService, startPathService } from '../../gateway/path-service.ts';
-import { pathsVerb, pingVerb } from '../../gateway/paths-command.ts';
+import { pathsVerb } from '../../gateway/paths-command.ts';
 import { FIVE_ASES } from './topologies.ts';
 
 const log = createLog('test', { level: 'error' });
@@ -335,7 +336,22 @@ Sockets('`paths` prints what people of the scion tool know, and as JSON', async 
     'status',
     'local_ip',
   ]);
-  assert.is(path.status, 'unknown');
+  assert.is(path.status, 'alive');
+  const unasked = await runVerb(pathsVerb, HEADEND_AS, METER_AS, { 'no-probe': true });
+  assert.is(unasked.status, 0);
+  assert.not.ok(unasked.lines.some((line) => line.includes('Status')));
+});
+
+Sockets('`traceroute` names every router on the path with its interface', async () => {
+  const { status, lines } = await runVerb(tracerouteVerb, HEADEND_AS, METER_AS, { sequence: '0* 1-ff00:0:120 0*' });
+  assert.is(status, 0, lines.join('\n'));
+  const routers = lines.filter((line) => /^\d /.test(line)).map((line) => line.split(' ').slice(1, 3).join(' '));
+  const [, , onto, through] = routers;
+  assert.is(routers.length, 4);
+  assert.match(routers[0]!, `${HEADEND_AS},${lab.router(112)} IfID=`);
+  assert.match(onto!, `1-ff00:0:120,${lab.router(120)} IfID=`);
+  assert.match(through!, `${METER_AS},${lab.router(111)} IfID=`);
+  for (const line of lines.filter((l) => /^\d /.test(l))) assert.match(line, /( \d+\.\d{3}ms){3}$/);
 });
 
 Sockets('`ping` reaches the meter, and one that is not there is a failure', async () => {
