@@ -9,13 +9,14 @@
  *   core   last entry -> entry 0     against construction, whole segment only
  *   down   entry s    -> last entry  in construction direction, SegID = beta(s)
  *
- * Not made: EPIC authenticators, geographic and internal-hop metadata.
+ * What the ASes announce about the path is collected in `path-announcements.ts`.
  */
 
 import { hopExpiryMs } from '#scion/info-hop';
 import { encodePath, MAX_HOPS, type PathSegmentRepr, pathLengthOf } from '#scion/path';
-import { hopsText, LATENCY_UNSET, type PathInterface, pathFingerprint, type ScionPath } from '#scion/path-metadata';
-import { type SegmentHop, type SegmentShape, type SegmentType, segmentIdHash } from '#scion/segment';
+import { announcements } from '#scion/path-announcements';
+import { hopsText, type PathInterface, pathFingerprint, type ScionPath } from '#scion/path-metadata';
+import { type SegmentEntry, type SegmentHop, type SegmentShape, type SegmentType, segmentIdHash } from '#scion/segment';
 
 /** SegLen has six bits. */
 const MAX_SEGMENT_HOPS = 63;
@@ -229,10 +230,14 @@ function assemble(src: bigint, dst: bigint, { edges, cost }: Solution): ScionPat
     mtu: limits.mtu,
     expiryMs: limits.expiryMs,
     weight: cost,
-    ...announced(edges, interfaces),
+    ...announcements(edges.flatMap(entriesOf), interfaces),
+    ...epicOf(edges),
     hops: hopsText(interfaces),
   };
 }
+
+/** The official combinator computes with 16 bits and lets more overflow. */
+const mtu16 = (mtu: number): number => mtu & 0xffff;
 
 function assemblePart({ used, shortcut, peer }: Edge, limits: Limits): PathPart {
   const { segment, type } = used;
@@ -247,9 +252,9 @@ function assemblePart({ used, shortcut, peer }: Edge, limits: Limits): PathPart 
     const hop = peerEntry?.hop ?? entry.hop;
     hops.push(hop);
     // At a shortcut the path does not use the link behind the entry's ingress.
-    const linkMtu = peerEntry ? peerEntry.peerMtu : isShortcut ? 0 : entry.ingressMtu;
-    if (linkMtu !== 0) limits.mtu = Math.min(limits.mtu, linkMtu);
-    if (entry.mtu !== 0) limits.mtu = Math.min(limits.mtu, entry.mtu);
+    if (peerEntry) limits.mtu = Math.min(limits.mtu, mtu16(peerEntry.peerMtu));
+    else if (entry.ingressMtu !== 0 && !isShortcut) limits.mtu = Math.min(limits.mtu, mtu16(entry.ingressMtu));
+    limits.mtu = Math.min(limits.mtu, mtu16(entry.mtu));
     limits.expiryMs = Math.min(limits.expiryMs, hopExpiryMs(segment.timestamp, hop.expTime));
     if (hop.consEgress !== 0) interfaces.push({ ia: entry.ia, id: hop.consEgress });
     if (hop.consIngress !== 0 && (!isShortcut || isPeer)) interfaces.push({ ia: entry.ia, id: hop.consIngress });
@@ -271,6 +276,28 @@ function assemblePart({ used, shortcut, peer }: Edge, limits: Limits): PathPart 
   };
 }
 
+/** The AS entries of an edge in the order of travel. */
+function entriesOf({ used: { segment, type }, shortcut }: Edge): SegmentEntry[] {
+  const entries = segment.entries.slice(shortcut);
+  return type === 'down' ? entries : entries.reverse();
+}
+
+/** EPIC authenticators of the last two hops, when both ASes gave theirs. */
+function epicOf(edges: readonly Edge[]): Pick<ScionPath, 'epic'> {
+  const authenticators = edges.flatMap((edge) => {
+    const { used, shortcut, peer } = edge;
+    const taken = used.segment.entries[shortcut]!;
+    return entriesOf(edge).map((entry) => {
+      const peering = entry === taken && peer !== 0;
+      const detached = peering ? entry.epic?.peers[peer - 1] : entry.epic?.hop;
+      const hop = peering ? entry.peers[peer - 1]!.hop : entry.hop;
+      return detached && Uint8Array.of(...hop.mac, ...detached);
+    });
+  });
+  const [penultimate, last] = authenticators.slice(-2);
+  return penultimate && last ? { epic: { penultimate, last } } : {};
+}
+
 /** beta(index): the segment id XOR the first two MAC bytes of every main hop field before `index`. */
 export function betaOf(segment: SegmentShape, index: number): number {
   let beta = segment.segmentId;
@@ -279,60 +306,6 @@ export function betaOf(segment: SegmentShape, index: number): number {
     beta ^= (mac[0]! << 8) | mac[1]!;
   }
   return beta;
-}
-
-const keyOf = (ia: bigint, id: number) => `${ia}#${id}`;
-const pairKey = (a: string, b: string) => (a < b ? `${a} ${b}` : `${b} ${a}`);
-
-/**
- * Announced latency and bandwidth between consecutive interfaces, from every AS entry on the way. Two ASes may speak of
- * the same link: then the larger latency and the smaller bandwidth count.
- */
-function announced(
-  edges: readonly Edge[],
-  interfaces: readonly PathInterface[],
-): Pick<ScionPath, 'latenciesUs' | 'bandwidthsKbit'> {
-  const remote = new Map<string, string>();
-  for (let i = 0; i + 1 < interfaces.length; i += 2) {
-    const a = keyOf(interfaces[i]!.ia, interfaces[i]!.id);
-    const b = keyOf(interfaces[i + 1]!.ia, interfaces[i + 1]!.id);
-    remote.set(a, b);
-    remote.set(b, a);
-  }
-  const latency = new Map<string, number>();
-  const bandwidth = new Map<string, number>();
-  const slower = (key: string, us: number) => latency.set(key, Math.max(us, latency.get(key) ?? 0));
-  const narrower = (key: string, kbit: number) => {
-    if (kbit > 0) bandwidth.set(key, Math.min(kbit, bandwidth.get(key) ?? kbit));
-  };
-  for (const { used, shortcut } of edges) {
-    for (let i = used.segment.entries.length - 1; i >= shortcut; i--) {
-      const { ia, hop, staticInfo } = used.segment.entries[i]!;
-      if (staticInfo === undefined) continue;
-      const egress = keyOf(ia, hop.consEgress);
-      for (const [id, us] of staticInfo.latencyIntra) slower(pairKey(egress, keyOf(ia, id)), us);
-      for (const [id, kbit] of staticInfo.bandwidthIntra) narrower(pairKey(egress, keyOf(ia, id)), kbit);
-      for (const [id, us] of staticInfo.latencyInter) {
-        const far = remote.get(keyOf(ia, id));
-        if (far !== undefined) slower(pairKey(keyOf(ia, id), far), us);
-      }
-      for (const [id, kbit] of staticInfo.bandwidthInter) {
-        const far = remote.get(keyOf(ia, id));
-        if (far !== undefined) narrower(pairKey(keyOf(ia, id), far), kbit);
-      }
-    }
-  }
-  const latenciesUs: number[] = [];
-  const bandwidthsKbit: number[] = [];
-  for (let i = 0; i + 1 < interfaces.length; i++) {
-    const key = pairKey(
-      keyOf(interfaces[i]!.ia, interfaces[i]!.id),
-      keyOf(interfaces[i + 1]!.ia, interfaces[i + 1]!.id),
-    );
-    latenciesUs.push(latency.get(key) ?? LATENCY_UNSET);
-    bandwidthsKbit.push(bandwidth.get(key) ?? 0);
-  }
-  return { latenciesUs, bandwidthsKbit };
 }
 
 // --- Filters -----------------------------------------------------------------------------------------------------------

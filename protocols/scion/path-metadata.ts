@@ -6,6 +6,7 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { toHex, writeU64 } from '#base/bytes';
 import { formatIsdAs } from '#scion/isd-as';
+import type { GeoPosition, LinkType, Services } from '#scion/segment-extensions';
 
 /** One interface of a path, in the order of travel: egress, ingress, egress, … */
 export interface PathInterface {
@@ -15,6 +16,20 @@ export interface PathInterface {
 
 /** No latency announced for this part. */
 export const LATENCY_UNSET = -1;
+
+/** Announcements for people and for choosing; hints that nobody checks. */
+export interface PathNotes {
+  /** Position of the border router at each interface. */
+  readonly geo: readonly (GeoPosition | undefined)[];
+  /** Of each link between two ASes. */
+  readonly linkTypes: readonly LinkType[];
+  /** Router hops inside each AS that is crossed, without the first and last; 0 where nothing is announced. */
+  readonly internalHops: readonly number[];
+  /** Text of each AS on the path, '' for none. */
+  readonly texts: readonly string[];
+  /** Services of ASes on the path. */
+  readonly services: ReadonlyMap<bigint, Services>;
+}
 
 /** A path to another AS, ready to send, or the empty path inside one's own AS (no interfaces, no bytes). */
 export interface ScionPath {
@@ -35,6 +50,10 @@ export interface ScionPath {
   readonly latenciesUs: readonly number[];
   /** Between consecutive interfaces, kbit/s, 0 where nothing is announced. */
   readonly bandwidthsKbit: readonly number[];
+  /** What else the ASes announce. Absent on the empty path and on paths from elsewhere. */
+  readonly notes?: PathNotes;
+  /** Hop authenticators of the last two ASes, 16 bytes each, when both gave theirs. */
+  readonly epic?: { readonly penultimate: Uint8Array; readonly last: Uint8Array };
   /** `1-ff00:0:110 1>41 1-ff00:0:111`, as the `scion` tool prints hops. */
   readonly hops: string;
 }

@@ -13,13 +13,14 @@ import {
   encodeEntryBody,
   encodeHeaderAndBody,
   encodeSegmentInfo,
+  encodeUnsigned,
   HOP_MAC_LENGTH,
   type PathSegment,
-  type PeerEntry,
   type SegmentEntry,
   type SegmentHop,
   type StaticInfo,
 } from '#scion/segment';
+import type { Services } from '#scion/segment-extensions';
 
 export interface BuilderPeer {
   readonly peerIa: bigint;
@@ -46,6 +47,9 @@ export interface BuilderHop {
   readonly expTime: number;
   readonly peers?: readonly BuilderPeer[];
   readonly staticInfo?: StaticInfo;
+  readonly services?: Services;
+  /** Whether to add the detached EPIC authenticators. */
+  readonly epic?: boolean;
 }
 
 /**
@@ -57,33 +61,37 @@ export function buildSegment(timestamp: number, segmentId: number, hops: readonl
   let beta = segmentId;
   const entries = hops.map((hop, i): AsEntry => {
     const mac = new HopMac(hop.key);
-    const main = hopField(mac, beta, timestamp, hop.expTime, hop.ingress, hop.egress);
+    const { field: main, detached } = hopField(mac, beta, timestamp, hop.expTime, hop.ingress, hop.egress);
     beta ^= (main.mac[0]! << 8) | main.mac[1]!;
     const next = beta;
-    const peers = (hop.peers ?? []).map(
-      (peer): PeerEntry => ({
-        peerIa: peer.peerIa,
-        peerInterface: peer.peerInterface,
-        peerMtu: peer.peerMtu,
-        hop: hopField(mac, next, timestamp, peer.expTime ?? hop.expTime, peer.ingress, hop.egress),
-      }),
-    );
+    const peers = (hop.peers ?? []).map((peer) => ({
+      peer,
+      ...hopField(mac, next, timestamp, peer.expTime ?? hop.expTime, peer.ingress, hop.egress),
+    }));
     const entry: SegmentEntry = {
       ia: hop.ia,
       mtu: hop.mtu,
       ingressMtu: hop.ingressMtu,
       hop: main,
-      peers,
+      peers: peers.map(({ peer: { peerIa, peerInterface, peerMtu }, field }) => ({
+        peerIa,
+        peerInterface,
+        peerMtu,
+        hop: field,
+      })),
       ...(hop.staticInfo === undefined ? {} : { staticInfo: hop.staticInfo }),
+      ...(hop.services === undefined ? {} : { services: hop.services }),
+      ...(hop.epic ? { epic: { hop: detached, peers: peers.map((p) => p.detached) } } : {}),
     };
     const nextIa = hops[i + 1]?.ia ?? 0n;
     const none = new Uint8Array(0);
     const headerAndBody = encodeHeaderAndBody(none, encodeEntryBody(entry, nextIa));
-    return { ...entry, nextIa, headerAndBody, signature: none, unsigned: none };
+    return { ...entry, nextIa, headerAndBody, signature: none, unsigned: encodeUnsigned(entry) };
   });
   return { segmentId, timestamp, entries, segmentInfo: encodeSegmentInfo(timestamp, segmentId) };
 }
 
+/** A hop field, and the rest of its 16-byte authenticator. */
 function hopField(
   mac: HopMac,
   beta: number,
@@ -91,8 +99,9 @@ function hopField(
   expTime: number,
   consIngress: number,
   consEgress: number,
-): SegmentHop {
-  const bytes = new Uint8Array(HOP_MAC_LENGTH);
-  mac.compute(bytes, 0, beta, timestamp, expTime, consIngress, consEgress);
-  return { expTime, consIngress, consEgress, mac: bytes };
+): { field: SegmentHop; detached: Uint8Array } {
+  const full = new Uint8Array(16);
+  mac.computeFull(full, 0, beta, timestamp, expTime, consIngress, consEgress);
+  const field = { expTime, consIngress, consEgress, mac: full.slice(0, HOP_MAC_LENGTH) };
+  return { field, detached: full.slice(HOP_MAC_LENGTH) };
 }

@@ -4,8 +4,7 @@
  *   PathSegment { 1 segment_info bytes, 2 as_entries[] { 1 signed { 1 header_and_body bytes, 2 signature }, 2 unsigned } }
  *
  * `segment_info` and each `header_and_body` are what an AS signed, so they stay the byte strings that came in; the
- * plain form beside them is for reading. Signatures are carried, not verified. Of the extensions the static info's
- * latency and bandwidth are decoded; all others stay inside the signed bytes, and the unsigned part stays bytes.
+ * plain form beside them is for reading. Signatures are carried, not verified. Extensions: `segment-extensions.ts`.
  */
 
 import { sha256 } from '@noble/hashes/sha2.js';
@@ -14,6 +13,20 @@ import { DecodeError, ScionError } from '#base/errors';
 import { ProtoReader, ProtoWriter } from '#base/proto';
 import { hopExpiryMs } from '#scion/info-hop';
 import { isWildcard } from '#scion/isd-as';
+import {
+  type EpicDetached,
+  epicDigestOf,
+  hasExtensions,
+  readExtensions,
+  readUnsigned,
+  type Services,
+  type SignedExtensions,
+  type StaticInfo,
+  writeExtensions,
+  writeUnsigned,
+} from '#scion/segment-extensions';
+
+export type { StaticInfo } from '#scion/segment-extensions';
 
 /** Bytes of the truncated MAC in a hop field. */
 export const HOP_MAC_LENGTH = 6;
@@ -39,17 +52,6 @@ export interface PeerEntry {
   readonly hop: SegmentHop;
 }
 
-/** What an AS announces about its interfaces, keyed by local interface id. Hints: nobody checks them. */
-export interface StaticInfo {
-  /** Between the entry's egress interface and another one of the AS, microseconds. */
-  readonly latencyIntra: ReadonlyMap<number, number>;
-  /** Of the link behind an interface, microseconds. */
-  readonly latencyInter: ReadonlyMap<number, number>;
-  /** As above, kbit/s. */
-  readonly bandwidthIntra: ReadonlyMap<number, number>;
-  readonly bandwidthInter: ReadonlyMap<number, number>;
-}
-
 /** One AS of a segment, in construction order: what path combination needs. */
 export interface SegmentEntry {
   readonly ia: bigint;
@@ -59,6 +61,8 @@ export interface SegmentEntry {
   readonly hop: SegmentHop;
   readonly peers: readonly PeerEntry[];
   readonly staticInfo?: StaticInfo;
+  readonly services?: Services;
+  readonly epic?: EpicDetached;
 }
 
 export interface SegmentShape {
@@ -141,8 +145,18 @@ export function encodeEntryBody(entry: SegmentEntry, nextIa: bigint): Uint8Array
     );
   }
   w.u32(5, entry.mtu);
-  const info = entry.staticInfo;
-  if (info) w.message(6, (extensions) => extensions.message(1, (s) => writeStaticInfo(s, info)));
+  const extensions: SignedExtensions = {};
+  if (entry.staticInfo) extensions.staticInfo = entry.staticInfo;
+  if (entry.services) extensions.services = entry.services;
+  if (entry.epic) extensions.epicDigest = epicDigestOf(entry.epic);
+  if (hasExtensions(extensions)) w.message(6, (e) => writeExtensions(e, extensions));
+  return w.finish();
+}
+
+/** Bytes of the unsigned extensions of an AS entry; empty for none. */
+export function encodeUnsigned(entry: SegmentEntry): Uint8Array {
+  const w = new ProtoWriter(64);
+  if (entry.epic) writeUnsigned(w, entry.epic);
   return w.finish();
 }
 
@@ -226,16 +240,22 @@ function readAsEntry(r: ProtoReader): AsEntry {
     if (outer.field === 2) body = outer.bytes();
     else outer.skip();
   }
-  return { ...readBody(new ProtoReader(body, 'ASEntrySignedBody')), headerAndBody, signature, unsigned };
+  const { epicDigest, ...entry } = readBody(new ProtoReader(body, 'ASEntrySignedBody'));
+  const epic = readUnsigned(new ProtoReader(unsigned, 'PathSegmentUnsignedExtensions'));
+  if (epic === undefined) return { ...entry, headerAndBody, signature, unsigned };
+  const digest = epicDigestOf(epic);
+  if (epicDigest?.length !== digest.length || digest.some((byte, i) => byte !== epicDigest[i]))
+    throw r.invalid('the digest of the EPIC authenticators');
+  return { ...entry, epic, headerAndBody, signature, unsigned };
 }
 
-function readBody(r: ProtoReader): SegmentEntry & { nextIa: bigint } {
+function readBody(r: ProtoReader): SegmentEntry & { nextIa: bigint; epicDigest?: Uint8Array } {
   let ia = 0n;
   let nextIa = 0n;
   let mtu = 0;
   let ingressMtu = 0;
   let hop: SegmentHop | undefined;
-  let staticInfo: StaticInfo | undefined;
+  let extensions: SignedExtensions = {};
   const peers: PeerEntry[] = [];
   while (r.next()) {
     if (r.field === 1) ia = r.u64();
@@ -249,12 +269,11 @@ function readBody(r: ProtoReader): SegmentEntry & { nextIa: bigint } {
       }
     } else if (r.field === 4) peers.push(readPeer(r.message('PeerEntry')));
     else if (r.field === 5) mtu = readMtu(r);
-    else if (r.field === 6) staticInfo = readExtensions(r.message('PathSegmentExtensions')) ?? staticInfo;
+    else if (r.field === 6) extensions = readExtensions(r.message('PathSegmentExtensions'));
     else r.skip();
   }
   if (hop === undefined) throw r.invalid('a hop entry with a hop field');
-  const entry = { ia, nextIa, mtu, ingressMtu, hop, peers };
-  return staticInfo === undefined ? entry : { ...entry, staticInfo };
+  return { ia, nextIa, mtu, ingressMtu, hop, peers, ...extensions };
 }
 
 function readPeer(r: ProtoReader): PeerEntry {
@@ -304,62 +323,6 @@ function readMtu(r: ProtoReader): number {
   const mtu = r.u32();
   if (mtu > 0x7fff_ffff) throw r.invalid('an MTU of 31 bits');
   return mtu;
-}
-
-function readExtensions(r: ProtoReader): StaticInfo | undefined {
-  let info: StaticInfo | undefined;
-  while (r.next()) {
-    if (r.field === 1) info = readStaticInfo(r.message('StaticInfoExtension'));
-    else r.skip();
-  }
-  return info;
-}
-
-function readStaticInfo(r: ProtoReader): StaticInfo {
-  const info = {
-    latencyIntra: new Map<number, number>(),
-    latencyInter: new Map<number, number>(),
-    bandwidthIntra: new Map<number, number>(),
-    bandwidthInter: new Map<number, number>(),
-  };
-  while (r.next()) {
-    if (r.field === 1) readPair(r.message('LatencyInfo'), info.latencyIntra, info.latencyInter);
-    else if (r.field === 2) readPair(r.message('BandwidthInfo'), info.bandwidthIntra, info.bandwidthInter);
-    else r.skip();
-  }
-  return info;
-}
-
-function readPair(r: ProtoReader, intra: Map<number, number>, inter: Map<number, number>): void {
-  while (r.next()) {
-    if (r.field === 1) readMapEntry(r.message('map entry'), intra);
-    else if (r.field === 2) readMapEntry(r.message('map entry'), inter);
-    else r.skip();
-  }
-}
-
-/** Values beyond 2^53 - 1 are hints that no line can have; they are left out. */
-function readMapEntry(r: ProtoReader, map: Map<number, number>): void {
-  let key = 0n;
-  let value = 0n;
-  while (r.next()) {
-    if (r.field === 1) key = r.u64();
-    else if (r.field === 2) value = r.u64();
-    else r.skip();
-  }
-  if (key <= 0xffffn && value <= BigInt(Number.MAX_SAFE_INTEGER)) map.set(Number(key), Number(value));
-}
-
-function writeStaticInfo(w: ProtoWriter, info: StaticInfo): void {
-  if (info.latencyIntra.size + info.latencyInter.size > 0)
-    w.message(1, (l) => writePair(l, info.latencyIntra, info.latencyInter));
-  if (info.bandwidthIntra.size + info.bandwidthInter.size > 0)
-    w.message(2, (b) => writePair(b, info.bandwidthIntra, info.bandwidthInter));
-}
-
-function writePair(w: ProtoWriter, intra: ReadonlyMap<number, number>, inter: ReadonlyMap<number, number>): void {
-  for (const [key, value] of intra) w.message(1, (e) => e.u32(1, key).u64(2, BigInt(value)));
-  for (const [key, value] of inter) w.message(2, (e) => e.u32(1, key).u64(2, BigInt(value)));
 }
 
 /** The rules for a terminated segment that go beyond single fields. */

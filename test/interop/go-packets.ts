@@ -57,16 +57,28 @@ export interface GoPacket {
 }
 
 const root = join(__dirname, '..', '..', '..');
-const program = join(root, 'dist', 'interop', 'packets');
 
-/** Builds the program. @returns what is missing, for `needs('go', …)`; undefined when all is well */
-export function buildGoPackets(): string | undefined {
-  if (!commandWorks('go', 'version')) return 'install Go (go.dev) for the official SCION decoders';
+/** Path of a program of `go/` once it is built. */
+export const goProgram = (name: string): string => join(root, 'dist', 'interop', name);
+
+/** Builds a program of `go/`. @returns what is missing, for `needs('go', …)`; undefined when all is well */
+export function buildGo(name: string): string | undefined {
+  if (!commandWorks('go', 'version')) return 'install Go (go.dev) for the official SCION packages';
   mkdirSync(join(root, 'dist', 'interop'), { recursive: true });
   const cwd = join(root, 'test', 'interop', 'go');
-  const { status, stderr } = spawnSync('go', ['build', '-o', program, './packets'], { cwd, encoding: 'utf8' });
-  return status === 0 ? undefined : `go build failed: ${stderr.trim().split('\n').at(-1)}`;
+  // The toolchain that is there, not one from the network; a proxy that hangs must not stop the tests.
+  const env = { ...process.env, GOTOOLCHAIN: 'local' };
+  const run = spawnSync('go', ['build', '-o', goProgram(name), `./${name}`], {
+    cwd,
+    env,
+    encoding: 'utf8',
+    timeout: 300_000,
+  });
+  if (run.status === 0) return undefined;
+  return `go build failed: ${run.error?.message ?? run.stderr.trim().split('\n').at(-1)}`;
 }
+
+export const buildGoPackets = (): string | undefined => buildGo('packets');
 
 /**
  * Decodes every packet of a capture.
@@ -74,7 +86,10 @@ export function buildGoPackets(): string | undefined {
  */
 export function decodeWithGo(pcapFile: string, keys: ReadonlyMap<string, string>): GoPacket[] {
   const flags = [...keys].flatMap(([ia, key]) => ['-key', `${ia}=${key.trim()}`]);
-  const text = execFileSync(program, ['-pcap', pcapFile, ...flags], { encoding: 'utf8', maxBuffer: 1 << 28 });
+  const text = execFileSync(goProgram('packets'), ['-pcap', pcapFile, ...flags], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
   return text
     .split('\n')
     .filter((line) => line !== '')

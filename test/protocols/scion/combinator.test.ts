@@ -208,6 +208,78 @@ Combinator('the link into a shortcut AS does not limit the MTU, its own MTU does
   assert.is(whole!.mtu, 600);
 });
 
+/** Two segments that meet at a peering link, 1000 on every AS and link unless said otherwise. */
+function mtuSegments(entries: { mtu?: number; inMtu?: number; peerMtu?: number }[]) {
+  const ASES: [bigint, number, number][][] = [
+    [
+      [IA(130n), 0, 1],
+      [IA(111n), 2, 3],
+      [IA(112n), 4, 0],
+    ],
+    [
+      [IA(210n), 0, 1],
+      [IA(211n), 2, 3],
+      [IA(212n), 4, 0],
+    ],
+  ];
+  return ASES.map(
+    (ases, s): SegmentShape => ({
+      segmentId: 7,
+      timestamp: 1_700_000_000,
+      entries: ases.map(([ia, consIngress, consEgress], i) => {
+        const { mtu = 1000, inMtu = consIngress === 0 ? 0 : 1000, peerMtu = 1000 } = entries[3 * s + i] ?? {};
+        const mac = new Uint8Array(6);
+        const peer = {
+          peerIa: ASES[1 - s]![1]![0],
+          peerInterface: 9,
+          peerMtu,
+          hop: { expTime: 63, consIngress: 9, consEgress, mac },
+        };
+        const hop = { expTime: 63, consIngress, consEgress, mac };
+        return { ia, mtu, ingressMtu: inMtu, hop, peers: i === 1 ? [peer] : [] };
+      }),
+    }),
+  );
+}
+
+// The cases of the official TestCalculateMTU (private/path/combinator/combinator_test.go).
+for (const [name, dst, mtu, ...entries] of [
+  ['the last AS of an up path', 111n, 1002, {}, { mtu: 1002 }, { mtu: 1005, inMtu: 1005 }],
+  ['the link of an up path', 111n, 1002, {}, { mtu: 1005 }, { mtu: 1005, inMtu: 1002 }],
+  ['the core AS', 130n, 1001, { mtu: 1001 }, { mtu: 1003, inMtu: 1002 }, { mtu: 1005, inMtu: 1004 }],
+  [
+    'the peering link',
+    212n,
+    1001,
+    {},
+    { mtu: 1005, peerMtu: 1002 },
+    { mtu: 1005, inMtu: 1005 },
+    {},
+    { mtu: 1005, peerMtu: 1001 },
+    { mtu: 1005, inMtu: 1005 },
+  ],
+  [
+    'the last AS behind a peering link',
+    212n,
+    1002,
+    {},
+    { mtu: 1005, peerMtu: 1005 },
+    { mtu: 1005, inMtu: 1005 },
+    {},
+    { mtu: 1005, peerMtu: 1005 },
+    { mtu: 1002, inMtu: 1005 },
+  ],
+] as [string, bigint, number, ...{ mtu?: number; inMtu?: number; peerMtu?: number }[]][]) {
+  Combinator(`the path MTU is that of ${name}`, () => {
+    const [up, down] = mtuSegments(entries);
+    const paths = combinePaths(IA(112n), IA(dst), { up: [up!], core: [], down: dst === 212n ? [down!] : [] });
+    assert.equal(
+      paths.map((p) => p.mtu),
+      [mtu],
+    );
+  });
+}
+
 Combinator('a path expires with the first of the hop fields that it uses', () => {
   const up = chain(
     [
