@@ -33,14 +33,18 @@ export interface PollLoopOptions {
 
 const RETRIES = 2;
 const BACKOFF_MS = { first: 5_000, last: 60_000 };
-/** Timers fire up to this late; a shorter wait before a request is spun, so that the bus is not left idle. */
-const SPIN_MS = 1.5;
+/** Timers fire up to this late; a shorter wait blocks the process, so that the bus is not left idle. */
+const BLOCK_MS = 1.5;
+/** Blocking ends up to this late; the rest is spun. */
+const SPIN_MS = 0.1;
 /** A chain of steps at most this long without giving other work a turn. */
 const STEPS_PER_TURN = 8;
 const NEVER = Number.POSITIVE_INFINITY;
 
 export class PollLoop {
   readonly master: RtuMaster;
+  /** Steady ms of the step under way, and when the next is due; in an array for the reason that RtuMaster gives. */
+  readonly time = new Float64Array(2);
   /** Cycles in which every read due succeeded. */
   cycles = 0;
   private readonly options: PollLoopOptions;
@@ -55,6 +59,8 @@ export class PollLoop {
   private timer: NodeJS.Timeout | undefined;
   private timerAt = NEVER;
   private running = false;
+  /** Nobody rings: a wait on it is a sleep shorter than any timer's. */
+  private readonly bell = new Int32Array(new SharedArrayBuffer(4));
 
   constructor(options: PollLoopOptions) {
     this.options = options;
@@ -68,11 +74,13 @@ export class PollLoop {
     const { port, log } = this.options;
     this.running = true;
     port.onData = (bytes, length) => {
-      this.master.receive(bytes, length, this.options.clock());
+      this.master.now[0] = this.options.clock();
+      this.master.receive(bytes, length);
       this.pump();
     };
     port.onState = (open, error) => {
-      this.master.abort(this.options.clock());
+      this.master.now[0] = this.options.clock();
+      this.master.abort();
       this.current = -1;
       if (open) {
         log.info('bus open', { bus: port.name });
@@ -101,13 +109,17 @@ export class PollLoop {
     const { clock } = this.options;
     if (!this.running) return;
     for (let step = 0; step < STEPS_PER_TURN; step++) {
-      const due = this.step(clock());
+      this.time[0] = clock();
+      this.step();
+      const due = this.time[1]!;
       if (due === NEVER) return;
       const now = clock();
-      if (due - now > SPIN_MS) {
+      if (due - now > BLOCK_MS) {
         this.wakeAt(due, now);
         return;
       }
+      // Sleeping leaves the only core of a small board to the kernel and to whoever else has work.
+      if (due - now > SPIN_MS) Atomics.wait(this.bell, 0, 0, due - now - SPIN_MS);
       while (clock() < due);
     }
     setImmediate(this.pump);
@@ -134,53 +146,62 @@ export class PollLoop {
   };
 
   /**
-   * One step of the loop: begins a read, sends its request, or takes its reply.
-   * @returns steady ms at which to call again, Infinity when the port is closed
+   * One step of the loop at `time[0]`: begins a read, sends its request, or takes its reply. Leaves in `time[1]` when to
+   * call again, Infinity when the port is closed.
    */
-  step(now: number): number {
-    const { master, options } = this;
-    if (!options.port.isOpen) return NEVER;
-    if (master.isIdle) {
-      const at = this.beginNext(now);
-      if (at > now) return at;
+  step(): void {
+    const { master, options, time } = this;
+    const now = time[0]!;
+    if (!options.port.isOpen) {
+      time[1] = NEVER;
+      return;
     }
-    switch (master.poll(now)) {
+    master.now[0] = now;
+    if (master.isIdle && !this.beginNext()) return;
+    switch (master.poll()) {
       case Action.send:
         options.port.write(master.request);
-        return master.nextDeadline;
+        break;
       case Action.done:
-        this.finishRead(now);
+        this.finishRead();
         master.end();
-        return now;
-      default:
-        return master.nextDeadline;
+        time[1] = now;
+        return;
     }
+    time[1] = master.nextDeadline;
   }
 
-  /** Begins the next read that is due. @returns `now`, or when to come back if none is */
-  private beginNext(now: number): number {
-    if (now < this.resumeAt) return this.resumeAt;
+  /** Begins the next read that is due. @returns false if there is none; the step's due time then says when */
+  private beginNext(): boolean {
+    const now = this.time[0]!;
+    if (now < this.resumeAt) return this.restUntil(this.resumeAt);
     if (this.current >= 0) {
-      if (this.beginFrom(this.current + 1, now)) return now;
-      this.finishCycle(now);
-      if (now < this.resumeAt) return this.resumeAt;
+      if (this.beginFrom(this.current + 1)) return true;
+      this.finishCycle();
+      if (now < this.resumeAt) return this.restUntil(this.resumeAt);
     }
     const cycleAt = this.cycleStartedAt + this.options.cycleMs;
-    if (now < cycleAt) return cycleAt;
+    if (now < cycleAt) return this.restUntil(cycleAt);
     this.cycleFailed = false;
-    if (!this.beginFrom(0, now)) return this.firstDue();
+    if (!this.beginFrom(0)) return this.restUntil(this.firstDue());
     this.cycleStartedAt = now;
-    return now;
+    return true;
   }
 
-  private beginFrom(first: number, now: number): boolean {
+  private restUntil(at: number): false {
+    this.time[1] = at;
+    return false;
+  }
+
+  private beginFrom(first: number): boolean {
     const { reads, master } = this;
+    const now = this.time[0]!;
     for (let i = first; i < reads.length; i++) {
       if (now < this.nextReadAt[i]!) continue;
       // The next cycle starts with a reply of another length, which settles what is owed without waiting.
       if (i > 0 && reads[i]!.count !== reads[0]!.count && master.isDoubtful(reads[i]!)) continue;
       this.current = i;
-      master.begin(reads[i]!, now, this.backoffMs > 0 ? 0 : RETRIES);
+      master.begin(reads[i]!, this.backoffMs > 0 ? 0 : RETRIES);
       return true;
     }
     return false;
@@ -192,7 +213,7 @@ export class PollLoop {
     return first;
   }
 
-  private finishCycle(now: number): void {
+  private finishCycle(): void {
     this.current = -1;
     if (!this.cycleFailed) {
       if (this.backoffMs > 0) this.options.log.info('the energy meter answers again');
@@ -202,7 +223,7 @@ export class PollLoop {
     }
     const { first, last } = this.options.backoffMs ?? BACKOFF_MS;
     this.backoffMs = Math.min(this.backoffMs === 0 ? first : 2 * this.backoffMs, last);
-    this.resumeAt = now + this.backoffMs;
+    this.resumeAt = this.time[0]! + this.backoffMs;
     this.options.log.warn(this.failureText(), {
       unit: this.options.unit,
       bus: this.options.port.name,
@@ -210,12 +231,12 @@ export class PollLoop {
     });
   }
 
-  private finishRead(now: number): void {
+  private finishRead(): void {
     const { master } = this;
     const read = this.reads[this.current]!;
     if (master.outcome === Outcome.ok) {
-      this.nextReadAt[this.current] = now + read.everyMs;
-      this.apply(read, now);
+      this.nextReadAt[this.current] = this.time[0]! + read.everyMs;
+      this.apply(read);
       return;
     }
     if (this.refusesBlock(read)) {
@@ -246,8 +267,9 @@ export class PollLoop {
     this.current--;
   }
 
-  private apply(read: PlannedRead, now: number): void {
+  private apply(read: PlannedRead): void {
     const { image } = this.options;
+    const now = this.time[0]!;
     const { rx, dataAt } = this.master;
     image.beginUpdate();
     for (let i = 0; i < read.values.length; i++) {

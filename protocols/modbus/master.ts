@@ -88,6 +88,11 @@ export class MasterCounters {
 }
 
 export class RtuMaster {
+  /**
+   * Steady ms of the call under way, set by the caller before each call. An engine puts a fractional number that is
+   * passed as an argument into an object of its own; an element of this array costs nothing.
+   */
+  readonly now = new Float64Array(1);
   readonly counters = new MasterCounters();
   /** Received bytes; the data words of a good reply start at `dataAt`. Valid until the next `begin`. */
   readonly rx = new Uint8Array(RX_SIZE);
@@ -99,6 +104,9 @@ export class RtuMaster {
   private state: State = State.idle;
   private read: PlannedRead | undefined;
   private rxLength = 0;
+  /** Time of a request on the line, and of the reply with what drivers add. */
+  private readonly requestMs: number;
+  private frameMs = 0;
   private retries = 0;
   private attempt = 0;
   /** Requests of this transaction that got neither a reply nor an exception. */
@@ -119,6 +127,7 @@ export class RtuMaster {
 
   constructor(options: MasterOptions) {
     this.options = options;
+    this.requestMs = READ_REQUEST_LENGTH * options.timing.characterMs;
   }
 
   /** The request to send when `poll` says so. */
@@ -150,15 +159,17 @@ export class RtuMaster {
    * Starts a transaction. Call only when idle. A doubtful read waits until nothing late can come any more.
    * @param retries  instead of those of the options
    */
-  begin(read: PlannedRead, now: number, retries = this.options.retries): void {
+  begin(read: PlannedRead, retries = this.options.retries): void {
+    const now = this.now[0]!;
     if (this.isDoubtful(read)) {
       this.quietUntil = Math.max(this.quietUntil, this.sentAt + LATEST_REPLY_MS);
       this.owed[read.count] = undefined;
     }
     this.read = read;
     this.retries = retries;
-    const attemptMs = this.requestMs() + this.options.timeoutMs + this.frameMs();
-    const pauseMs = Math.max(BUSY_PAUSE_MS, this.options.timing.gapMs + this.frameMs());
+    this.frameMs = read.replyLength * this.options.timing.characterMs + BURST_SLACK_MS;
+    const attemptMs = this.requestMs + this.options.timeoutMs + this.frameMs;
+    const pauseMs = Math.max(BUSY_PAUSE_MS, this.options.timing.gapMs + this.frameMs);
     const longest = (retries + 1) * (attemptMs + pauseMs) + this.options.timeoutMs;
     this.giveUpAt = Math.max(now, this.quietUntil) + longest;
     this.attempt = 0;
@@ -173,12 +184,12 @@ export class RtuMaster {
   }
 
   /** Forgets the transaction under way, as after the port was closed. */
-  abort(now: number): void {
+  abort(): void {
     if (this.read && this.unanswered > 0) this.owe(this.read);
     this.unanswered = 0;
     this.end();
     this.rxLength = 0;
-    this.quietUntil = now + this.options.timing.gapMs;
+    this.quietUntil = this.now[0]! + this.options.timing.gapMs;
   }
 
   /** When to call `poll` again, steady ms; Infinity when only bytes or `begin` can change anything. */
@@ -188,34 +199,36 @@ export class RtuMaster {
   }
 
   /** Takes `length` bytes from the line. */
-  receive(bytes: Uint8Array, length: number, now: number): void {
+  receive(bytes: Uint8Array, length: number): void {
     let at = 0;
     while (at < length && this.state === State.waiting) {
       const end = Math.min(length, at + RX_SIZE - this.rxLength);
       while (at < end) this.rx[this.rxLength++] = bytes[at++]!;
-      if (!this.search(now, false)) this.extendDeadline(now);
+      if (!this.search(false)) this.extendDeadline();
     }
     if (at === length) return;
     // Nobody was asked, or the answer is complete: the line is in use, so the silence starts anew.
     this.counters.strayBytes += length - at;
-    this.quietUntil = Math.max(this.quietUntil, now + this.options.timing.gapMs);
+    this.quietUntil = Math.max(this.quietUntil, this.now[0]! + this.options.timing.gapMs);
   }
 
   /** Advances the machine. After `Action.send` the frame must leave at once. */
-  poll(now: number): Action {
+  poll(): Action {
+    const now = this.now[0]!;
     if (this.state === State.gap) {
       if (now >= this.quietUntil) {
-        this.beginAttempt(now);
+        this.beginAttempt();
         return Action.send;
       }
-      if (now >= this.giveUpAt) this.babbled(now);
-    } else if (this.state === State.waiting && now >= this.deadline && !this.search(now, true)) {
-      this.attemptFailed(now);
+      if (now >= this.giveUpAt) this.babbled();
+    } else if (this.state === State.waiting && now >= this.deadline && !this.search(true)) {
+      this.attemptFailed();
     }
     return this.state === State.done ? Action.done : Action.wait;
   }
 
-  private beginAttempt(now: number): void {
+  private beginAttempt(): void {
+    const now = this.now[0]!;
     this.rxLength = 0;
     this.heard = 0;
     this.replyBegun = false;
@@ -224,7 +237,7 @@ export class RtuMaster {
     this.counters.requests++;
     this.sentAt = now;
     if (this.attempt === 1) this.firstSentAt = now;
-    this.deadline = now + this.requestMs() + this.options.timeoutMs;
+    this.deadline = now + this.requestMs + this.options.timeoutMs;
     this.state = State.waiting;
   }
 
@@ -232,11 +245,12 @@ export class RtuMaster {
    * Once a reply has begun, a pause ends the attempt; noise before it leaves the reply its whole time. Bytes never
    * extend an attempt by more than the time of one frame.
    */
-  private extendDeadline(now: number): void {
-    const replyBy = this.sentAt + this.requestMs() + this.options.timeoutMs;
+  private extendDeadline(): void {
+    const now = this.now[0]!;
+    const replyBy = this.sentAt + this.requestMs + this.options.timeoutMs;
     const pauseAt = now + Math.max(BURST_SLACK_MS, this.options.timing.gapMs);
     const wanted = this.replyBegun ? pauseAt : this.rxLength > 0 ? Math.max(replyBy, pauseAt) : replyBy;
-    this.deadline = Math.min(wanted, replyBy + this.frameMs());
+    this.deadline = Math.min(wanted, replyBy + this.frameMs);
   }
 
   /**
@@ -244,7 +258,7 @@ export class RtuMaster {
    * @param final  nothing more will come: an incomplete candidate no longer holds back what stands behind it
    * @returns whether the attempt has its answer
    */
-  private search(now: number, final: boolean): boolean {
+  private search(final: boolean): boolean {
     const { rx, rxLength } = this;
     const { unit, functionCode, count, frame } = this.read!;
     let at = 0;
@@ -258,12 +272,12 @@ export class RtuMaster {
       const check = checkReadReply(rx, at, rxLength, unit, functionCode, count);
       if (check === ReplyCheck.reply) {
         this.counters.strayBytes += rxLength - at - this.read!.replyLength;
-        this.succeed(at, now);
+        this.succeed(at);
         return true;
       }
       if (check === ReplyCheck.exception) {
         this.counters.strayBytes += rxLength - at - EXCEPTION_LENGTH;
-        this.exception(rx[at + 2]!, now);
+        this.exception(rx[at + 2]!);
         return true;
       }
       const begun = check === ReplyCheck.badCrc || (check === ReplyCheck.short && rxLength - at >= 3);
@@ -285,59 +299,61 @@ export class RtuMaster {
     return same;
   }
 
-  private succeed(at: number, now: number): void {
+  private succeed(at: number): void {
     this.counters.replies++;
     this.unanswered--;
     this.dataAt = at + 3;
     this.outcome = Outcome.ok;
     this.forgive(this.read!);
-    this.finish(now);
+    this.finish();
   }
 
-  private exception(code: number, now: number): void {
+  private exception(code: number): void {
     this.counters.exceptions++;
     // An exception does not tell which registers it is about: it may be a late one.
     if (!this.owesAny()) this.unanswered--;
     this.exceptionCode = code;
     if (EXCEPTIONS[code]?.retry && this.attempt <= this.retries) {
       this.state = State.gap;
-      this.quietUntil = now + BUSY_PAUSE_MS;
+      this.quietUntil = this.now[0]! + BUSY_PAUSE_MS;
       return;
     }
     this.outcome = Outcome.exception;
     this.counters.failures++;
-    this.finish(now);
+    this.finish();
   }
 
-  private attemptFailed(now: number): void {
+  private attemptFailed(): void {
+    const now = this.now[0]!;
     const damaged = this.replyBegun || this.heard > GLITCH_BYTES;
     if (damaged) this.counters.damaged++;
     else this.counters.timeouts++;
     if (this.attempt <= this.retries) {
       this.state = State.gap;
-      this.quietUntil = now + this.options.timing.gapMs + this.frameMs();
+      this.quietUntil = now + this.options.timing.gapMs + this.frameMs;
       return;
     }
     this.outcome = damaged ? Outcome.damaged : Outcome.timeout;
     this.counters.failures++;
-    this.finish(now);
+    this.finish();
   }
 
-  private finish(now: number): void {
+  private finish(): void {
+    const now = this.now[0]!;
     this.state = State.done;
     this.quietUntil = now + this.options.timing.gapMs;
     if (this.unanswered === 0) return;
     // A good reply may have been a late one to an earlier attempt; the last attempt's own then takes as long again.
     const slowest = now - this.firstSentAt;
-    this.quietUntil = Math.max(this.quietUntil, this.sentAt + slowest + this.frameMs());
+    this.quietUntil = Math.max(this.quietUntil, this.sentAt + slowest + this.frameMs);
     this.owe(this.read!);
   }
 
-  private babbled(now: number): void {
+  private babbled(): void {
     this.counters.damaged++;
     this.counters.failures++;
     this.outcome = Outcome.damaged;
-    this.finish(now);
+    this.finish();
   }
 
   private owe({ count, frame }: PlannedRead): void {
@@ -360,14 +376,6 @@ export class RtuMaster {
   private owesAny(): boolean {
     for (let i = 0; i < this.owed.length; i++) if (this.owed[i] !== undefined) return true;
     return false;
-  }
-
-  private requestMs(): number {
-    return READ_REQUEST_LENGTH * this.options.timing.characterMs;
-  }
-
-  private frameMs(): number {
-    return this.read!.replyLength * this.options.timing.characterMs + BURST_SLACK_MS;
   }
 
   private dropFirst(count: number): void {

@@ -39,19 +39,20 @@ export class MemoryBus implements BytePort {
     this.reply = this.mute ? undefined : reply;
   }
 
-  /** Runs `loop` from `now` on until `requests` more have been sent. @returns the time at the end */
-  run(loop: PollLoop, now: number, requests: number): number {
+  /** Runs `loop` in virtual time from `loop.time[0]` on until `requests` more have been sent. */
+  run(loop: PollLoop, requests: number): void {
+    const { time, master } = loop;
     const until = this.requests + requests;
     while (this.requests < until || this.reply !== undefined) {
-      const due = loop.step(now);
+      loop.step();
       if (this.reply !== undefined) {
-        now += this.latencyMs;
         const { reply } = this;
         this.reply = undefined;
-        loop.master.receive(reply, reply.length, now);
-      } else if (due > now) now = due;
+        time[0]! += this.latencyMs;
+        master.now[0] = time[0]!;
+        master.receive(reply, reply.length);
+      } else if (time[1]! > time[0]!) time[0] = time[1]!;
     }
-    return now;
   }
 
   close(): Promise<void> {

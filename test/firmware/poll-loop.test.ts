@@ -79,23 +79,20 @@ const Schedule = suite('poll loop: schedule');
 Schedule('reads values in every cycle, active energy every second, reactive energy every five', () => {
   const bus = new MemoryBus(knownMeter(), 60, true);
   const { loop, image } = makeLoop(bus, { timing: lineTiming(9600, 'even') });
-  const from = 1000;
-  let now = from;
-  while (now < from + 20_000) now = bus.run(loop, now, 1);
+  while (loop.time[0]! < 20_000) bus.run(loop, 1);
   const count = (start: number) => bus.asked.filter((a) => a === start).length;
   assert.ok(Math.abs(count(0x130) - 20_000 / 64) < 25, `${count(0x130)} reads of values`);
   assert.ok(count(0xa000) >= 18 && count(0xa000) <= 20, `${count(0xa000)} reads of active energy`);
   assert.ok(count(0xa01e) >= 4 && count(0xa01e) <= 5, `${count(0xa01e)} reads of reactive energy`);
   assert.equal(values(image), KNOWN);
-  assert.equal(qualities(image, now), all(Quality.good));
+  assert.equal(qualities(image, loop.time[0]), all(Quality.good));
   assert.is(loop.cycles, count(0x130) - (bus.asked.at(-1) === 0x130 ? 1 : 0));
 });
 
 Schedule('keeps the shortest time between two cycles', () => {
   const bus = new MemoryBus(knownMeter(), 60, true);
   const { loop } = makeLoop(bus, { cycleMs: 500 });
-  let now = 0;
-  while (now < 10_000) now = bus.run(loop, now, 1);
+  while (loop.time[0]! < 10_000) bus.run(loop, 1);
   assert.ok(Math.abs(bus.asked.filter((a) => a === 0x130).length - 20) <= 1);
 });
 
@@ -103,27 +100,27 @@ Schedule('a map with slow registers only does not spin', () => {
   const bus = new MemoryBus(knownMeter(), 10, true);
   const slow = OR_WE_514.registers.filter((r) => r.everyMs > 0);
   const { loop } = makeLoop(bus, { map: { ...OR_WE_514, registers: slow } });
-  bus.run(loop, 0, 2);
-  let now = 100;
-  let steps = 0;
-  while (bus.asked.length < 10) {
-    const due = loop.step(now);
-    if (due > now) now = due;
-    if (++steps % 3 === 0) now = bus.run(loop, now, 1);
-  }
-  assert.ok(now > 3000, `${now} ms`);
+  bus.run(loop, 2);
+  loop.step();
+  loop.step();
+  assert.ok(loop.time[1]! > 900, `next due at ${loop.time[1]} ms`);
+  bus.run(loop, 8);
+  assert.ok(loop.time[0]! > 3000, `${loop.time[0]} ms`);
 });
 
 Schedule('silence makes values suspect, then missing; the meter is asked less and less often, once each time', () => {
   const bus = new MemoryBus(knownMeter(), 10, true);
   const { loop, image } = makeLoop(bus, { backoffMs: { first: 5000, last: 60_000 }, timeoutMs: 600 });
-  let now = bus.run(loop, 0, 4);
+  bus.run(loop, 4);
+  let now = loop.time[0]!;
   const goodAt = now;
   bus.mute = true;
   const sentAt: number[] = [];
   while (now < 400_000) {
     const before = bus.requests;
-    const due = loop.step(now);
+    loop.time[0] = now;
+    loop.step();
+    const due = loop.time[1]!;
     if (bus.requests > before) sentAt.push(now);
     if (now > goodAt + 3000 && now < goodAt + 9000) assert.equal(qualities(image, now), all(Quality.suspect));
     if (due > now) now = due;
@@ -133,7 +130,8 @@ Schedule('silence makes values suspect, then missing; the meter is asked less an
   assert.equal(pauses.slice(0, 8), [1, 1, 6, 11, 21, 41, 61, 61]);
   assert.not(loop.healthy);
   bus.mute = false;
-  now = bus.run(loop, now, 5);
+  bus.run(loop, 5);
+  now = loop.time[0]!;
   assert.equal(qualities(image, now), all(Quality.good));
   assert.ok(loop.healthy);
 });

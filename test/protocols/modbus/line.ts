@@ -56,9 +56,11 @@ export class Line {
     const { master } = this;
     const startedAt = this.now;
     let attempt = 0;
-    master.begin(read, this.now, retries);
+    master.now[0] = this.now;
+    master.begin(read, retries);
     for (;;) {
-      const action = master.poll(this.now);
+      master.now[0] = this.now;
+      const action = master.poll();
       if (action === Action.done) break;
       if (action === Action.send) {
         const sent = { at: this.now, frame: master.request.slice() };
@@ -89,7 +91,8 @@ export class Line {
       // The port hands out its buffer, longer than what was received and used again at once.
       const buffer = new Uint8Array(bytes.length + 3).fill(0xee);
       buffer.set(bytes);
-      this.master.receive(buffer, bytes.length, this.now);
+      this.master.now[0] = this.now;
+      this.master.receive(buffer, bytes.length);
       buffer.fill(0xdd);
     }
   }

@@ -327,14 +327,15 @@ Master('a reply under way when the time ends may end', () => {
 Master('after an abort the line must be quiet first, and late bytes belong to nobody', () => {
   const line = new Line();
   const { master } = line;
-  master.begin(ACTIVE_ENERGY, line.now);
-  master.poll(line.now);
-  master.abort(line.now);
+  master.now[0] = line.now;
+  master.begin(ACTIVE_ENERGY);
+  master.poll();
+  master.abort();
   assert.ok(master.isIdle);
   assert.is(master.nextDeadline, Number.POSITIVE_INFINITY);
   assert.ok(master.isDoubtful(REACTIVE_ENERGY));
   const late = replyTo(ACTIVE_ENERGY);
-  master.receive(late, late.length, line.now + 1);
+  master.receive(late, late.length);
   assert.is(master.counters.strayBytes, late.length);
   assert.is(line.transact(VALUES, inTurn(replyTo(VALUES, 2))), Outcome.ok);
   assert.is(firstWord(line), 2);
