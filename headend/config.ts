@@ -2,6 +2,7 @@
 
 import type { ConfigSpec } from '#hw/config';
 import { PATH_SOURCE_CONFIG } from '#hw/path-source';
+import { PATH_PREFERENCES } from '#scion/path-preference';
 
 export const HEADEND_CONFIG: ConfigSpec = {
   'http.host': { type: 'string', help: 'address of the API and the page', default: '127.0.0.1' },
@@ -22,6 +23,16 @@ export const HEADEND_CONFIG: ConfigSpec = {
   'scion.topology': { type: 'string', help: "topology.json of the head end's AS", default: '/etc/scion/topology.json' },
   ...PATH_SOURCE_CONFIG,
   'scion.address': { type: 'string', help: 'own IP address inside the AS' },
+  'path.sequence': {
+    type: 'string',
+    help: 'path policy as a sequence of hops, such as "1-ff00:0:112 0* 1-ff00:0:111"; any when left out',
+  },
+  'path.preference': {
+    type: 'string',
+    help: 'choice among allowed paths',
+    choices: PATH_PREFERENCES,
+    default: 'latency',
+  },
   'path.acl': {
     type: 'strings',
     help: 'path policy (geofence) as an access control list, such as "+ 1,-": only paths inside ISD 1',

@@ -9,6 +9,7 @@ import { ScionSocket } from '#hw/scion-socket';
 import { parseEndpoint } from '#scion/address';
 import type { HostEndpoint } from '#scion/end-host';
 import { formatIsdAs } from '#scion/isd-as';
+import type { PathPreference } from '#scion/path-preference';
 import { parsePolicy } from '#scion/policy';
 import { Fleet } from './fleet/fleet.ts';
 import { startHttpServer } from './http/server.ts';
@@ -39,7 +40,8 @@ const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
  */
 export async function startHeadend(config: Config, log: Log): Promise<RunningHeadend> {
   const meters = config.tables('meters').map(readMeter);
-  const policy = parsePolicy(config.strings('path.acl'));
+  const policy = parsePolicy(config.strings('path.acl'), config.optionalString('path.sequence') ?? '');
+  const rules = { policy, preference: config.string('path.preference') as PathPreference, pin: undefined };
   const store = openSqliteStore({
     file: config.string('store.file'),
     onError: (error) => log.error('a batch of readings is not stored', { error: error.message }),
@@ -54,7 +56,7 @@ export async function startHeadend(config: Config, log: Log): Promise<RunningHea
     const socket = await ScionSocket.open({
       topology,
       hostIp: config.string('scion.address'),
-      policy,
+      rules,
       log: log.child('scion'),
       pathSource: source,
     });
@@ -73,7 +75,14 @@ export async function startHeadend(config: Config, log: Log): Promise<RunningHea
       keepMs: config.number('store.live_hours') * HOUR_MS,
       meters: meters.map(({ id, address, endpoint, password }) => ({
         config: { id, address },
-        connection: new DlmsConnection({ socket, channels, meter: endpoint, password, log: log.child(id) }),
+        connection: new DlmsConnection({
+          socket,
+          channels,
+          meter: endpoint,
+          password,
+          fence: policy,
+          log: log.child(id),
+        }),
       })),
     });
     closers.push(() => fleet.stop());

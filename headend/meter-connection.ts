@@ -4,6 +4,8 @@
  * Every call rejects with an S3mpError whose code says what happened.
  */
 
+import type { PathPreference } from '#scion/path-preference';
+
 /** What the meter itself says of a value. Ageing to `stale` or `missing` is the fleet's affair. */
 export type MeasuredQuality = 'good' | 'suspect' | 'missing';
 
@@ -48,6 +50,11 @@ export interface ControlReading {
 
 /** One candidate path as the end host sees it now. */
 export interface PathReport extends PathTaken {
+  readonly pinned: boolean;
+  /** Shares no link with the chosen path. */
+  readonly disjoint: boolean;
+  /** Of the narrowest link, kbit/s; null when not announced. */
+  readonly announcedBandwidthKbit: number | null;
   readonly state: 'unknown' | 'alive' | 'suspect' | 'down';
   readonly chosen: boolean;
   /** Why the path policy forbids this path, in words; null when it conforms. */
@@ -57,6 +64,17 @@ export interface PathReport extends PathTaken {
   readonly expiresAt: number;
   /** Sum announced by the ASes, ms; null when not announced. */
   readonly announcedLatencyMs: number | null;
+}
+
+/** What an operator wants of the paths to one meter, within what the head end's configuration allows. */
+export interface PathSettings {
+  /** Access control list, `["- 1-ff00:0:120", "+"]`; empty allows every path. */
+  readonly acl: readonly string[];
+  /** Sequence of hops, `1-ff00:0:112 0* 1-ff00:0:111`; empty allows every path. */
+  readonly sequence: string;
+  /** Fingerprint of the path to use while it answers. */
+  readonly pin: string | null;
+  readonly preference: PathPreference;
 }
 
 export interface MeterConnection {
@@ -71,5 +89,13 @@ export interface MeterConnection {
   writeMessage(text: string, deadlineMs: number): Promise<void>;
   readMessage(deadlineMs: number): Promise<string>;
   paths(): Promise<readonly PathReport[]>;
+  /** The access control list of the head end's configuration, which holds whatever a meter's settings say. */
+  readonly pathFence: readonly string[];
+  /** Settings of this meter's own; null when it follows the head end's. */
+  readonly pathSettings: PathSettings | null;
+  /** @throws ConfigError `config.invalid` */
+  setPathSettings(settings: PathSettings | null): void;
+  /** What other settings would make of the candidates. @throws ConfigError `config.invalid` */
+  evaluatePaths(settings: PathSettings): readonly PathReport[];
   close(): Promise<void>;
 }

@@ -36,6 +36,8 @@ export interface ScionSocketOptions {
   /** Without one the socket only answers. */
   readonly pathSource?: PathSource;
   readonly policy?: PathPolicy;
+  /** Policy, preference and pin of every destination that gets no rules of its own. */
+  readonly rules?: PathRules;
   /** Whether paths in use are probed by echo; on when there is a path source. */
   readonly probing?: boolean;
   /** Whether to serve echo requests on port 30041 of this address; on by default. */
@@ -314,9 +316,10 @@ export class ScionSocket {
   private destination(dst: bigint): Destination {
     let destination = this.destinations.get(dst);
     if (destination === undefined) {
-      const { policy } = this.options;
+      const { policy, rules } = this.options;
       const manager = new PathManager({
         dst,
+        ...(rules === undefined ? {} : { rules }),
         ...(policy === undefined ? {} : { policy }),
         onSwitch: (change) => this.onSwitch(dst, change),
       });

@@ -50,14 +50,17 @@ export function pathBody(path: PathTaken | null): PathBody | null {
 }
 
 export function pathReportBody(report: PathReport): PathReportBody {
-  const { state, chosen, forbidden, mtu, announcedLatencyMs } = report;
+  const { state, chosen, pinned, disjoint, forbidden, mtu, announcedLatencyMs, announcedBandwidthKbit } = report;
   return {
     ...pathBody(report)!,
     state,
     chosen,
+    pinned,
+    disjoint,
     forbidden,
     mtu,
     announcedLatencyMs,
+    announcedBandwidthKbit,
     expiresAt: timeText(report.expiresAt),
   };
 }

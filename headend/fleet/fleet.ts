@@ -5,7 +5,7 @@
 
 import { messageOf, S3mpError } from '#base/errors';
 import type { CommandBody, MeterBody, MeterState, PathReportBody, ReadingBody, Severity } from '../http/wire.ts';
-import type { MeterConnection } from '../meter-connection.ts';
+import type { MeterConnection, PathSettings } from '../meter-connection.ts';
 import type { CommandRecord, Store } from '../store/store.ts';
 import { commandBody, eventBody, pathReportBody } from './bodies.ts';
 import { type FleetClock, SYSTEM_CLOCK } from './clock.ts';
@@ -30,6 +30,8 @@ const DEFAULTS: AgentSettings = { deadlineMs: 5_000, idleIntervalMs: 30_000, ref
 const KEEP_MS = 48 * 3_600_000;
 const TICK_MS = 1_000;
 const PRUNE_MS = 600_000;
+/** Name of a meter's path settings in the store. */
+const PATH_SETTINGS = 'path-policy';
 /** Above this many meters the metrics carry no label per meter. */
 const LABELLED_METERS = 1_000;
 
@@ -98,7 +100,10 @@ export class Fleet {
 
   /** Loads what the store knows, starts the readings and takes up open commands. */
   async start(): Promise<void> {
-    for (const agent of this.agents.values()) agent.start(await this.store.lastValues(agent.id));
+    for (const agent of this.agents.values()) {
+      await this.restorePathSettings(agent);
+      agent.start(await this.store.lastValues(agent.id));
+    }
     await this.commands.resume();
     this.startedUp = true;
     this.tick();
@@ -149,6 +154,38 @@ export class Fleet {
     return (await this.agent(id).paths()).map(pathReportBody);
   }
 
+  /** Settings of a meter's own, if it has any, and the list that always holds. @throws S3mpError `meter.unknown` */
+  pathSettings(id: string): { readonly own: PathSettings | null; readonly fence: readonly string[] } {
+    const agent = this.agent(id);
+    return { own: agent.pathSettings, fence: agent.pathFence };
+  }
+
+  /**
+   * Puts path settings of a meter in force and on record; null gives it back to the head end's.
+   * @throws S3mpError `meter.unknown`; ConfigError `config.invalid`
+   */
+  async setPathSettings(id: string, settings: PathSettings | null, actor: string): Promise<void> {
+    const agent = this.agent(id);
+    const before = agent.pathSettings;
+    agent.setPathSettings(settings);
+    const text = settings === null ? undefined : JSON.stringify(settings);
+    try {
+      await this.store.putSetting(id, PATH_SETTINGS, text);
+      const detail = { policy: text ?? null };
+      await this.store.appendAudit({ at: this.clock.wall(), actor, action: 'path-policy', meter: id, detail });
+    } catch (error) {
+      agent.setPathSettings(before);
+      throw error;
+    }
+    const what = settings === null ? "path policy is the head end's again" : settingsText(settings);
+    await this.event('path.policy', 'info', id, `${what}, by ${actor}`);
+  }
+
+  /** What settings would make of the candidates. @throws S3mpError `meter.unknown`; ConfigError `config.invalid` */
+  evaluatePaths(id: string, settings: PathSettings): readonly PathReportBody[] {
+    return this.agent(id).evaluatePaths(settings).map(pathReportBody);
+  }
+
   /** Subscribes to live readings. @throws S3mpError `meter.unknown`, `rate.limited` */
   subscribe(request: LeaseRequest): Lease {
     this.agent(request.meter);
@@ -182,6 +219,17 @@ export class Fleet {
       this.feed.publish({ topic: 'event', meter, data: eventBody(event) });
     } catch (error) {
       this.storeFailed(error);
+    }
+  }
+
+  private async restorePathSettings(agent: MeterAgent): Promise<void> {
+    const text = await this.store.setting(agent.id, PATH_SETTINGS);
+    if (text === undefined) return;
+    try {
+      agent.setPathSettings(JSON.parse(text) as PathSettings);
+    } catch (error) {
+      // The head end's own list still holds; the meter's narrower one must not be lost in silence.
+      await this.event('path.policy', 'error', agent.id, `stored path policy is not in force: ${messageOf(error)}`);
     }
   }
 
@@ -244,4 +292,12 @@ export class Fleet {
       return [['', viewers]];
     });
   }
+}
+
+function settingsText({ acl, sequence, pin, preference }: PathSettings): string {
+  const parts = [`path policy: prefer ${preference}`];
+  if (acl.length > 0) parts.push(`acl ${acl.join(', ')}`);
+  if (sequence !== '') parts.push(`sequence ${sequence}`);
+  if (pin !== null) parts.push(`pinned to ${pin.slice(0, 8)}`);
+  return parts.join('; ');
 }

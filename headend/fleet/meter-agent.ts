@@ -5,7 +5,14 @@
 
 import { messageOf, S3mpError } from '#base/errors';
 import type { LiveBody, MeterState, MeterStateBody, PathBody, ReadingBody, Severity, ValueBody } from '../http/wire.ts';
-import type { ControlReading, MeterConnection, PathReport, PathTaken, Reading } from '../meter-connection.ts';
+import type {
+  ControlReading,
+  MeterConnection,
+  PathReport,
+  PathSettings,
+  PathTaken,
+  Reading,
+} from '../meter-connection.ts';
 import type { StoredValue } from '../store/store.ts';
 import { type AgeLimits, ageLimits, meterStateAt, retryPause } from './ageing.ts';
 import { pathBody, readingBody, storedValues, timeText, valueBody } from './bodies.ts';
@@ -132,6 +139,25 @@ export class MeterAgent implements CommandTarget {
 
   paths(): Promise<readonly PathReport[]> {
     return this.connection.paths();
+  }
+
+  get pathFence(): readonly string[] {
+    return this.connection.pathFence;
+  }
+
+  get pathSettings(): PathSettings | null {
+    return this.connection.pathSettings;
+  }
+
+  /** @throws ConfigError `config.invalid` */
+  setPathSettings(settings: PathSettings | null): void {
+    this.connection.setPathSettings(settings);
+    this.hooks.publish({ topic: 'path', meter: this.id, data: { meter: this.id, path: this.pathNow() } });
+  }
+
+  /** @throws ConfigError `config.invalid` */
+  evaluatePaths(settings: PathSettings): readonly PathReport[] {
+    return this.connection.evaluatePaths(settings);
   }
 
   /** Starts, changes or ends the live readings. */

@@ -1,7 +1,7 @@
 /** The OpenAPI 3.1 document, generated from the route table and the table of error codes. */
 
 import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
-import type { Route } from './router.ts';
+import { hasBody, type Route } from './router.ts';
 import type { Schema } from './schema.ts';
 import { PROBLEM } from './schemas.ts';
 
@@ -36,7 +36,7 @@ export function problemsOf(route: Route): readonly ErrorCode[] {
   return [
     ...COMMON,
     ...(route.role === null ? [] : WITH_TOKEN),
-    ...(route.method === 'POST' ? WITH_BODY : []),
+    ...(hasBody(route.method) ? WITH_BODY : []),
     ...(route.limited ? (['rate.limited'] as const) : []),
     ...(route.parameters?.some((p) => p.in === 'query') ? (['request.invalid'] as const) : []),
     ...(route.problems ?? []),

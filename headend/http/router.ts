@@ -7,7 +7,10 @@ import type { Client } from './guard.ts';
 import type { Schema } from './schema.ts';
 import type { Role } from './tokens.ts';
 
-export type Method = 'GET' | 'POST' | 'DELETE';
+export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
+
+/** Methods whose requests carry a body. */
+export const hasBody = (method: Method): boolean => method === 'POST' || method === 'PUT';
 
 export interface Call {
   readonly request: IncomingMessage;

@@ -8,6 +8,7 @@ import type { Fleet } from '../fleet/fleet.ts';
 import type { Client } from './guard.ts';
 import { openApiDocument } from './openapi.ts';
 import type { Page } from './page-shell.ts';
+import { pathRoutes } from './path-routes.ts';
 import { RequestError } from './problem.ts';
 import type { Call, Parameter, Reply, Route } from './router.ts';
 import type { Schema } from './schema.ts';
@@ -60,6 +61,7 @@ const ok = (body: unknown): Reply => ({ status: 200, body });
 export function buildRoutes(services: RouteServices): readonly Route[] {
   const routes: Route[] = [
     ...meterRoutes(services),
+    ...pathRoutes(services.fleet),
     ...commandRoutes(services),
     ...observationRoutes(services),
     ...operationRoutes(services, () => routes),
@@ -189,16 +191,6 @@ function meterRoutes({ fleet, labMode }: RouteServices): Route[] {
         }
         return { status: 204 };
       },
-    },
-    {
-      method: 'GET',
-      path: '/api/v1/meters/{id}/paths',
-      summary: 'Lists the candidate paths to a meter',
-      role: 'viewer',
-      parameters: [METER_ID],
-      answer: json(schemas.PATHS),
-      problems: ['meter.unknown', 'scion.path-service', 'path.none'],
-      handler: async ({ params }) => ok({ meter: params.id!, paths: await fleet.paths(params.id!) }),
     },
   ];
 }

@@ -12,6 +12,7 @@ export interface Schema {
   readonly required?: readonly string[];
   readonly additionalProperties?: boolean;
   readonly items?: Schema;
+  readonly maxItems?: number;
   readonly enum?: readonly (string | null)[];
   readonly minLength?: number;
   readonly maxLength?: number;
@@ -34,6 +35,9 @@ export function checkSchema(value: unknown, schema: Schema, pointer = ''): void 
   }
   if (typeof value === 'string') checkText(value, schema, pointer);
   if (typeof value === 'number') checkNumber(value, schema, pointer);
+  if (Array.isArray(value) && value.length > (schema.maxItems ?? Number.POSITIVE_INFINITY)) {
+    throw new RequestError(`${nameOf(pointer)} has ${value.length} items, at most ${schema.maxItems}`, pointer);
+  }
   if (Array.isArray(value) && schema.items !== undefined) {
     value.forEach((item, i) => void checkSchema(item, schema.items!, `${pointer}/${i}`));
   }

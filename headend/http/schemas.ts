@@ -1,5 +1,6 @@
 /** Schemas of the API's bodies (types in `wire.ts`), each with an example. The tests hold the server's answers against them. */
 
+import { PATH_PREFERENCES } from '#scion/path-preference';
 import { TOPICS } from '../fleet/feed.ts';
 import type { Schema } from './schema.ts';
 
@@ -55,6 +56,9 @@ export const PATH_REPORT: Schema = object({
   mtu: number('bytes', 1280),
   expiresAt: time('end of its validity'),
   announcedLatencyMs: orNull(number('announced by the ASes', 36)),
+  announcedBandwidthKbit: orNull(number('of the narrowest link, announced by the ASes', 10_000)),
+  pinned: { type: 'boolean', description: 'an operator wants this path' },
+  disjoint: { type: 'boolean', description: 'shares no link with the chosen path' },
 });
 
 export const READING: Schema = object({
@@ -131,6 +135,46 @@ export const METER: Schema = object({
 
 export const METERS: Schema = object({ meters: list(METER), next: orNull(text('cursor of the next page')) });
 export const PATHS: Schema = object({ meter: text('meter', 'meter-1'), paths: list(PATH_REPORT) });
+
+const POLICY = {
+  acl: {
+    ...list({ type: 'string', maxLength: 80 }),
+    maxItems: 64,
+    description: "hop predicates, the first match decides; narrows the head end's own",
+  },
+  sequence: { type: 'string', maxLength: 1000, description: 'hops that a path must match, as the scion tools take it' },
+  pin: { type: ['string', 'null'], maxLength: 64, description: 'fingerprint of the path to use while it answers' },
+  preference: { type: 'string', enum: PATH_PREFERENCES, default: 'latency', description: 'order of the allowed paths' },
+} satisfies Record<string, Schema>;
+
+export const PATH_POLICY: Schema = object({
+  meter: text('meter', 'meter-1'),
+  own: { type: 'boolean', description: "whether the meter has one of its own; else it follows the head end's" },
+  fence: { ...list(text('hop predicate', '+ 1')), description: "the head end's own list, which always holds" },
+  ...POLICY,
+});
+
+export const PATH_POLICY_REQUEST: Schema = {
+  ...object(POLICY, Object.keys(POLICY)),
+  examples: [
+    { acl: ['- 1-ff00:0:120', '+'], preference: 'latency' },
+    { sequence: '1-ff00:0:112 0* 1-ff00:0:111', preference: 'disjoint' },
+    { pin: null },
+  ],
+};
+
+export const EVALUATE_REQUEST: Schema = {
+  ...object({ meter: { type: 'string', maxLength: 200, description: 'meter' }, ...POLICY }, Object.keys(POLICY)),
+  examples: [{ meter: 'meter-1', acl: ['+ 1', '-'] }],
+};
+
+export const EVALUATION: Schema = object({
+  meter: text('meter', 'meter-1'),
+  kept: number('paths that would be allowed', 3),
+  dropped: number('paths that would be forbidden', 1),
+  survivesOneCut: { type: 'boolean', description: 'whether two of the allowed paths share no link' },
+  paths: list(PATH_REPORT),
+});
 
 const POINT: Schema = object({
   at: time('of the value, or start of the interval'),

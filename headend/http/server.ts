@@ -15,7 +15,7 @@ import { type Client, Guard } from './guard.ts';
 import { buildPage, type PageParts } from './page-shell.ts';
 import { problemOf, RequestError, sendProblem } from './problem.ts';
 import { RateLimit, type RateOptions } from './rate-limit.ts';
-import { type Reply, type Route, Router } from './router.ts';
+import { hasBody, type Reply, type Route, Router } from './router.ts';
 import { buildRoutes } from './routes.ts';
 import { checkSchema } from './schema.ts';
 import { StreamHub, type StreamOptions } from './stream.ts';
@@ -155,7 +155,7 @@ class Dispatcher {
     const { route, params } = this.router.find(request.method ?? '', path);
     const client = this.admit(request, route);
     if (route.limited) this.rate.take(client.key);
-    const body = route.method === 'POST' ? await readJson(request, response) : {};
+    const body = hasBody(route.method) ? await readJson(request, response) : {};
     if (route.body !== undefined) checkSchema(body, route.body);
     const query = new URLSearchParams(search);
     return route.handler({ request, response, params, query, body: body as Record<string, unknown>, client });

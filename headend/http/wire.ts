@@ -36,12 +36,44 @@ export interface PathBody {
 }
 
 export interface PathReportBody extends PathBody {
+  readonly pinned: boolean;
+  /** Shares no link with the chosen path. */
+  readonly disjoint: boolean;
+  readonly announcedBandwidthKbit: number | null;
   readonly state: 'unknown' | 'alive' | 'suspect' | 'down';
   readonly chosen: boolean;
   readonly forbidden: string | null;
   readonly mtu: number;
   readonly expiresAt: string;
   readonly announcedLatencyMs: number | null;
+}
+
+/** What an operator wants of the paths to a meter. */
+export interface PathPolicyBody {
+  readonly acl: readonly string[];
+  readonly sequence: string;
+  readonly pin: string | null;
+  readonly preference: 'latency' | 'hops' | 'mtu' | 'bandwidth' | 'disjoint';
+}
+
+/** The policy in force of one meter. */
+export interface MeterPathPolicyBody extends PathPolicyBody {
+  readonly meter: string;
+  /** Whether the meter has one of its own. */
+  readonly own: boolean;
+  /** Access control list of the head end's configuration; it always holds, and the meter's can only narrow it. */
+  readonly fence: readonly string[];
+}
+
+/** What a policy would make of the candidates. */
+export interface PathEvaluationBody {
+  readonly meter: string;
+  readonly kept: number;
+  readonly dropped: number;
+  /** Whether two of the kept paths share no link: what losing one link survives. */
+  readonly survivesOneCut: boolean;
+  /** The paths as they would be, the one marked that would be chosen. */
+  readonly paths: readonly PathReportBody[];
 }
 
 /** Answer of a single read, and the `reading` event of the stream. */

@@ -16,10 +16,14 @@ import { Sap } from '#dlms/wrapper';
 import type { Log } from '#hw/log';
 import type { ScionSocket } from '#hw/scion-socket';
 import type { HostEndpoint } from '#scion/end-host';
+import type { PathReport as ManagedPath } from '#scion/path-manager';
+import type { PathRules } from '#scion/path-preference';
+import { ALLOW_ALL, type PathPolicy, parsePolicy } from '#scion/policy';
 import type {
   ControlReading,
   MeterConnection,
   PathReport,
+  PathSettings,
   PathTaken,
   Reading,
   RegisterValue,
@@ -32,6 +36,8 @@ export interface DlmsConnectionOptions {
   readonly meter: HostEndpoint;
   /** LLS secret of client 17. */
   readonly password: Uint8Array;
+  /** What the configuration allows: the meter's own settings can only narrow it. */
+  readonly fence?: PathPolicy;
   readonly log: Log;
 }
 
@@ -65,9 +71,12 @@ export class DlmsConnection implements MeterConnection {
   private readonly socket: ScionSocket;
   private readonly channel: MeterChannel;
   private readonly client: DlmsClient;
+  private readonly fence: PathPolicy;
   private lastAnswer: Answer | undefined;
+  private settings: PathSettings | null = null;
 
-  constructor({ socket, channels, meter, password, log }: DlmsConnectionOptions) {
+  constructor({ socket, channels, meter, password, fence = ALLOW_ALL, log }: DlmsConnectionOptions) {
+    this.fence = fence;
     this.socket = socket;
     this.channel = new MeterChannel(socket, meter, log);
     channels.add(this.channel);
@@ -181,18 +190,28 @@ export class DlmsConnection implements MeterConnection {
   }
 
   async paths(): Promise<readonly PathReport[]> {
-    return this.report().map((r) => ({
-      fingerprint: r.fingerprint,
-      hops: r.hops,
-      isds: r.isds,
-      rttMs: r.srttMs ?? null,
-      state: r.state,
-      chosen: r.chosen,
-      forbidden: r.forbidden ?? null,
-      mtu: r.mtu,
-      expiresAt: r.expiryMs,
-      announcedLatencyMs: r.announcedMs ?? null,
-    }));
+    return this.report().map(pathReport);
+  }
+
+  get pathFence(): readonly string[] {
+    return this.fence.acl.map(({ text }) => text);
+  }
+
+  get pathSettings(): PathSettings | null {
+    return this.settings;
+  }
+
+  setPathSettings(settings: PathSettings | null): void {
+    this.channel.setRules(settings === null ? undefined : this.rulesOf(settings));
+    this.settings = settings;
+  }
+
+  evaluatePaths(settings: PathSettings): readonly PathReport[] {
+    return this.channel.manager.evaluate(this.rulesOf(settings), this.socket.now()).map(pathReport);
+  }
+
+  private rulesOf({ acl, sequence, pin, preference }: PathSettings): PathRules {
+    return { fence: this.fence, policy: parsePolicy(acl, sequence), preference, pin: pin ?? undefined };
   }
 
   async close(): Promise<void> {
@@ -201,6 +220,24 @@ export class DlmsConnection implements MeterConnection {
     // Polite, and short: a meter that does not answer ends the association by itself.
     await this.drive(this.client.release(), this.socket.now() + 300).catch(() => {});
   }
+}
+
+function pathReport(r: ManagedPath): PathReport {
+  return {
+    fingerprint: r.fingerprint,
+    hops: r.hops,
+    isds: r.isds,
+    rttMs: r.srttMs ?? null,
+    state: r.state,
+    chosen: r.chosen,
+    pinned: r.pinned,
+    disjoint: r.disjoint,
+    forbidden: r.forbidden ?? null,
+    mtu: r.mtu,
+    expiresAt: r.expiryMs,
+    announcedLatencyMs: r.announcedMs ?? null,
+    announcedBandwidthKbit: r.bandwidthKbit ?? null,
+  };
 }
 
 function numberIn(result: GetResult | undefined): number | null {

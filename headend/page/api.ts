@@ -46,12 +46,13 @@ function authorization(): Record<string, string> {
 
 /** @throws ApiError with the head end's problem, or one of status 0 when it cannot be reached */
 export async function call<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
+  const isWrite = method === 'POST' || method === 'PUT';
   let response: Response;
   try {
     response = await fetch(`/api/v1${path}`, {
       method,
-      headers: { ...authorization(), ...(method === 'POST' ? { 'content-type': 'application/json' } : {}), ...headers },
-      ...(method === 'POST' ? { body: JSON.stringify(body ?? {}) } : {}),
+      headers: { ...authorization(), ...(isWrite ? { 'content-type': 'application/json' } : {}), ...headers },
+      ...(isWrite ? { body: JSON.stringify(body ?? {}) } : {}),
       cache: 'no-store',
     });
   } catch {

@@ -46,6 +46,11 @@ const SCHEMA = `
   CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL, hash TEXT NOT NULL);
 `;
 
+/** Added to a store of any age. */
+const LATER_TABLES = `
+  CREATE TABLE IF NOT EXISTS setting(meter TEXT, name TEXT, body TEXT NOT NULL, PRIMARY KEY(meter, name)) WITHOUT ROWID;
+`;
+
 /** Order matters: a larger number is worse, and MAX() over an interval gives the worst. */
 const QUALITIES: readonly MeasuredQuality[] = ['good', 'suspect', 'missing'];
 const BATCH_VALUES = 512;
@@ -102,6 +107,7 @@ function prepareDatabase(db: DatabaseSync, file: string): void {
   else if (version !== SCHEMA_VERSION) {
     throw new S3mpError('config.unreadable', `the store ${file} has version ${version}, expected ${SCHEMA_VERSION}`);
   }
+  db.exec(LATER_TABLES);
 }
 
 class SqliteStore implements Store {
@@ -287,6 +293,19 @@ class SqliteStore implements Store {
     return rows.map((row) => ({ ...row }) as unknown as AuditLine);
   }
 
+  async setting(meter: string, name: string): Promise<string | undefined> {
+    const row = this.get('SELECT body FROM setting WHERE meter = ? AND name = ?', meter, name);
+    return row === undefined ? undefined : String(row.body);
+  }
+
+  async putSetting(meter: string, name: string, text: string | undefined): Promise<void> {
+    this.durably(() =>
+      text === undefined
+        ? this.run('DELETE FROM setting WHERE meter = ? AND name = ?', meter, name)
+        : this.run('INSERT OR REPLACE INTO setting(meter, name, body) VALUES(?, ?, ?)', meter, name, text),
+    );
+  }
+
   async prune(before: number): Promise<number> {
     this.writePending();
     const { changes } = this.run('DELETE FROM value WHERE at < ?', Math.ceil(before));
@@ -402,7 +421,7 @@ class SqliteStore implements Store {
   }
 
   /** Runs a write that is synced to the disk before this returns. In WAL mode NORMAL would sync at checkpoints only. */
-  private durably(write: () => void): void {
+  private durably(write: () => unknown): void {
     this.db.exec('PRAGMA synchronous=FULL');
     try {
       write();

@@ -129,6 +129,11 @@ export interface Store {
   /** In order of the chain, from sequence number `from` (first is 1). */
   audit(from: number, limit: number): Promise<readonly AuditLine[]>;
 
+  /** What an operator set for a meter under a name, as JSON text; undefined when nothing is. */
+  setting(meter: string, name: string): Promise<string | undefined>;
+  /** Stores or, with undefined, forgets a setting. On disk when it resolves. */
+  putSetting(meter: string, name: string, text: string | undefined): Promise<void>;
+
   /** Deletes readings received before `before`; last values stay. @returns values deleted */
   prune(before: number): Promise<number>;
   flush(): Promise<void>;

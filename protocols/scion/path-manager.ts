@@ -16,8 +16,14 @@
 import { ScionError } from '#base/errors';
 import { formatIsdAs } from '#scion/isd-as';
 import { announcedLatencyMs, isdsOf, type ScionPath, sharesInterface, usesInterface } from '#scion/path-metadata';
-import { announcedBandwidthKbit, DEFAULT_RULES, type PathRules, pathCost } from '#scion/path-preference';
-import { type PathPolicy, whyForbidden } from '#scion/policy';
+import {
+  announcedBandwidthKbit,
+  DEFAULT_RULES,
+  type PathRules,
+  pathCost,
+  whyAgainstRules,
+} from '#scion/path-preference';
+import type { PathPolicy } from '#scion/policy';
 import { RttEstimator } from '#scion/rtt';
 
 export type PathState = 'unknown' | 'alive' | 'suspect' | 'down';
@@ -87,6 +93,8 @@ export interface PathReport {
   readonly state: PathState;
   readonly chosen: boolean;
   readonly pinned: boolean;
+  /** Whether it shares no link with the chosen path. */
+  readonly disjoint: boolean;
   /** Why the policy forbids the path; undefined when it conforms. */
   readonly forbidden: string | undefined;
 }
@@ -142,7 +150,7 @@ export class PathManager {
       const candidate = this.candidates.get(path.fingerprint) ?? newCandidate(path);
       candidate.path = path;
       candidate.expiresAt = expiresAt;
-      candidate.forbidden = whyForbidden(this.rules.policy, path);
+      candidate.forbidden = whyAgainstRules(this.rules, path);
       next.set(path.fingerprint, candidate);
     }
     this.candidates = next;
@@ -158,7 +166,7 @@ export class PathManager {
     this.rules = rules;
     this.home = undefined;
     this.switchedAt = Number.NEGATIVE_INFINITY;
-    for (const candidate of this.candidates.values()) candidate.forbidden = whyForbidden(rules.policy, candidate.path);
+    for (const candidate of this.candidates.values()) candidate.forbidden = whyAgainstRules(rules, candidate.path);
   }
 
   /** Takes over paths and measurements of another manager for the same destination. */
@@ -167,7 +175,7 @@ export class PathManager {
     this.refreshedAt = other.refreshedAt;
     this.probesWork = other.probesWork;
     for (const [fingerprint, candidate] of other.candidates) {
-      const forbidden = whyForbidden(this.rules.policy, candidate.path);
+      const forbidden = whyAgainstRules(this.rules, candidate.path);
       this.candidates.set(fingerprint, { ...candidate, rtt: candidate.rtt.copy(), forbidden });
     }
   }
@@ -459,6 +467,7 @@ export class PathManager {
 
   /** Every candidate for people and the API, the chosen one marked. */
   report(now: number): PathReport[] {
+    const { chosen } = this;
     return [...this.candidates.values()].map((c) => ({
       fingerprint: c.path.fingerprint,
       hops: c.path.hops,
@@ -472,8 +481,20 @@ export class PathManager {
       state: stateOf(c, now),
       chosen: c === this.chosen,
       pinned: this.isPinned(c),
+      disjoint: chosen !== undefined && c !== chosen && !sharesInterface(c.path, chosen.path),
       forbidden: c.forbidden,
     }));
+  }
+
+  /** What other rules would make of the candidates, the path marked that would be chosen; nothing is changed. */
+  evaluate(rules: PathRules, now: number): PathReport[] {
+    const trial = new PathManager({ dst: this.dst, rules });
+    trial.learnFrom(this);
+    const { chosen } = this;
+    if (chosen !== undefined) trial.chosen = trial.candidates.get(chosen.path.fingerprint);
+    if (trial.hasPath(now)) trial.select(now);
+    else trial.chosen = undefined;
+    return trial.report(now);
   }
 
   /** Whether two conforming paths share no interface: what losing one link survives. */

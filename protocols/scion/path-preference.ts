@@ -4,7 +4,7 @@
  */
 
 import type { PathInterface, ScionPath } from '#scion/path-metadata';
-import { ALLOW_ALL, type PathPolicy } from '#scion/policy';
+import { ALLOW_ALL, type PathPolicy, whyForbidden } from '#scion/policy';
 
 export const PATH_PREFERENCES = ['latency', 'hops', 'mtu', 'bandwidth', 'disjoint'] as const;
 /**
@@ -15,6 +15,8 @@ export type PathPreference = (typeof PATH_PREFERENCES)[number];
 
 /** Everything an operator says about the paths to one meter. */
 export interface PathRules {
+  /** Holds whatever else is said: what the configuration of a device allows. */
+  readonly fence?: PathPolicy;
   readonly policy: PathPolicy;
   readonly preference: PathPreference;
   /** Fingerprint of the path to use while it answers. */
@@ -22,6 +24,11 @@ export interface PathRules {
 }
 
 export const DEFAULT_RULES: PathRules = { policy: ALLOW_ALL, preference: 'latency', pin: undefined };
+
+/** Why rules forbid a path, in words; undefined when it conforms. */
+export function whyAgainstRules({ fence, policy }: PathRules, path: ScionPath): string | undefined {
+  return (fence === undefined ? undefined : whyForbidden(fence, path)) ?? whyForbidden(policy, path);
+}
 
 /** Announced bandwidth of the narrowest part, kbit/s; undefined when nothing is announced. */
 export function announcedBandwidthKbit(path: ScionPath): number | undefined {

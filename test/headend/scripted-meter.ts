@@ -1,10 +1,15 @@
 /** A scripted far end for the head end's tests: a household whose load obeys the relay, and faults on demand. */
 
 import { S3mpError } from '#base/errors';
+import { emptyPath } from '#scion/combinator';
+import { parseIsdAs } from '#scion/isd-as';
+import type { ScionPath } from '#scion/path-metadata';
+import { parsePolicy, whyForbidden } from '#scion/policy';
 import type {
   ControlReading,
   MeterConnection,
   PathReport,
+  PathSettings,
   PathTaken,
   Reading,
   RegisterValue,
@@ -29,7 +34,23 @@ const FOREIGN: PathTaken = {
   rttMs: null,
 };
 
+/** The part of a path that policies look at. */
+function pathOf(hops: string): ScionPath {
+  const parts = hops.split(' ');
+  const interfaces = parts.flatMap((part, i) => {
+    if (i % 2 === 0) return [];
+    const [out, into] = part.split('>').map(Number);
+    return [
+      { ia: parseIsdAs(parts[i - 1]!), id: out! },
+      { ia: parseIsdAs(parts[i + 1]!), id: into! },
+    ];
+  });
+  return { ...emptyPath(interfaces[0]!.ia, 1280), interfaces };
+}
+
 export class ScriptedMeter implements MeterConnection {
+  readonly pathFence: readonly string[] = ['+ 1', '-'];
+  pathSettings: PathSettings | null = null;
   reads = 0;
   switches = 0;
   writes = 0;
@@ -102,6 +123,10 @@ export class ScriptedMeter implements MeterConnection {
   }
 
   async paths(): Promise<readonly PathReport[]> {
+    return this.reports();
+  }
+
+  private reports(): PathReport[] {
     const common = { mtu: 1280, expiresAt: this.now() + 3_600_000, forbidden: null };
     return [PATH_A, PATH_B, FOREIGN].map((path) => ({
       ...path,
@@ -109,12 +134,32 @@ export class ScriptedMeter implements MeterConnection {
       state: path === FOREIGN ? 'unknown' : 'alive',
       chosen: path.fingerprint === this.path.fingerprint,
       announcedLatencyMs: path === FOREIGN ? 30 : 36,
+      announcedBandwidthKbit: 10_000,
+      pinned: this.pathSettings?.pin === path.fingerprint,
+      disjoint: path === PATH_B,
       ...(path === FOREIGN ? { forbidden: 'leaves ISD 1 through 2-ff00:0:210' } : {}),
     }));
   }
 
   async close(): Promise<void> {
     this.isClosed = true;
+  }
+
+  setPathSettings(settings: PathSettings | null): void {
+    if (settings !== null) parsePolicy(settings.acl, settings.sequence);
+    this.pathSettings = settings;
+  }
+
+  /** By the real policy, over the interfaces in the hops; the first allowed path would be chosen. */
+  evaluatePaths({ acl, sequence, pin }: PathSettings): readonly PathReport[] {
+    const policy = parsePolicy(acl, sequence);
+    const reports = this.reports().map((report) => {
+      const forbidden = report.forbidden ?? whyForbidden(policy, pathOf(report.hops)) ?? null;
+      return { ...report, forbidden, pinned: report.fingerprint === pin, chosen: false };
+    });
+    const allowed = reports.filter((r) => r.forbidden === null);
+    const chosen = allowed.find((r) => r.pinned) ?? allowed[0];
+    return reports.map((r) => ({ ...r, chosen: r === chosen }));
   }
 
   private values(): RegisterValue[] {

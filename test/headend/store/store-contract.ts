@@ -187,6 +187,18 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     assert.equal({ ...first }, { seq: 1, at: T0 + 1, kind: 'y', severity: 'info', meter: 'm1', message: 'e1' });
   });
 
+  Contract('a setting is kept by meter and name, replaced and forgotten', async ({ store }) => {
+    assert.is(await store.setting('m1', 'a'), undefined);
+    await store.putSetting('m1', 'a', '{"x":1}');
+    await store.putSetting('m2', 'a', '{"x":2}');
+    await store.putSetting('m1', 'a', '{"x":3}');
+    assert.is(await store.setting('m1', 'a'), '{"x":3}');
+    assert.is(await store.setting('m2', 'a'), '{"x":2}');
+    assert.is(await store.setting('m1', 'b'), undefined);
+    await store.putSetting('m1', 'a', undefined);
+    assert.is(await store.setting('m1', 'a'), undefined);
+  });
+
   Contract('the audit is a chain: a changed, missing or moved line is found', async ({ store }) => {
     for (let i = 0; i < 5; i++) {
       await store.appendAudit({ at: T0 + i, actor: 'local', action: 'test', meter: 'm1', detail: { i } });
