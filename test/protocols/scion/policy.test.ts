@@ -4,9 +4,10 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConfigError } from '#base/errors';
 import { emptyPath } from '#scion/combinator';
-import { parseIsdAs } from '#scion/isd-as';
+import { formatAs, parseIsdAs } from '#scion/isd-as';
 import type { ScionPath } from '#scion/path-metadata';
-import { parseHopPredicate, parsePolicy, parseSequence, whyForbidden } from '#scion/policy';
+import { parseHopPredicate, parsePolicy, whyForbidden } from '#scion/policy';
+import { parseSequence, type SequenceNode, sequenceMatches } from '#scion/sequence';
 
 const Policy = suite('path policy');
 
@@ -67,6 +68,9 @@ for (const acl of [
   ['+ 70000', '-'],
   ['+ 1-0#4', '-'],
   ['+1', '-'],
+  ['+  1', '-'],
+  ['+ ', '-'],
+  [' +'],
 ]) {
   Policy(`refuses the ACL ${JSON.stringify(acl)}`, () => {
     assert.throws(
@@ -82,16 +86,52 @@ Policy('hop predicates', () => {
   assert.equal(parseHopPredicate('1-ff00:0:110#1,2'), { isd: 1, as: 0xff00_0000_0110n, interfaces: [1, 2] });
 });
 
-Policy('a sequence becomes the official regular expression', () => {
+const ANY_AS = '(([0-9]+)|([0-9a-fA-F]+:[0-9a-fA-F]+:[0-9a-fA-F]+))';
+
+/** The regular expression that the official parser makes of a sequence. */
+function officialExpression(node: SequenceNode): string {
+  if (node.kind === 'then' || node.kind === 'or') {
+    const between = node.kind === 'or' ? '|' : '';
+    return `(${officialExpression(node.left)}${between}${officialExpression(node.right)})`;
+  }
+  if (node.kind !== 'hop') return `(${officialExpression(node.of)})${node.kind}`;
+  const { isd, as, interfaces } = node.hop;
+  const id = (n: number) => (n === 0 ? '([0-9]+)' : `${n}`);
+  const [first = 0, second] = interfaces;
+  const ids =
+    interfaces.length === 1 ? `((${id(0)},${id(first)})|(${id(first)},${id(0)}))` : `${id(first)},${id(second ?? 0)}`;
+  return `((${id(isd)}-${as === 0n ? ANY_AS : formatAs(as)}#${ids}) +)`;
+}
+
+Policy('a sequence is read as the official parser reads it', () => {
+  const sequence = parseSequence('1-ff00:0:133#1 1+ 2-ff00:0:1? 2-ff00:0:233#1');
   assert.is(
-    parseSequence('1-ff00:0:133#1 1+ 2-ff00:0:1? 2-ff00:0:233#1').source,
-    '^(((((1-ff00:0:133#((([0-9]+),1)|(1,([0-9]+)))) +)(((1-(([0-9]+)|([0-9a-fA-F]+:[0-9a-fA-F]+:[0-9a-fA-F]+))#([0-9]+),([0-9]+)) +))+)(((2-ff00:0:1#([0-9]+),([0-9]+)) +))?)((2-ff00:0:233#((([0-9]+),1)|(1,([0-9]+)))) +))$',
+    officialExpression(sequence.root),
+    '(((((1-ff00:0:133#((([0-9]+),1)|(1,([0-9]+)))) +)(((1-(([0-9]+)|([0-9a-fA-F]+:[0-9a-fA-F]+:[0-9a-fA-F]+))#([0-9]+),([0-9]+)) +))+)(((2-ff00:0:1#([0-9]+),([0-9]+)) +))?)((2-ff00:0:233#((([0-9]+),1)|(1,([0-9]+)))) +))',
   );
-  assert.ok(
-    parseSequence('1-ff00:0:133#1 1+ 2-ff00:0:1? 2-ff00:0:233#1').test(
-      '1-ff00:0:133#0,1 1-ff00:0:120#2,1 2-ff00:0:233#1,0 ',
-    ),
-  );
+  const path = pathOf('1-ff00:0:133#1', '1-ff00:0:120#2', '1-ff00:0:120#1', '2-ff00:0:233#1');
+  assert.ok(sequenceMatches(sequence, path.interfaces));
+});
+
+Policy('blanks separate only where they must, and the longest token counts', () => {
+  const same = (a: string, b: string) => assert.equal(parseSequence(a).root, parseSequence(b).root);
+  same('1-ff00:0:110 #1 , 2(0)*', '1-ff00:0:110#1,2 0*');
+  same('01', '0 1');
+  same('1-ff00:0:0110', '1-ff00:0:0 110');
+  same('1-01', '1-0 1');
+  assert.ok(whyForbidden(parsePolicy([], '0-0#7'), home));
+  assert.is(whyForbidden(parsePolicy([], '0 0-0#3 0'), home), undefined);
+});
+
+Policy('a sequence that would drown a backtracking matcher takes no time', () => {
+  const hops = Array.from({ length: 62 }, (_, i) => `1-ff00:0:${i.toString(16)}#${i + 1}`);
+  const long = pathOf(...hops);
+  const nested = parseSequence(`${'('.repeat(100)}0*${')*'.repeat(100)} 2-1`);
+  const many = parseSequence(`${'0* '.repeat(300)}2-1`);
+  const begun = process.hrtime.bigint();
+  assert.not(sequenceMatches(nested, long.interfaces));
+  assert.not(sequenceMatches(many, long.interfaces));
+  assert.ok(Number(process.hrtime.bigint() - begun) / 1e6 < 1000);
 });
 
 Policy('| binds tighter than one hop after another', () => {
@@ -102,8 +142,22 @@ Policy('| binds tighter than one hop after another', () => {
   assert.is(whyForbidden(parsePolicy([], '0*'), abroad), undefined);
 });
 
-for (const text of ['(1', '1)', '?', '1 |', '1-ff00:0:110#', 'a'])
-  Policy(`refuses the sequence ${text}`, () => {
+for (const text of [
+  ' ',
+  '(1',
+  '1)',
+  '?',
+  '1 |',
+  '1-ff00:0:110#',
+  'a',
+  '1#2',
+  '1-FF00:0:110',
+  '70000',
+  '1-1#70000',
+  '()',
+  '0 '.repeat(1001),
+])
+  Policy(`refuses the sequence ${text.slice(0, 20)}`, () => {
     assert.throws(
       () => parsePolicy([], text),
       (e: unknown) => e instanceof ConfigError && e.code === 'config.invalid',
