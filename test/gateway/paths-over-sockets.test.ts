@@ -292,7 +292,7 @@ Sockets('a router that knows its link is down says so, and traffic moves before 
 });
 
 /** Runs a verb of the gateway in an AS directory and returns what it printed. */
-async function runVerb(verb: Verb, ia: string, dst: string, flags: Record<string, string>, json = false) {
+async function runVerb(verb: Verb, ia: string, dst: string, flags: Record<string, string | boolean>, json = false) {
   const config = loadConfig(GATEWAY_CONFIG, {
     file: undefined,
     environment: {},

@@ -18,6 +18,8 @@ export class Service {
   readonly spec: ServiceSpec;
   private child: ChildProcess | undefined;
   private ended: Promise<void> = Promise.resolve();
+  /** Whether it was asked to end. */
+  stopped = false;
 
   constructor(spec: ServiceSpec) {
     this.spec = spec;
@@ -25,6 +27,7 @@ export class Service {
 
   start(): void {
     const { program, args, logFile, environment } = this.spec;
+    this.stopped = false;
     const log = openSync(logFile, 'a');
     const child = spawn(program, args, {
       stdio: ['ignore', log, log],
@@ -45,6 +48,7 @@ export class Service {
   /** Ends the service: politely first, by force after three seconds. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const { child } = this;
+    this.stopped = true;
     if (child === undefined || !this.running) return;
     child.kill(signal);
     const timer = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);

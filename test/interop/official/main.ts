@@ -1,0 +1,177 @@
+/**
+ * Our border router and end host beside official SCION services. `official.sh` builds and starts this program:
+ *
+ *   SCION_BIN=FOLDER test/interop/official.sh [--no-bfd] [--official-only] [--keep]
+ *
+ * Three ASes in a row: official routers, control services, daemons and echo responders everywhere, except that the router of
+ * the AS in the middle is our gateway.js. `--official-only` puts an official router there too, which tells faults of this
+ * program from faults of ours. Prints a transcript; exit status 0 only when every step passed.
+ */
+
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { messageOf } from '#base/errors';
+import { configurationOf, type OfficialAs, type OfficialNetwork, writeNetwork } from './official-network.ts';
+import { runTool, Service, type ToolResult } from './official-process.ts';
+import { STEPS } from './official-steps.ts';
+
+export interface Official {
+  readonly network: OfficialNetwork;
+  readonly options: { readonly bfd: boolean; readonly officialOnly: boolean };
+  /** `110-router`, `111-control`, … */
+  service(name: string): Service;
+  /** Runs an official tool and prints command and output. */
+  scion(args: readonly string[], limitMs?: number): Promise<ToolResult>;
+  /** Runs our gateway.js and prints command and output. */
+  gateway(args: readonly string[], limitMs?: number): Promise<ToolResult>;
+  /** Prints a line of the transcript. */
+  say(text: string): void;
+}
+
+const WHOLE_LIMIT_MS = 240_000;
+const FIRST_NET = 251;
+const LAST_NET = 254;
+const CLAIM_PORT = 30_000;
+
+const { values: flags } = parseArgs({
+  options: {
+    'no-bfd': { type: 'boolean', default: false },
+    'official-only': { type: 'boolean', default: false },
+    keep: { type: 'boolean', default: false },
+  },
+});
+
+const say = (text: string) => void process.stdout.write(`${text}\n`);
+const services = new Map<string, Service>();
+
+process.on('exit', () => {
+  for (const service of services.values()) service.kill();
+});
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1));
+
+/** Takes a 127.N.0.0/16 that no other run uses. */
+async function claimNet(): Promise<number> {
+  for (let net = FIRST_NET; net <= LAST_NET; net++) {
+    const taken = await new Promise<boolean>((resolve) => {
+      const server = createServer();
+      server.once('error', () => resolve(true));
+      server.listen({ host: `127.${net}.0.1`, port: CLAIM_PORT, exclusive: true }, () => {
+        server.unref();
+        resolve(false);
+      });
+    });
+    if (!taken) return net;
+  }
+  throw new Error('every network from 127.251 to 127.254 is in use');
+}
+
+function addServices(as: OfficialAs, bin: string, gateway: string, folder: string): void {
+  const add = (kind: keyof typeof configurationOf) => {
+    const name = `${as.number}-${kind}`;
+    const logFile = join(folder, `${name}.log`);
+    services.set(
+      name,
+      new Service({ name, program: join(bin, kind), args: ['--config', configurationOf[kind](as)], logFile }),
+    );
+  };
+  const ours = as.number === 111 && !flags['official-only'];
+  if (!ours) add('router');
+  else {
+    const name = `${as.number}-router`;
+    const args = [gateway, 'run', '--as-directory', as.folder, '--log-level', 'debug'];
+    // The official control service holds the address at which the gateway would serve segments.
+    const environment = { S3MP_PATH_SERVICE_ENABLED: 'false' };
+    services.set(
+      name,
+      new Service({ name, program: process.execPath, args, environment, logFile: join(folder, `${name}.log`) }),
+    );
+  }
+  for (const kind of ['control', 'daemon', 'dispatcher'] as const) add(kind);
+}
+
+function printer(program: string, shown: string, leading: readonly string[]) {
+  return async (args: readonly string[], limitMs = 20_000): Promise<ToolResult> => {
+    say(`    $ ${shown} ${args.map((arg) => (/[ *]/.test(arg) ? `'${arg}'` : arg)).join(' ')}`);
+    const result = await runTool(program, [...leading, ...args], { limitMs });
+    const text = `${result.stdout}${result.stderr}`.trimEnd();
+    if (text !== '') say(text.replace(/^/gm, '      '));
+    if (result.status !== 0) say(`      (exit status ${result.status ?? 'none: it took too long'})`);
+    return result;
+  };
+}
+
+async function main(): Promise<number> {
+  const bin = process.env.SCION_BIN;
+  const gateway = process.env.S3MP_GATEWAY ?? join(__dirname, '..', 'gateway.js');
+  if (bin === undefined || bin === '') throw new Error('SCION_BIN must name the folder with the official programs');
+  for (const name of ['router', 'control', 'daemon', 'dispatcher', 'scion', 'scion-pki'])
+    if (!existsSync(join(bin, name))) throw new Error(`${join(bin, name)} is missing`);
+  if (!existsSync(gateway)) throw new Error(`${gateway} is missing: run npm run build`);
+
+  const folder = mkdtempSync(join(tmpdir(), 's3mp-official-'));
+  const options = { bfd: !flags['no-bfd'], officialOnly: flags['official-only'] };
+  const net = await claimNet();
+  const { stdout: version } = await runTool(join(bin, 'scion'), ['version']);
+  say(
+    `official services: ${version.trim().replace(/\s+/g, ' ')}; ours: gateway.js ${S3MP_VERSION}, Node ${process.version}`,
+  );
+  say(`networks 127.${net}.0.0/16, BFD ${options.bfd ? 'on' : 'off'}, files in ${folder}`);
+  const network = writeNetwork({ folder, bin, net, bfd: options.bfd });
+  for (const as of network.all) addServices(as, bin, gateway, folder);
+  for (const service of services.values()) service.start();
+
+  const official: Official = {
+    network,
+    options,
+    service: (name) => services.get(name)!,
+    scion: printer(join(bin, 'scion'), 'scion', []),
+    gateway: printer(process.execPath, 'gateway.js', [gateway]),
+    say: (text) => say(`    ${text}`),
+  };
+  let failed = 0;
+  let passed = 0;
+  for (const { name, needsOurs, needsBfd, run } of STEPS) {
+    if ((needsOurs && options.officialOnly) || (needsBfd && !options.bfd)) {
+      say(`\n--- ${name}: left out`);
+      continue;
+    }
+    say(`\n--- ${name}`);
+    const from = performance.now();
+    try {
+      await run(official);
+      passed++;
+      say(`ok  ${((performance.now() - from) / 1000).toFixed(1)} s`);
+    } catch (error) {
+      failed++;
+      say(`FAILED: ${messageOf(error)}`);
+    }
+    for (const service of services.values()) {
+      if (service.running || service.stopped) continue;
+      failed++;
+      say(`FAILED: ${service.spec.name} ended by itself:\n${service.logTail()}`);
+      service.start();
+    }
+  }
+  say(`\n${passed} steps passed, ${failed} failed`);
+  await Promise.all([...services.values()].map((service) => service.stop()));
+  if (flags.keep || failed > 0) say(`files and logs are in ${folder}`);
+  else rmSync(folder, { recursive: true, force: true });
+  return failed === 0 && passed > 0 ? 0 : 1;
+}
+
+const limit = setTimeout(() => {
+  say(`FAILED: not done after ${WHOLE_LIMIT_MS / 1000} s`);
+  process.exit(1);
+}, WHOLE_LIMIT_MS);
+limit.unref();
+
+main().then(
+  (status) => process.exit(status),
+  (error) => {
+    say(`FAILED: ${messageOf(error)}`);
+    process.exit(1);
+  },
+);
