@@ -70,6 +70,9 @@ export class RouterLinks {
     if (up) this.flags[id]! |= UP;
     else this.flags[id]! &= ~UP;
   }
+  isSiblingUp(sibling: number): boolean {
+    return this.siblingUp[sibling] === 1;
+  }
   setSiblingUp(sibling: number, up: boolean): void {
     this.siblingUp[sibling] = up ? 1 : 0;
   }

@@ -34,10 +34,11 @@ export class TwoAses {
     this.folder = folder;
   }
 
-  static async create(): Promise<TwoAses> {
+  /** @param bfd  what both ends of the link say about BFD; disabled when left out, as the far end is often a bare socket */
+  static async create(bfd: object = { disable: true }): Promise<TwoAses> {
     const ases = new TwoAses(await claimLab(), mkdtempSync(join(tmpdir(), 's3mp-ases-')));
-    ases.write(CORE, LEAF, 'child', { attributes: ['core'] });
-    ases.write(LEAF, CORE, 'parent', {});
+    ases.write(CORE, LEAF, 'child', bfd, { attributes: ['core'] });
+    ases.write(LEAF, CORE, 'parent', bfd, {});
     return ases;
   }
 
@@ -58,7 +59,13 @@ export class TwoAses {
     return this.addresses.headend(as.number);
   }
 
-  private write(as: typeof CORE | typeof LEAF, other: typeof CORE | typeof LEAF, linkTo: string, extra: object): void {
+  private write(
+    as: typeof CORE | typeof LEAF,
+    other: typeof CORE | typeof LEAF,
+    linkTo: string,
+    bfd: object,
+    extra: object,
+  ): void {
     const secret = randomBytes(16);
     this.secrets.set(as.isdAs, secret);
     const directory = this.directory(as);
@@ -78,6 +85,7 @@ export class TwoAses {
               isd_as: other.isdAs,
               link_to: linkTo,
               mtu: 1472,
+              bfd,
             },
           },
         },
