@@ -48,7 +48,7 @@ export class UdpSocket {
     const socket = createSocket({
       type: family === 6 ? 'udp6' : 'udp4',
       // IPv4 has its own socket; mapped addresses would never equal a neighbour's.
-      ipv6Only: true,
+      ...(family === 6 ? { ipv6Only: true } : {}),
       // Every address is a literal; the default look-up would cost a turn of the event loop per datagram.
       lookup: (name, _options, callback) => callback(null, name, family),
     });
