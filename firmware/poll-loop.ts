@@ -36,7 +36,7 @@ const BACKOFF_MS = { first: 5_000, last: 60_000 };
 /** Timers fire up to this late; a shorter wait blocks the process, so that the bus is not left idle. */
 const BLOCK_MS = 1.5;
 /** Blocking ends up to this late; the rest is spun. */
-const SPIN_MS = 0.1;
+const SPIN_MS = 0.05;
 /** A chain of steps at most this long without giving other work a turn. */
 const STEPS_PER_TURN = 8;
 const NEVER = Number.POSITIVE_INFINITY;

