@@ -90,11 +90,11 @@ const ANY_AS = '(([0-9]+)|([0-9a-fA-F]+:[0-9a-fA-F]+:[0-9a-fA-F]+))';
 
 /** The regular expression that the official parser makes of a sequence. */
 function officialExpression(node: SequenceNode): string {
-  if (node.kind === 'then' || node.kind === 'or') {
+  if ('left' in node) {
     const between = node.kind === 'or' ? '|' : '';
     return `(${officialExpression(node.left)}${between}${officialExpression(node.right)})`;
   }
-  if (node.kind !== 'hop') return `(${officialExpression(node.of)})${node.kind}`;
+  if ('of' in node) return `(${officialExpression(node.of)})${node.kind}`;
   const { isd, as, interfaces } = node.hop;
   const id = (n: number) => (n === 0 ? '([0-9]+)' : `${n}`);
   const [first = 0, second] = interfaces;
