@@ -25,6 +25,8 @@ export interface Official {
   service(name: string): Service;
   /** Runs an official tool and prints command and output. */
   scion(args: readonly string[], limitMs?: number): Promise<ToolResult>;
+  /** Runs an official tool again and again until `accept` does not throw; prints the last run only. */
+  scionUntil(args: readonly string[], limitMs: number, accept: (result: ToolResult) => void): Promise<void>;
   /** Runs our gateway.js and prints command and output. */
   gateway(args: readonly string[], limitMs?: number): Promise<ToolResult>;
   /** Prints a line of the transcript. */
@@ -92,15 +94,40 @@ function addServices(as: OfficialAs, bin: string, gateway: string, folder: strin
   for (const kind of ['control', 'daemon', 'dispatcher'] as const) add(kind);
 }
 
+function show(shown: string, args: readonly string[], result: ToolResult): void {
+  say(`    $ ${shown} ${args.map((arg) => (/[ *]/.test(arg) ? `'${arg}'` : arg)).join(' ')}`);
+  const text = `${result.stdout}${result.stderr}`.trimEnd();
+  if (text !== '') say(text.replace(/^(?=.)/gm, '      '));
+  if (result.status !== 0) say(`      (exit status ${result.status ?? 'none: it took too long'})`);
+}
+
 function printer(program: string, shown: string, leading: readonly string[]) {
   return async (args: readonly string[], limitMs = 20_000): Promise<ToolResult> => {
-    say(`    $ ${shown} ${args.map((arg) => (/[ *]/.test(arg) ? `'${arg}'` : arg)).join(' ')}`);
     const result = await runTool(program, [...leading, ...args], { limitMs });
-    const text = `${result.stdout}${result.stderr}`.trimEnd();
-    if (text !== '') say(text.replace(/^/gm, '      '));
-    if (result.status !== 0) say(`      (exit status ${result.status ?? 'none: it took too long'})`);
+    show(shown, args, result);
     return result;
   };
+}
+
+async function runUntil(
+  program: string,
+  shown: string,
+  args: readonly string[],
+  limitMs: number,
+  accept: (result: ToolResult) => void,
+): Promise<void> {
+  const until = performance.now() + limitMs;
+  for (;;) {
+    const result = await runTool(program, args);
+    try {
+      accept(result);
+      return show(shown, args, result);
+    } catch (error) {
+      if (performance.now() < until) continue;
+      show(shown, args, result);
+      throw error;
+    }
+  }
 }
 
 async function main(): Promise<number> {
@@ -128,6 +155,7 @@ async function main(): Promise<number> {
     options,
     service: (name) => services.get(name)!,
     scion: printer(join(bin, 'scion'), 'scion', []),
+    scionUntil: (args, limitMs, accept) => runUntil(join(bin, 'scion'), 'scion', args, limitMs, accept),
     gateway: printer(process.execPath, 'gateway.js', [gateway]),
     say: (text) => say(`    ${text}`),
   };

@@ -166,7 +166,7 @@ function configurations(as: OfficialAs): Record<string, string> {
       db('beacon_db', 'cs.beacon.db') +
       db('trust_db', 'cs.trust.db') +
       db('path_db', 'cs.path.db') +
-      '[beaconing]\norigination_interval = "1s"\npropagation_interval = "1s"\nregistration_interval = "1s"\n' +
+      '[beaconing]\norigination_interval = "1s"\npropagation_interval = "1s"\nregistration_interval = "1s"\nepic = true\n' +
       // Answers are asked anew soon, so that a test does not wait for the default of five minutes.
       '[path]\nquery_interval = "2s"\n',
     'sd.toml':

@@ -15,7 +15,7 @@ import { formatIpPort } from '#scion/ip';
 import { parseIsdAs } from '#scion/isd-as';
 import { routerOf } from '#scion/topology';
 import { readAsDirectory } from '../../../gateway/as-directory.ts';
-import { BorderRouter } from '../../../gateway/border-router.ts';
+import { BorderRouter, type BorderRouterOptions } from '../../../gateway/border-router.ts';
 import type { Official } from './main.ts';
 import type { OfficialAs } from './official-network.ts';
 
@@ -66,7 +66,7 @@ function controlSource(as: OfficialAs, protocol: ControlProtocol): PathSource {
 }
 
 /** Waits until the daemon of an AS offers `count` living paths, then shows them. */
-async function waitForPaths({ scion }: Official, from: OfficialAs, to: OfficialAs, count: number): Promise<void> {
+async function waitForPaths({ scionUntil }: Official, from: OfficialAs, to: OfficialAs, count: number): Promise<void> {
   const client = new DaemonClient({ address: from.daemon, log });
   try {
     await eventually(PATHS_LIMIT_MS, async () => {
@@ -76,8 +76,8 @@ async function waitForPaths({ scion }: Official, from: OfficialAs, to: OfficialA
   } finally {
     client.close();
   }
-  await eventually(10_000, async () => {
-    const { status, stdout } = await scion(['showpaths', to.ia, ...daemonArgs(from), '--timeout', '2s', '--no-color']);
+  const args = ['showpaths', to.ia, ...daemonArgs(from), '--timeout', '2s', '--no-color'];
+  await scionUntil(args, 10_000, ({ status, stdout }) => {
     assert.is(status, 0);
     assert.is(stdout.match(/Status: alive/g)?.length, count, 'not every path is alive');
   });
@@ -107,6 +107,18 @@ const STEP_PING: Step = {
     for (const [from, to, sequence] of cases) {
       const path = sequence === '' ? [] : ['--sequence', sequence];
       const args = ['ping', echoHost(to), '-c', '3', '--interval', '200ms', ...daemonArgs(from), ...path];
+      const { status, stdout } = await scion(args);
+      assert.is(status, 0);
+      assert.match(stdout, '3 packets transmitted, 3 received, 0% packet loss');
+    }
+  },
+};
+
+const STEP_LARGE: Step = {
+  name: 'packets of the largest size and EPIC packets cross it too',
+  async run({ scion, network: { core, leaf } }) {
+    for (const how of ['--max-mtu', '--epic']) {
+      const args = ['ping', echoHost(core), '-c', '3', '--interval', '200ms', how, ...daemonArgs(leaf)];
       const { status, stdout } = await scion(args);
       assert.is(status, 0);
       assert.match(stdout, '3 packets transmitted, 3 received, 0% packet loss');
@@ -203,6 +215,29 @@ const STEP_CONTROL: Step = {
   },
 };
 
+const STEP_AS: Step = {
+  name: 'what the daemon tells of its AS is what topology.json says',
+  async run({ say, network }) {
+    for (const as of network.all) {
+      const daemon = new DaemonClient({ address: as.daemon, log });
+      const [told, services] = await Promise.all([daemon.topology(), daemon.controlServices()]);
+      daemon.close();
+      const { ia, core, mtu, dispatchedPorts, routers } = topologyOf(as);
+      assert.equal([told.ia, told.core, told.mtu, told.dispatchedPorts], [ia, core, mtu, dispatchedPorts]);
+      const shape = (list: typeof told.routers) =>
+        list.map(({ internal, interfaces }) => [
+          formatIpPort(internal.host, internal.port),
+          interfaces.map((i) => i.id).sort(),
+        ]);
+      assert.equal(shape(told.routers), shape(routers));
+      assert.equal(services, [as.control]);
+      say(
+        `${as.ia}: MTU ${mtu}, ports ${dispatchedPorts?.min}-${dispatchedPorts?.max}, control service ${services.join()}`,
+      );
+    }
+  },
+};
+
 const STEP_AGREE: Step = {
   name: 'paths that we combine from segments, over Connect and over gRPC, are those of the official daemon',
   async run({ say, network: { core, middle, leaf } }) {
@@ -230,7 +265,7 @@ const STEP_AGREE: Step = {
             assert.is(Math.floor(path.expiryMs / 1000), Math.floor(same.expiryMs / 1000));
           }
         }
-        say(`${from.ia} -> ${to.ia}: ${official.length} equal in bytes, MTU and expiry`);
+        say(`${from.ia} -> ${to.ia}: ${official.length} paths equal in bytes, MTU and expiry`);
       });
     }
   },
@@ -308,49 +343,89 @@ const STEP_INTERFACE_DOWN: Step = {
   },
 };
 
+/** Puts a router of ours, changed in one thing, in the place of the running one while `check` runs. */
+async function withChangedRouter(
+  official: Official,
+  change: Partial<Pick<BorderRouterOptions, 'now' | 'hopKey'>>,
+  check: () => Promise<void>,
+): Promise<void> {
+  const { service, network, say } = official;
+  const { core, middle, leaf } = network;
+  await service('111-router').stop();
+  const { topology, hopKey } = readAsDirectory(middle.folder);
+  const router = routerOf(topology);
+  const changed = await BorderRouter.start({ topology, router, hopKey, log, ...change });
+  try {
+    await check();
+  } finally {
+    await changed.close();
+    service('111-router').start();
+  }
+  say('gateway.js is back');
+  await waitForPaths(official, leaf, core, 2);
+}
+
+/** Both tools ping across the router; the official one names the kind of error, ours says it in words. */
+async function expectProblem(official: Official, words: string): Promise<void> {
+  const { scionUntil, gateway, network } = official;
+  const { core, leaf } = network;
+  const args = ['ping', echoHost(core), '-c', '2', '--interval', '200ms', ...daemonArgs(leaf)];
+  await scionUntil(args, 10_000, ({ status, stderr }) => {
+    assert.is(status, 1);
+    assert.is(stderr.match(/SCMPParameterProblem/g)?.length, 2);
+  });
+  const ours = await gateway(['ping', echoHost(core), '--count', '1', ...gatewayDaemonArgs(leaf)]);
+  assert.is(ours.status, 3);
+  assert.match(ours.stdout, `ERROR: parameter problem: ${words}`);
+}
+
 const STEP_EXPIRED: Step = {
   name: 'an expired path: the clock of our router is seven hours ahead',
   needsOurs: true,
-  async run(official) {
-    const { scion, gateway, service, network, say } = official;
-    const { core, middle, leaf } = network;
-    await service('111-router').stop();
-    const { topology, hopKey } = readAsDirectory(middle.folder);
-    const ahead = await BorderRouter.start({
-      topology,
-      router: routerOf(topology),
-      hopKey,
-      log,
-      now: () => Date.now() + AFTER_EXPIRY_MS,
-    });
+  run: (official) =>
+    withChangedRouter(official, { now: () => Date.now() + AFTER_EXPIRY_MS }, () =>
+      expectProblem(official, 'path expired'),
+    ),
+};
+
+const STEP_WRONG_KEY: Step = {
+  name: 'a forged path: our router has another key than the one that made the hop fields',
+  needsOurs: true,
+  run: (official) =>
+    withChangedRouter(official, { hopKey: new Uint8Array(16).fill(7) }, () =>
+      expectProblem(official, 'invalid hop mac'),
+    ),
+};
+
+const STEP_NO_DAEMON: Step = {
+  name: 'a daemon that is gone is a clear error, and the control service still serves',
+  async run({ gateway, service, network: { core, leaf } }) {
+    await service('112-daemon').stop();
     try {
-      const limitMs = 10_000;
-      await eventually(limitMs, async () => {
-        const ping = await scion(['ping', echoHost(core), '-c', '2', '--interval', '200ms', ...daemonArgs(leaf)]);
-        assert.is(ping.status, 1);
-        assert.match(ping.stderr, 'SCMPParameterProblem');
-      });
-      const ours = await gateway(['ping', echoHost(core), '--count', '1', ...gatewayDaemonArgs(leaf)]);
-      assert.is(ours.status, 3);
-      assert.match(ours.stdout, 'ERROR: parameter problem: path expired');
+      const gone = await gateway(['paths', core.ia, ...gatewayDaemonArgs(leaf)]);
+      assert.is(gone.status, 3);
+      assert.match(gone.stderr, 'scion.daemon');
+      const { status } = await gateway(['paths', core.ia, ...gatewayTopologyArgs(leaf)]);
+      assert.is(status, 0);
     } finally {
-      await ahead.close();
-      service('111-router').start();
+      service('112-daemon').start();
     }
-    say('our router is back with the right clock');
-    await waitForPaths(official, leaf, core, 2);
   },
 };
 
 export const STEPS: readonly Step[] = [
   STEP_PATHS,
   STEP_PING,
+  STEP_LARGE,
   STEP_TRACEROUTE,
   STEP_BFD,
   STEP_DAEMON,
   STEP_CONTROL,
+  STEP_AS,
   STEP_AGREE,
   STEP_DATAGRAMS,
   STEP_INTERFACE_DOWN,
   STEP_EXPIRED,
+  STEP_WRONG_KEY,
+  STEP_NO_DAEMON,
 ];
