@@ -23,7 +23,11 @@ const READING =
   Conformance.attribute0WithGet |
   Conformance.blockTransferWithGet |
   Conformance.multipleReferences |
+  Conformance.selectiveAccess |
   Conformance.get;
+
+const WRITING =
+  Conformance.blockTransferWithSet | Conformance.blockTransferWithAction | Conformance.set | Conformance.action;
 
 /** Client 16: no authentication, reading only. */
 export function publicAssociation(): AssociationSpec {
@@ -37,6 +41,6 @@ export function passwordAssociation(password: Uint8Array): AssociationSpec {
     role: 'password',
     mechanism: Mechanism.password,
     password,
-    conformance: READING | Conformance.set | Conformance.action,
+    conformance: READING | WRITING,
   };
 }

@@ -129,6 +129,13 @@ export function sizeOfLength(length: number): number {
   return length < 0x80 ? 1 : length < 0x100 ? 2 : length < 0x1_0000 ? 3 : length < 0x100_0000 ? 4 : 5;
 }
 
+/** How many bytes fit into `room` together with their length. */
+export function octetsThatFit(room: number): number {
+  let count = Math.max(0, room - 1);
+  while (count > 0 && count + sizeOfLength(count) > room) count--;
+  return count;
+}
+
 /** Writes a length or count in its shortest form. */
 export function writeLength(w: ByteWriter, length: number): ByteWriter {
   if (length < 0x80) return w.u8(length);

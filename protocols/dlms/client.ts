@@ -9,7 +9,15 @@
 
 import { DecodeError, DlmsError } from '#base/errors';
 import { AssociationResult, Context, Diagnostic, decodeAare, encodeAarq, encodeRelease, Mechanism } from '#dlms/acse';
-import { decodeActionResponse, encodeActionRequest } from '#dlms/action';
+import {
+  ActionAnswer,
+  ActionChoice,
+  type ActionResult,
+  decodeActionBlocks,
+  decodeActionResponse,
+  encodeActionNext,
+  writeActionReferences,
+} from '#dlms/action';
 import {
   ApduTag,
   type AttributeRef,
@@ -17,8 +25,9 @@ import {
   INVOKE_HIGH_PRIORITY,
   type MethodRef,
   refText,
+  type Selection,
 } from '#dlms/apdu';
-import { type Data, decodeData } from '#dlms/axdr';
+import { type Data, decodeData, encodeData, NULL_DATA, octetsThatFit, writeOctets } from '#dlms/axdr';
 import type { Exchange } from '#dlms/exchange';
 import {
   decodeGetResponse,
@@ -39,7 +48,7 @@ import {
 import { formatObis, parseObis } from '#dlms/obis';
 import { ByteReader } from '#dlms/reader';
 import { decodeException, ExceptionService, errorCodeOf, resultText } from '#dlms/result';
-import { decodeSetResponse, encodeSetRequest } from '#dlms/set';
+import { decodeSetResponse, SetAnswer, SetChoice, writeSetReferences, writeValues } from '#dlms/set';
 import { scale, unitSymbol } from '#dlms/units';
 import {
   encodeWrapperHeader,
@@ -84,9 +93,12 @@ const DEFAULT_PROPOSAL =
   Conformance.priorityManagement |
   Conformance.attribute0WithGet |
   Conformance.blockTransferWithGet |
+  Conformance.blockTransferWithSet |
+  Conformance.blockTransferWithAction |
   Conformance.multipleReferences |
   Conformance.get |
   Conformance.set |
+  Conformance.selectiveAccess |
   Conformance.action;
 
 /** References asked for in one request; servers of ours take 32. */
@@ -97,6 +109,8 @@ const REFERENCE_SIZE = 10;
 const MAX_VALUE = 1 << 20;
 const REGISTER_CLASS = 3;
 const MAX_PASSWORD = 64;
+const NO_BYTES = new Uint8Array(0);
+const NO_RESULT: ActionResult = { result: 0, data: null };
 
 export class DlmsClient {
   readonly #options: Required<Pick<ClientOptions, 'clientSap' | 'serverSap' | 'maxPdu' | 'conformance'>>;
@@ -177,9 +191,14 @@ export class DlmsClient {
     yield this.#written();
   }
 
-  /** Reads one attribute. @throws DlmsError with the code of the server's result */
-  *get(ref: AttributeRef): Exchange<Data> {
-    return dataOf(ref, yield* this.#getResult(ref));
+  /**
+   * Reads one attribute.
+   * @param selection  the part that is wanted; only for attributes that take one
+   * @throws DlmsError with the code of the server's result
+   */
+  *get(ref: AttributeRef, selection?: Selection): Exchange<Data> {
+    if (selection) this.#need(Conformance.selectiveAccess, 'selective access');
+    return dataOf(ref, yield* this.#getResult(ref, selection));
   }
 
   /**
@@ -210,26 +229,158 @@ export class DlmsClient {
     return results;
   }
 
-  /** Writes one attribute. @throws DlmsError with the code of the server's result */
+  /** Writes one attribute, in blocks when it is long. @throws DlmsError with the code of the server's result */
   *set(ref: AttributeRef, value: Data): Exchange<void> {
+    const [result = 0] = yield* this.#setAll([{ ref, value }]);
+    if (result !== 0) throw refused(refText(ref), result);
+  }
+
+  /**
+   * Writes several attributes, in one request when the server takes lists.
+   * @returns one result code per attribute, in their order
+   */
+  *setList(entries: readonly { readonly ref: AttributeRef; readonly value: Data }[]): Exchange<number[]> {
+    const results: number[] = [];
+    const size = (this.#conformance & Conformance.multipleReferences) === 0 ? 1 : LIST_SIZE;
+    for (let at = 0; at < entries.length; at += size) {
+      results.push(...(yield* this.#setAll(entries.slice(at, at + size))));
+    }
+    return results;
+  }
+
+  *#setAll(entries: readonly { readonly ref: AttributeRef; readonly value: Data }[]): Exchange<Uint8Array> {
     this.#nextInvokeId();
-    const answer = yield* this.#request(ApduTag.setResponse, (w) => encodeSetRequest(w, this.#invoke, ref, value));
+    const refs = entries.map(({ ref }) => ref);
+    const answer = yield* this.#requestInBlocks(
+      ApduTag.setResponse,
+      SetChoice.block,
+      (w, inBlocks) => writeSetReferences(w, this.#invoke, refs, inBlocks),
+      (w) =>
+        writeValues(
+          w,
+          entries.map(({ value }) => value),
+        ),
+    );
     const { invoke, results } = decodeAnswer(answer, decodeSetResponse);
     this.#checkInvoke(invoke);
-    if (results.length !== 1) throw unexpected(`${results.length} results for one attribute`);
-    if (results[0] !== 0) throw refused(refText(ref), results[0]!);
+    // A list may be refused as a whole, by one code for all of it.
+    if (results?.length === 1 && entries.length > 1 && results[0] !== 0)
+      return new Uint8Array(entries.length).fill(results[0]!);
+    if (results?.length !== entries.length)
+      throw unexpected(`${results?.length} results for ${entries.length} attributes`);
+    return results;
   }
 
   /** Runs a method. @returns its return value, mostly none @throws DlmsError with the code of the server's result */
   *action(ref: MethodRef, parameter: Data | null = { type: 'integer', value: 0 }): Exchange<Data | null> {
-    this.#nextInvokeId();
-    const answer = yield* this.#request(ApduTag.actionResponse, (w) =>
-      encodeActionRequest(w, this.#invoke, ref, parameter),
-    );
-    const { invoke, result, data } = decodeAnswer(answer, decodeActionResponse);
-    this.#checkInvoke(invoke);
+    const [{ result, data } = NO_RESULT] = yield* this.#runAll([{ ref, parameter }]);
     if (result !== 0) throw refused(refText(ref), result);
     return data;
+  }
+
+  /**
+   * Runs several methods, in one request when the server takes lists.
+   * @returns one result per method, in their order; a refused one does not stop the others
+   */
+  *actionList(
+    entries: readonly { readonly ref: MethodRef; readonly parameter: Data | null }[],
+  ): Exchange<readonly ActionResult[]> {
+    const results: ActionResult[] = [];
+    const size = (this.#conformance & Conformance.multipleReferences) === 0 ? 1 : LIST_SIZE;
+    for (let at = 0; at < entries.length; at += size) {
+      results.push(...(yield* this.#runAll(entries.slice(at, at + size))));
+    }
+    return results;
+  }
+
+  *#runAll(
+    entries: readonly { readonly ref: MethodRef; readonly parameter: Data | null }[],
+  ): Exchange<readonly ActionResult[]> {
+    this.#nextInvokeId();
+    const refs = entries.map(({ ref }) => ref);
+    const isList = refs.length > 1;
+    const [{ parameter = null } = {}] = entries;
+    let apdu = yield* this.#requestInBlocks(
+      ApduTag.actionResponse,
+      ActionChoice.block,
+      (w, inBlocks) => {
+        writeActionReferences(w, this.#invoke, refs, inBlocks);
+        if (!isList && !inBlocks) w.u8(parameter ? 1 : 0);
+      },
+      (w) => {
+        if (isList)
+          writeValues(
+            w,
+            entries.map((entry) => entry.parameter ?? NULL_DATA),
+          );
+        else if (parameter) encodeData(w, parameter);
+      },
+    );
+    const parts: Uint8Array[] = [];
+    let size = 0;
+    for (;;) {
+      const response = decodeAnswer(apdu, decodeActionResponse);
+      this.#checkInvoke(response.invoke);
+      if (response.kind === 'results') {
+        if (response.results.length !== refs.length) throw unexpected(`${response.results.length} results`);
+        return response.results;
+      }
+      if (response.kind === 'more' || response.block !== parts.length + 1) throw unexpected(`block ${response.block}`);
+      parts.push(response.raw);
+      size = checkedSize(size, response.raw, response.isLast);
+      if (response.isLast)
+        return decodeAnswer(new ByteReader(joined(parts, size)), (r) => decodeActionBlocks(r.buf, isList));
+      const { block } = response;
+      apdu = yield* this.#request(ApduTag.actionResponse, (w) => encodeActionNext(w, this.#invoke, block));
+    }
+  }
+
+  /**
+   * Sends a request whole or, when it is too long, in blocks.
+   * @param blockChoice  of the request's further blocks
+   * @param writeHead  writes tag to references, in the form for blocks or not
+   * @param writeValue  writes what follows
+   * @returns the answer that ends it
+   */
+  *#requestInBlocks(
+    answerTag: number,
+    blockChoice: number,
+    writeHead: (w: ByteWriter, inBlocks: boolean) => void,
+    writeValue: (w: ByteWriter) => void,
+  ): Exchange<ByteReader> {
+    const limit = this.#plainLimit();
+    const measured = new ByteWriter(NO_BYTES);
+    writeHead(measured, false);
+    writeValue(measured);
+    if (measured.length <= limit)
+      return yield* this.#request(answerTag, (w) => {
+        writeHead(w, false);
+        writeValue(w);
+      });
+    const isSet = answerTag === ApduTag.setResponse;
+    const { blockTransferWithSet, blockTransferWithAction } = Conformance;
+    this.#need(isSet ? blockTransferWithSet : blockTransferWithAction, `a request of ${measured.length} bytes`);
+    const value = new ByteWriter(new Uint8Array(measured.length));
+    writeValue(value);
+    const raw = value.written();
+    let at = 0;
+    for (let block = 1; ; block++) {
+      let isLast = false;
+      const answer = yield* this.#request(answerTag, (w) => {
+        if (block === 1) writeHead(w, true);
+        else
+          w.u8(isSet ? ApduTag.setRequest : ApduTag.actionRequest)
+            .u8(blockChoice)
+            .u8(this.#invoke);
+        const part = raw.subarray(at, at + octetsThatFit(limit - w.length - 5));
+        at += part.length;
+        isLast = at === raw.length;
+        writeOctets(w.u8(isLast ? 1 : 0).u32(block), part);
+      });
+      // Any other answer than "go on" is the end, also before the last block.
+      const isMore = answer.buf[answer.at + 1] === (isSet ? SetAnswer.more : ActionAnswer.more);
+      if (isLast || !isMore) return answer;
+    }
   }
 
   /**
@@ -266,9 +417,9 @@ export class DlmsClient {
     });
   }
 
-  *#getResult(ref: AttributeRef): Exchange<GetResult> {
+  *#getResult(ref: AttributeRef, selection?: Selection): Exchange<GetResult> {
     this.#nextInvokeId();
-    const answer = yield* this.#getAnswer((w) => encodeGetRequest(w, this.#invoke, ref));
+    const answer = yield* this.#getAnswer((w) => encodeGetRequest(w, this.#invoke, ref, selection));
     if (answer.choice === GetChoice.normal) return answer.value;
     throw unexpected('a list answer to a single reference');
   }
@@ -291,8 +442,7 @@ export class DlmsClient {
         return { choice: GetChoice.normal, invoke: response.invoke, value: { data: null, result: response.result } };
       if (response.block !== expectedBlock) throw unexpected(`block ${response.block} instead of ${expectedBlock}`);
       parts.push(response.raw);
-      size += response.raw.length;
-      if (size > MAX_VALUE || (response.raw.length === 0 && !response.isLast)) throw unexpected('an endless transfer');
+      size = checkedSize(size, response.raw, response.isLast);
       if (response.isLast) return assemble(parts, size, response.invoke, isList);
       expectedBlock++;
       const { block } = response;
@@ -316,10 +466,22 @@ export class DlmsClient {
       throw unexpected(`invoke id ${invoke & 15} instead of ${this.#invokeId}`);
   }
 
+  /** Longest APDU that may be sent. */
+  #plainLimit(): number {
+    const room = this.#frame.length - WRAPPER_SIZE;
+    return this.#serverMaxPdu === 0 ? room : Math.min(room, this.#serverMaxPdu);
+  }
+
+  /** @throws DlmsError unless the server has negotiated this */
+  #need(conformance: number, what: string): void {
+    if ((this.#conformance & conformance) === 0)
+      throw new DlmsError('encode.out-of-range', `${what} is more than this server has negotiated`);
+  }
+
   #begin(write: (w: ByteWriter) => void): void {
     const w = this.#writer.reset(this.#frame, WRAPPER_SIZE, this.#frame.length);
     write(w);
-    const limit = this.#serverMaxPdu === 0 ? this.#frame.length - WRAPPER_SIZE : this.#serverMaxPdu;
+    const limit = this.#plainLimit();
     if (w.overflowed || w.length > limit)
       throw new DlmsError('encode.out-of-range', `request of ${w.length} bytes exceeds the server's ${limit}`);
     encodeWrapperHeader(this.#frame, 0, this.#options.clientSap, this.#options.serverSap, w.length);
@@ -363,19 +525,30 @@ export class DlmsClient {
   }
 }
 
-function assemble(
-  parts: readonly Uint8Array[],
-  size: number,
-  invoke: number,
-  isList: boolean,
-): Exclude<GetResponse, { choice: typeof GetChoice.next }> {
+/** Bytes so far, of a transfer that must come to an end. @throws DlmsError `dlms.unexpected-answer` */
+function checkedSize(size: number, raw: Uint8Array, isLast: boolean): number {
+  const sum = size + raw.length;
+  if (sum > MAX_VALUE || (raw.length === 0 && !isLast)) throw unexpected('an endless transfer');
+  return sum;
+}
+
+function joined(parts: readonly Uint8Array[], size: number): Uint8Array {
   const raw = new Uint8Array(size);
   let at = 0;
   for (const part of parts) {
     raw.set(part, at);
     at += part.length;
   }
-  return decodeAnswer(new ByteReader(raw), (r) => {
+  return raw;
+}
+
+function assemble(
+  parts: readonly Uint8Array[],
+  size: number,
+  invoke: number,
+  isList: boolean,
+): Exclude<GetResponse, { choice: typeof GetChoice.next }> {
+  return decodeAnswer(new ByteReader(joined(parts, size)), (r) => {
     const response = isList
       ? { choice: GetChoice.list, invoke, values: readGetResults(r) }
       : { choice: GetChoice.normal, invoke, value: { data: decodeData(r), result: 0 as const } };

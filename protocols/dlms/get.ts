@@ -9,8 +9,8 @@
  */
 
 import { DecodeError } from '#base/errors';
-import { ApduTag, type AttributeRef, writeDescriptor } from '#dlms/apdu';
-import { type Data, decodeData, readLength, readOctets, sizeOfLength, writeLength } from '#dlms/axdr';
+import { ApduTag, type AttributeRef, type Selection, writeDescriptor, writeSelection } from '#dlms/apdu';
+import { type Data, decodeData, octetsThatFit, readLength, readOctets, sizeOfLength, writeLength } from '#dlms/axdr';
 import { type Filled, fillBlock, type PiecePosition, type Pieces } from '#dlms/pieces';
 import type { ByteReader } from '#dlms/reader';
 import { Result } from '#dlms/result';
@@ -34,10 +34,11 @@ export type GetResponse =
     }
   | { readonly choice: typeof GetChoice.list; readonly invoke: number; readonly values: readonly GetResult[] };
 
-export function encodeGetRequest(w: ByteWriter, invoke: number, ref: AttributeRef): void {
+/** @throws DlmsError `encode.out-of-range` for a selection that cannot be encoded */
+export function encodeGetRequest(w: ByteWriter, invoke: number, ref: AttributeRef, selection?: Selection): void {
   w.u8(ApduTag.getRequest).u8(GetChoice.normal).u8(invoke);
   writeDescriptor(w, ref.classId, ref.ln, ref.attribute);
-  w.u8(0);
+  writeSelection(w, selection);
 }
 
 export function encodeGetNext(w: ByteWriter, invoke: number, block: number): void {
@@ -115,11 +116,13 @@ export function encodeGetBlock(w: ByteWriter, invoke: number, isLast: boolean, b
 }
 
 /**
- * Writes the block that begins at `from`, as long as `maxPdu` allows.
+ * Writes the block of a GET or ACTION answer that begins at `from`, as long as `maxPdu` allows.
+ * @param tag  of the answer; ACTION has no result byte before the length
  * @returns where the next block begins; with a result that is not 0 nothing whole was written
  */
-export function encodePieceBlock(
+export function encodeBlock(
   w: ByteWriter,
+  tag: number,
   invoke: number,
   block: number,
   pieces: Pieces,
@@ -129,12 +132,12 @@ export function encodePieceBlock(
   const { buf, at: start } = w;
   const capacity = blockCapacity(maxPdu);
   // Where the raw data begins depends on the size of its length; only a last block can be shorter than the capacity.
-  const rawAt = start + 9 + sizeOfLength(capacity);
+  const isGet = tag === ApduTag.getResponse;
+  const rawAt = start + (isGet ? 9 : 8) + sizeOfLength(capacity);
   const filled = fillBlock(pieces, from, buf, rawAt, rawAt + capacity);
-  w.u8(ApduTag.getResponse).u8(GetChoice.next).u8(invoke);
-  w.u8(filled.isLast ? 1 : 0)
-    .u32(block)
-    .u8(0);
+  w.u8(tag).u8(GetChoice.next).u8(invoke);
+  w.u8(filled.isLast ? 1 : 0).u32(block);
+  if (isGet) w.u8(0);
   writeLength(w, filled.length);
   if (w.at !== rawAt) buf.copyWithin(w.at, rawAt, rawAt + filled.length);
   w.at += filled.length;
@@ -143,6 +146,5 @@ export function encodePieceBlock(
 
 /** Bytes of raw data that a block answer of at most `maxPdu` bytes can carry. */
 export function blockCapacity(maxPdu: number): number {
-  const room = maxPdu - 9;
-  return room <= 0x80 ? room - 1 : room <= 0x101 ? Math.max(0x7f, room - 2) : Math.max(0xff, room - 3);
+  return octetsThatFit(maxPdu - 9);
 }

@@ -5,7 +5,10 @@
  */
 
 import { readU32 } from '#base/bytes';
+import { ActionAnswer, ActionChoice } from '#dlms/action';
 import { ApduTag } from '#dlms/apdu';
+import { GetChoice } from '#dlms/get';
+import { SetAnswer, SetChoice } from '#dlms/set';
 import { isWrapperFrame, WRAPPER_SIZE, wrapperDestination, wrapperSource } from '#dlms/wrapper';
 
 const ANSWER_OF: Readonly<Record<number, number>> = {
@@ -16,8 +19,45 @@ const ANSWER_OF: Readonly<Record<number, number>> = {
   [ApduTag.releaseRequest]: ApduTag.releaseResponse,
 };
 
-const GET_NEXT = 2;
-const GET_WITH_BLOCK = 2;
+/**
+ * Number of the block that this request sends or has received, 0 for a request without blocks. The number behind it is
+ * what an answer in blocks has; an acknowledgement has the number itself.
+ */
+function requestBlock(request: Uint8Array): number {
+  const choice = request[WRAPPER_SIZE + 1]!;
+  switch (request[WRAPPER_SIZE]) {
+    case ApduTag.getRequest:
+      return choice === GetChoice.next ? readU32(request, WRAPPER_SIZE + 3) : 0;
+    case ApduTag.setRequest:
+      if (choice === SetChoice.block) return readU32(request, WRAPPER_SIZE + 4);
+      return choice === SetChoice.first || choice === SetChoice.firstList ? 1 : 0;
+    case ApduTag.actionRequest:
+      if (choice === ActionChoice.block) return readU32(request, WRAPPER_SIZE + 4);
+      if (choice === ActionChoice.next) return readU32(request, WRAPPER_SIZE + 3);
+      return choice === ActionChoice.first || choice === ActionChoice.firstList ? 1 : 0;
+    default:
+      return 0;
+  }
+}
+
+/** Whether an answer in blocks, or of a block, has the number that the request makes expect. */
+function fitsBlock(block: number, answer: Uint8Array): boolean {
+  const at = WRAPPER_SIZE;
+  const has = (offset: number, number: number) =>
+    answer.length < at + offset + 4 || readU32(answer, at + offset) === number;
+  const choice = answer[at + 1]!;
+  switch (answer[at]) {
+    case ApduTag.getResponse:
+      // A block that is an error ends the transfer; its number may be 0.
+      return choice !== GetChoice.next || (answer[at + 8] ?? 1) !== 0 || has(4, block + 1);
+    case ApduTag.setResponse:
+      return choice === SetAnswer.more ? has(3, block) : choice === SetAnswer.last ? has(4, block) : true;
+    case ApduTag.actionResponse:
+      return choice === ActionAnswer.more ? has(3, block) : choice !== ActionAnswer.block || has(4, block + 1);
+    default:
+      return true;
+  }
+}
 
 /**
  * Whether `answer` can be the answer to `request`, both whole wrapper frames. An exception or a confirmed service error
@@ -36,9 +76,6 @@ export function isAnswerTo(request: Uint8Array, answer: Uint8Array): boolean {
   if (tag !== expected) return false;
   if (tag === ApduTag.aare || tag === ApduTag.releaseResponse) return true;
   if (answer.length < WRAPPER_SIZE + 3 || answer[WRAPPER_SIZE + 2] !== request[WRAPPER_SIZE + 2]) return false;
-  const isNextBlock = requestTag === ApduTag.getRequest && request[WRAPPER_SIZE + 1] === GET_NEXT;
-  if (!isNextBlock || answer[WRAPPER_SIZE + 1] !== GET_WITH_BLOCK || answer.length < WRAPPER_SIZE + 9) return true;
-  // A block that is an error ends the transfer; its number may be 0.
-  if (answer[WRAPPER_SIZE + 8] !== 0) return true;
-  return readU32(answer, WRAPPER_SIZE + 4) === readU32(request, WRAPPER_SIZE + 3) + 1;
+  const block = requestBlock(request);
+  return block === 0 || fitsBlock(block, answer);
 }

@@ -1,45 +1,24 @@
 /**
- * GET, SET and ACTION inside an open association of a server, with block transfer of long GET answers
- * (IEC 62056-5-3 §6.6-6.8). Answers are encoded straight into the outgoing frame; long ones block by block, see pieces.ts.
- *
- * Not here: SET and ACTION in blocks, ACCESS, selective access (no object offers it). They are not negotiated either.
+ * GET, SET and ACTION inside an open association of a server (IEC 62056-5-3 §6.6-6.8): which forms are served, and SET and
+ * ACTION with their lists and blocks. GET and answers in blocks are in server-get.ts. ACCESS is not served.
  */
 
 import { DecodeError } from '#base/errors';
-import { ActionChoice, encodeActionHeader } from '#dlms/action';
-import { ApduTag, Descriptor, INVOKE_CONFIRMED, readSelection, type Selection } from '#dlms/apdu';
-import { type Data, decodeData, readLength, sizeOfLength, writeLength } from '#dlms/axdr';
+import { ActionAnswer, ActionChoice, encodeActionHeader, encodeActionResponse } from '#dlms/action';
+import { ApduTag, Descriptor, INVOKE_CONFIRMED, readSelection } from '#dlms/apdu';
+import { type Data, decodeData, readLength, writeLength } from '#dlms/axdr';
 import type { RequestContext } from '#dlms/cosem/logical-device';
-import { encodeGetBlockError, encodeGetError, encodePieceBlock, GetChoice } from '#dlms/get';
-import { Conformance, MIN_PDU } from '#dlms/initiate';
+import { GetChoice } from '#dlms/get';
+import { Conformance } from '#dlms/initiate';
+import { LongRequest } from '#dlms/long-request';
 import { formatObis } from '#dlms/obis';
-import { bytesPiece, FIRST_PIECE, joinPieces, type PiecePosition, type Pieces } from '#dlms/pieces';
-import type { ByteReader } from '#dlms/reader';
+import { bytesPiece } from '#dlms/pieces';
+import { ByteReader } from '#dlms/reader';
 import { ExceptionService, ExceptionState, encodeException, Result } from '#dlms/result';
 import type { ServerCore } from '#dlms/server';
-import { encodeSetResponse, SetChoice } from '#dlms/set';
+import { MAX_LIST, ServerGet } from '#dlms/server-get';
+import { encodeSetResponse, SetAnswer, SetChoice } from '#dlms/set';
 import { ByteWriter } from '#dlms/writer';
-
-/** Longest value held for a transfer; a larger one belongs into an attribute that is given in pieces. */
-const MAX_SNAPSHOT = 16_384;
-/** What stands before a value in a with-list answer. */
-const CHOICE_DATA = new Uint8Array(1);
-const REFUSED: Pieces = { count: 1, write: () => Result.otherReason };
-const TRANSFER_EXPIRY_MS = 60_000;
-/** References in one request. */
-const MAX_LIST = 32;
-
-/** A long GET answer on its way. */
-interface Transfer {
-  readonly invoke: number;
-  readonly pieces: Pieces;
-  /** Number of the block sent last, where it begins and where the next one does. */
-  block: number;
-  from: PiecePosition;
-  next: PiecePosition;
-  isLast: boolean;
-  usedMs: number;
-}
 
 /** One reference of a list with its value or parameter. */
 interface Step<Value = Data> {
@@ -49,20 +28,25 @@ interface Step<Value = Data> {
   readonly value: Value;
 }
 
+/** Answers of methods, until it is known whether they fit a frame; one for all associations, as nothing stays in it. */
+const scratch = new ByteWriter(new Uint8Array(2048));
+
 export class ServerServices {
   readonly #core: ServerCore;
   readonly #key: string;
   readonly #descriptor = new Descriptor();
-  #transfer: Transfer | null = null;
+  readonly #get = new ServerGet();
+  readonly #long = new LongRequest();
 
   constructor(core: ServerCore, key: string) {
     this.#core = core;
     this.#key = key;
   }
 
-  /** Forgets a transfer under way. */
+  /** Forgets transfers under way. */
   reset(): void {
-    this.#transfer = null;
+    this.#get.reset();
+    this.#long.reset();
   }
 
   /** Answers the request APDU at the reader, whose tag is one of the three services. */
@@ -84,9 +68,15 @@ export class ServerServices {
     const choice = r.u8('choice');
     const invoke = r.u8('invoke id');
     try {
-      if (tag === ApduTag.getRequest) this.#get(choice, invoke, r, w, context, nowMs);
-      else if (tag === ApduTag.setRequest) this.#set(choice, invoke, r, w, context);
-      else this.#action(choice, invoke, r, w, context);
+      if (tag === ApduTag.getRequest) this.#get.serve(choice, invoke, r, w, context, nowMs);
+      else if (tag === ApduTag.actionRequest && choice === ActionChoice.next)
+        this.#get.next(ApduTag.actionResponse, invoke, r, w, context, nowMs);
+      else if (isBlock(tag, choice)) this.#block(tag, choice, invoke, r, w, context, nowMs);
+      else {
+        this.#long.reset();
+        if (tag === ApduTag.setRequest) this.#set(choice, invoke, r, w, context);
+        else this.#action(choice, invoke, r, w, context, nowMs);
+      }
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
       w.at = start;
@@ -96,137 +86,39 @@ export class ServerServices {
     if ((invoke & INVOKE_CONFIRMED) === 0) w.at = start;
   }
 
-  // GET
+  // SET and ACTION
 
-  #get(choice: number, invoke: number, r: ByteReader, w: ByteWriter, context: RequestContext, nowMs: number): void {
-    if (choice !== GetChoice.next) this.#transfer = null;
-    if (choice === GetChoice.normal) this.#getNormal(invoke, r, w, context, nowMs);
-    else if (choice === GetChoice.list) this.#getList(invoke, r, w, context, nowMs);
-    else this.#getNext(invoke, r, w, context, nowMs);
-  }
-
-  #getNormal(invoke: number, r: ByteReader, w: ByteWriter, context: RequestContext, nowMs: number): void {
+  #block(
+    tag: number,
+    choice: number,
+    invoke: number,
+    r: ByteReader,
+    w: ByteWriter,
+    context: RequestContext,
+    nowMs: number,
+  ): void {
+    const isSet = tag === ApduTag.setRequest;
     const start = w.at;
-    const descriptor = this.#descriptor.read(r);
-    const selection = readSelection(r);
-    w.u8(ApduTag.getResponse).u8(GetChoice.normal).u8(invoke).u8(0);
-    const valueAt = w.at;
-    const result = r.remaining > 0 ? Result.otherReason : readAttribute(r.buf, descriptor, selection, w, context);
-    if (result !== Result.success) {
-      w.at = start;
-      encodeGetError(w, invoke, result);
-      return;
-    }
-    if (fits(w, start, context)) return;
-    const size = w.at - valueAt;
-    w.at = start;
-    // An ordinary value is written a second time within the same call, so it is the one that was measured.
-    const pieces =
-      context.device.open(context, r.buf, descriptor.lnAt, descriptor.id, selection) ??
-      snapshot(size, (inner) => readAttribute(r.buf, descriptor, selection, inner, context));
-    this.#startTransfer(invoke, pieces, w, context, nowMs);
-  }
-
-  #getList(invoke: number, r: ByteReader, w: ByteWriter, context: RequestContext, nowMs: number): void {
-    const start = w.at;
-    const countAt = r.at;
-    // A first pass over the request alone: a broken one must not be half answered.
-    const count = skipReferences(r);
-    const refuseAll = count > MAX_LIST || r.remaining > 0;
-    r.at = countAt;
-    readLength(r, 'list');
-    const listAt = r.at;
-    writeLength(w.u8(ApduTag.getResponse).u8(GetChoice.list).u8(invoke), count);
-    for (let i = 0; i < count; i++) this.#getListed(r, w, context, refuseAll);
-    if (fits(w, start, context)) return;
-    r.at = listAt;
-    const parts = [snapshot(sizeOfLength(count), (inner) => writeLength(inner, count))];
-    for (let i = 0; i < count; i++) {
-      const at = r.at;
-      w.at = start;
-      const large = this.#getListed(r, w, context, refuseAll);
-      if (large) parts.push(bytesPiece(CHOICE_DATA), large);
+    const outcome = this.#long.receive(tag, choice, invoke, r, r.at - 3, nowMs);
+    const { block } = outcome;
+    if (outcome.kind === 'more') {
+      if (isSet) w.u8(ApduTag.setResponse).u8(SetAnswer.more).u8(invoke).u32(block);
+      else w.u8(ApduTag.actionResponse).u8(ActionAnswer.more).u8(invoke).u32(block);
+    } else if (outcome.kind === 'refused') {
+      if (isSet) w.u8(ApduTag.setResponse).u8(SetAnswer.last).u8(invoke).u8(outcome.result).u32(block);
+      else encodeActionResponse(w, invoke, outcome.result);
+    } else {
+      const { request } = outcome;
+      const whole = new ByteReader(request, 3);
+      if (!isSet) this.#action(request[1]!, invoke, whole, w, context, nowMs);
       else {
-        r.at = at;
-        parts.push(snapshot(w.at - start, (inner) => this.#getListed(r, inner, context, refuseAll)));
+        this.#set(request[1]!, invoke, whole, w, context);
+        // The same results, in the form that closes a transfer.
+        w.patch(start + 1, request[1] === SetChoice.list ? SetAnswer.lastList : SetAnswer.last);
+        w.u32(block);
       }
     }
-    w.at = start;
-    this.#startTransfer(invoke, joinPieces(parts), w, context, nowMs);
   }
-
-  /** Writes `00 data` or `01 result` for the reference at the reader. @returns the value in pieces if it is a large one */
-  #getListed(r: ByteReader, w: ByteWriter, context: RequestContext, isRefused: boolean): Pieces | null {
-    const descriptor = this.#descriptor.read(r);
-    const selection = readSelection(r);
-    const at = w.at;
-    w.u8(0);
-    const result = isRefused ? Result.otherReason : readAttribute(r.buf, descriptor, selection, w, context);
-    if (result === Result.success)
-      return context.device.open(context, r.buf, descriptor.lnAt, descriptor.id, selection);
-    w.at = at;
-    w.u8(1).u8(result);
-    return null;
-  }
-
-  /** Answers with a value that is too long for one APDU: in blocks, the first of them now. */
-  #startTransfer(invoke: number, pieces: Pieces, w: ByteWriter, context: RequestContext, nowMs: number): void {
-    if ((context.conformance & Conformance.blockTransferWithGet) === 0) {
-      encodeGetError(w, invoke, Result.otherReason);
-      return;
-    }
-    this.#transfer = { invoke, pieces, block: 1, from: FIRST_PIECE, next: FIRST_PIECE, isLast: false, usedMs: nowMs };
-    this.#sendBlock(this.#transfer, w, context);
-  }
-
-  /** Writes the block that begins at `from`; a value that cannot be continued ends the transfer. */
-  #sendBlock(transfer: Transfer, w: ByteWriter, context: RequestContext): void {
-    const start = w.at;
-    const room = Math.min(context.maxSendPdu, w.end - start);
-    if (room < MIN_PDU) {
-      // Less than any client may ask for: the caller's buffer is too small, and half an answer is none.
-      w.at = w.end + 1;
-      return;
-    }
-    const { result, next, isLast } = encodePieceBlock(
-      w,
-      transfer.invoke,
-      transfer.block,
-      transfer.pieces,
-      transfer.from,
-      room,
-    );
-    transfer.next = next;
-    transfer.isLast = isLast;
-    if (result === Result.success) return;
-    this.#transfer = null;
-    w.at = start;
-    encodeGetBlockError(w, transfer.invoke, transfer.block, result);
-  }
-
-  /** The client names the block it has: the last one to get the next, the one before when an answer was lost. */
-  #getNext(invoke: number, r: ByteReader, w: ByteWriter, context: RequestContext, nowMs: number): void {
-    const block = r.u32('block number');
-    r.expectEnd('get request');
-    if (this.#transfer && nowMs - this.#transfer.usedMs > TRANSFER_EXPIRY_MS) this.#transfer = null;
-    const transfer = this.#transfer;
-    const isMine = transfer !== null && ((transfer.invoke ^ invoke) & 0x0f) === 0;
-    if (isMine && block > 0 && block === transfer.block - 1) this.#sendBlock(transfer, w, context);
-    else if (isMine && block === transfer.block && !transfer.isLast) {
-      transfer.block++;
-      transfer.from = transfer.next;
-      this.#sendBlock(transfer, w, context);
-    } else {
-      const isOver = transfer === null || (isMine && block === transfer.block);
-      this.#transfer = null;
-      if (isOver) encodeGetBlockError(w, invoke, 0, Result.noLongGetInProgress);
-      else encodeGetBlockError(w, invoke, block, Result.dataBlockNumberInvalid);
-      return;
-    }
-    transfer.usedMs = nowMs;
-  }
-
-  // SET and ACTION
 
   #set(choice: number, invoke: number, r: ByteReader, w: ByteWriter, context: RequestContext): void {
     if (choice === SetChoice.normal) {
@@ -243,14 +135,24 @@ export class ServerServices {
       return;
     }
     const steps = this.#readSteps(r, true);
-    writeLength(w.u8(ApduTag.setResponse).u8(SetChoice.listResponse).u8(invoke), steps.length);
+    writeLength(w.u8(ApduTag.setResponse).u8(SetAnswer.list).u8(invoke), steps.length);
     for (const { classId, lnAt, id, value } of steps) {
       const result = context.device.set(context, classId, r.buf, lnAt, id, value);
       w.u8(this.#report('set', r.buf, lnAt, id, result, context));
     }
   }
 
-  #action(choice: number, invoke: number, r: ByteReader, w: ByteWriter, context: RequestContext): void {
+  #action(choice: number, invoke: number, r: ByteReader, w: ByteWriter, context: RequestContext, nowMs: number): void {
+    // Not straight into the frame: an answer that needs blocks cannot be written twice, a method runs once.
+    const answer = scratch.reset(scratch.buf, 0, scratch.buf.length);
+    this.#runActions(choice, invoke, r, answer, context);
+    const apdu = answer.written();
+    if (answer.overflowed) encodeActionResponse(w, invoke, Result.otherReason);
+    else if (apdu.length <= Math.min(context.maxSendPdu, w.end - w.at)) w.bytes(apdu);
+    else this.#get.start(ApduTag.actionResponse, invoke, bytesPiece(apdu.slice(3)), w, context, nowMs);
+  }
+
+  #runActions(choice: number, invoke: number, r: ByteReader, w: ByteWriter, context: RequestContext): void {
     if (choice === ActionChoice.normal) {
       const { classId, lnAt, id } = this.#descriptor.read(r);
       const hasParameter = r.u8('parameter') !== 0;
@@ -260,7 +162,7 @@ export class ServerServices {
       return;
     }
     const steps = this.#readSteps(r, false);
-    writeLength(w.u8(ApduTag.actionResponse).u8(ActionChoice.list).u8(invoke), steps.length);
+    writeLength(w.u8(ApduTag.actionResponse).u8(ActionAnswer.list).u8(invoke), steps.length);
     for (const step of steps) this.#invoke(step, r.buf, w, context);
   }
 
@@ -310,49 +212,41 @@ export class ServerServices {
   }
 }
 
+const { blockTransferWithGet, blockTransferWithSet, blockTransferWithAction, multipleReferences } = Conformance;
+
+/** Conformance bits that each choice of a service needs; undefined for choices that are none. */
+const NEEDS: Readonly<Record<number, Readonly<Record<number, number>>>> = {
+  [ApduTag.getRequest]: {
+    [GetChoice.normal]: 0,
+    [GetChoice.next]: blockTransferWithGet,
+    [GetChoice.list]: multipleReferences,
+  },
+  [ApduTag.setRequest]: {
+    [SetChoice.normal]: 0,
+    [SetChoice.first]: blockTransferWithSet,
+    [SetChoice.block]: blockTransferWithSet,
+    [SetChoice.list]: multipleReferences,
+    [SetChoice.firstList]: multipleReferences | blockTransferWithSet,
+  },
+  [ApduTag.actionRequest]: {
+    [ActionChoice.normal]: 0,
+    [ActionChoice.next]: blockTransferWithAction,
+    [ActionChoice.list]: multipleReferences,
+    [ActionChoice.first]: blockTransferWithAction,
+    [ActionChoice.firstList]: multipleReferences | blockTransferWithAction,
+    [ActionChoice.block]: blockTransferWithAction,
+  },
+};
+
 /** Whether this form of the service exists here and was negotiated. */
 function isServed(tag: number, choice: number, { conformance }: RequestContext): boolean {
-  const hasLists = (conformance & Conformance.multipleReferences) !== 0;
-  const hasBlocks = (conformance & Conformance.blockTransferWithGet) !== 0;
-  if (tag === ApduTag.getRequest)
-    return (
-      choice === GetChoice.normal || (choice === GetChoice.next && hasBlocks) || (choice === GetChoice.list && hasLists)
-    );
-  if (tag === ApduTag.setRequest) return choice === SetChoice.normal || (choice === SetChoice.list && hasLists);
-  return choice === ActionChoice.normal || (choice === ActionChoice.list && hasLists);
+  const needed = NEEDS[tag]?.[choice];
+  return needed !== undefined && (conformance & needed) === needed;
 }
 
-function readAttribute(
-  buf: Uint8Array,
-  { classId, lnAt, id }: Descriptor,
-  selection: Selection | null,
-  w: ByteWriter,
-  context: RequestContext,
-): number {
-  if (id === 0 && (context.conformance & Conformance.attribute0WithGet) === 0) return Result.objectUndefined;
-  return context.device.get(context, classId, buf, lnAt, id, selection, w);
-}
-
-function fits(w: ByteWriter, start: number, { maxSendPdu }: RequestContext): boolean {
-  return w.at - start <= maxSendPdu && !w.overflowed;
-}
-
-/** Holds `size` bytes, so that the value does not change between blocks; too many make a value that is refused. */
-function snapshot(size: number, write: (w: ByteWriter) => unknown): Pieces {
-  if (size > MAX_SNAPSHOT) return REFUSED;
-  const w = new ByteWriter(new Uint8Array(size));
-  write(w);
-  return bytesPiece(w.written());
-}
-
-/** Moves over `count { descriptor selection }`. @returns the count @throws DecodeError */
-function skipReferences(r: ByteReader): number {
-  const count = readLength(r, 'list');
-  for (let i = 0; i < count; i++) {
-    r.take(9, 'reference');
-    readSelection(r);
-  }
-  return count;
+function isBlock(tag: number, choice: number): boolean {
+  const { first, firstList, block } = tag === ApduTag.setRequest ? SetChoice : ActionChoice;
+  return choice === first || choice === firstList || choice === block;
 }
 
 /** The value that ends a request; a broken one is a wrong type, bytes behind it are refused. */

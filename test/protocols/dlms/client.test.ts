@@ -148,8 +148,8 @@ Client('each refusal has its code and names the object', () => {
   assert.is(codeOf(client.set(NAME, { type: 'null-data' })), 'dlms.access-denied');
   assert.is(codeOf(client.set(MESSAGE, { type: 'null-data' })), 'dlms.type-unmatched');
   assert.is(codeOf(client.action({ ...DISCONNECT, method: 9 })), 'dlms.object-undefined');
-  const long = 'x'.repeat(1010);
-  assert.is(codeOf(client.set(MESSAGE, { type: 'utf8-string', value: long })), 'encode.out-of-range');
+  const long = 'x'.repeat(5000);
+  assert.is(codeOf(client.set(MESSAGE, { type: 'utf8-string', value: long })), 'dlms.refused', 'more than it takes');
   const error = failure(() => run(client.get({ ...NAME, attribute: 3 })));
   assert.equal(error.context, { result: 4, object: '1/0-0:42.0.0.255/3' });
 });

@@ -72,7 +72,7 @@ Server('a public association opens without credentials and negotiates what both 
   const answer = ask(session, fromHex(vector('AARQ no security').expected), { sap: 16 });
   assert.is(
     answer,
-    '6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f0400 007210 04000007'.replace(/ /g, ''),
+    '6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f0400 007214 04000007'.replace(/ /g, ''),
   );
   assert.equal(meter.events, [{ kind: 'association-opened', key: 'client', clientSap: 16 }]);
 });
@@ -153,7 +153,7 @@ Server('services without association, unknown tags and ciphered requests are ref
   const { session } = open();
   for (const apdu of ['c81e30', 'd0', 'db00', 'dc00', '21']) assert.is(ask(session, apdu), 'd80105', apdu);
   assert.is(ask(session, 'c009c1'), 'd80202', 'a GET form nobody knows');
-  assert.is(ask(session, 'c102c1 0001 0000600d00ff 02 00 01 00000001 00'), 'd80202', 'SET in blocks');
+  assert.is(ask(session, 'c107c1 0001 0000600d00ff 02 00 01 00000001 00'), 'd80202', 'a SET form nobody knows');
   assert.is(ask(session, 'c001'), 'd80103', 'a request without invoke id');
   assert.is(ask(session, 'c001c1 0001'), 'd80103', 'a request without descriptor');
   assert.is(ask(session, new Uint8Array(1025)), 'd80104', 'longer than the PDU size');
