@@ -3,14 +3,16 @@
  */
 
 import { configCheckVerb, type Program, runProgram, stopRequested, type Verb, type VerbContext } from '#hw/cli';
-import { formatIpPort } from '#scion/ip';
-import { routerOf } from '#scion/topology';
+import { formatIpPort, parseIpPort } from '#scion/ip';
+import { ALL_PORTS, routerOf } from '#scion/topology';
 import { type AsDirectory, readAsDirectory } from './as-directory.ts';
 import { BorderRouter } from './border-router.ts';
 import { GATEWAY_CONFIG } from './config.ts';
 import { pingVerb, tracerouteVerb } from './echo-command.ts';
 import { startPathService } from './path-service.ts';
 import { pathsVerb } from './paths-command.ts';
+import { statusVerb } from './status-command.ts';
+import { startStatusServer } from './status-server.ts';
 
 interface Running {
   readonly fields: Readonly<Record<string, string | number>>;
@@ -21,10 +23,36 @@ async function runRouter({ config, log }: VerbContext, as: AsDirectory): Promise
   if (!config.boolean('router.enabled')) return undefined;
   const { topology, hopKey } = as;
   const router = routerOf(topology, config.optionalString('router.name'));
-  const running = await BorderRouter.start({ topology, router, hopKey, log: log.child('router') });
+  const second = config.optionalString('router.second_internal');
+  const perSecond = config.number('router.scmp_errors_per_second');
+  const metrics = config.optionalString('metrics.address');
+  const running = await BorderRouter.start({
+    topology,
+    router,
+    hopKey,
+    log: log.child('router'),
+    bfd: config.boolean('router.bfd'),
+    errorBudget: { perSecond, burst: perSecond },
+    ...(config.string('router.dispatched_ports') === 'all' ? { dispatchedPorts: ALL_PORTS } : {}),
+    ...(second === undefined ? {} : { secondInternal: parseIpPort(second) }),
+  });
+  const status = await startStatusServer({
+    router: running,
+    directory: as.folder,
+    address: metrics === undefined ? undefined : parseIpPort(metrics),
+  }).catch(async (error: unknown) => {
+    await running.close();
+    throw error;
+  });
   return {
-    fields: { router: router.name, internal: running.internalAddress, links: router.interfaces.length },
+    fields: {
+      router: router.name,
+      internal: running.internalAddress,
+      links: router.interfaces.length,
+      ...(status.address === '' ? {} : { metrics: status.address }),
+    },
     async close() {
+      await status.close();
       await running.close();
       const { forwarded, delivered, replied, dropped } = running.status();
       log.info('router stopped', { forwarded, delivered, replied, dropped });
@@ -74,7 +102,14 @@ const program: Program = {
   summary: 'SCION border router and path service of one AS',
   version: S3MP_VERSION,
   config: GATEWAY_CONFIG,
-  verbs: { run, paths: pathsVerb, ping: pingVerb, traceroute: tracerouteVerb, 'config check': configCheckVerb },
+  verbs: {
+    run,
+    status: statusVerb,
+    paths: pathsVerb,
+    ping: pingVerb,
+    traceroute: tracerouteVerb,
+    'config check': configCheckVerb,
+  },
   defaultVerb: 'run',
 };
 

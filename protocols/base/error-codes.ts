@@ -46,6 +46,7 @@ export const ERROR_CODES = {
   'scion.segment': entry(1, 502, 'The path segment is not valid'),
   'scion.path-service': entry(3, 503, 'The path service does not answer'),
   'scion.daemon': entry(3, 503, 'The SCION daemon does not answer'),
+  'gateway.not-running': entry(3, 503, 'No gateway runs there'),
   'path.none': entry(3, 503, 'No path to the destination'),
   'path.none-conforming': entry(3, 503, 'No path conforms to the path policy'),
   'path.mismatch': entry(1, 502, 'The answer came over another path than the one chosen'),

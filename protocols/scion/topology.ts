@@ -92,7 +92,7 @@ export interface HostTopology {
 /** Port of the shim that hands packets to hosts outside the dispatched range. */
 export const SHIM_PORT = 30041;
 const SIG_PROBE_PORT = 30856;
-const ALL_PORTS: PortRange = { min: 1, max: 65535 };
+export const ALL_PORTS: PortRange = { min: 1, max: 65535 };
 const NO_PORTS: PortRange = { min: 1, max: 0 };
 
 /**
