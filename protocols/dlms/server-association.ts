@@ -7,7 +7,7 @@
  * The associated state is entered in exactly one place, behind an accepted verdict.
  */
 
-import { constantTimeEqual, equalBytes } from '#base/bytes';
+import { constantTimeEqual } from '#base/bytes';
 import { DecodeError } from '#base/errors';
 import {
   type Aarq,
@@ -25,6 +25,7 @@ import { ApduTag, isCipheredTag } from '#dlms/apdu';
 import type { AssociationSpec } from '#dlms/association';
 import { isWholeBer } from '#dlms/ber';
 import type { RequestContext } from '#dlms/cosem/logical-device';
+import { DuplicateMemory } from '#dlms/duplicates';
 import {
   DLMS_VERSION,
   decodeInitiateRequest,
@@ -78,15 +79,13 @@ export class ServerAssociation {
   readonly #reader = new ByteReader(NO_BYTES);
   #context: RequestContext | null = null;
   #usedMs = 0;
-  /** Last request that must not run twice, and its answer; datagrams only. */
-  #lastRequest: Uint8Array | null = null;
-  #lastAnswer: Uint8Array | null = null;
-  #lastMs = 0;
+  readonly #duplicates: DuplicateMemory;
 
   constructor(core: ServerCore, place: AssociationPlace) {
     this.#core = core;
     this.#place = place;
     this.#services = new ServerServices(core, place.key);
+    this.#duplicates = new DuplicateMemory(core.duplicateWindowMs);
   }
 
   get isAssociated(): boolean {
@@ -97,14 +96,16 @@ export class ServerAssociation {
   receive(frame: Uint8Array, at: number, w: ByteWriter, nowMs: number): void {
     this.expire(nowMs);
     this.#usedMs = nowMs;
-    if (this.#isDuplicate(frame, at, nowMs)) {
-      w.bytes(this.#lastAnswer!);
+    const request = frame.subarray(at);
+    const known = this.#context && !this.#place.isStream ? this.#duplicates.answerTo(request, nowMs) : null;
+    if (known) {
+      w.bytes(known);
       return;
     }
     const start = w.at;
     const tag = frame[at]!;
     this.#dispatch(tag, this.#reader.reset(frame, at, frame.length), w, nowMs);
-    this.#remember(tag, frame, at, w, start, nowMs);
+    this.#remember(tag, request, w, start, nowMs);
   }
 
   #dispatch(tag: number, r: ByteReader, w: ByteWriter, nowMs: number): void {
@@ -131,33 +132,22 @@ export class ServerAssociation {
     const wasAssociated = this.#context !== null;
     this.#context = null;
     this.#services.reset();
-    this.#lastRequest = null;
-    this.#lastAnswer = null;
+    this.#duplicates.clear();
     if (!wasAssociated) return;
     const { key, clientSap } = this.#place;
     this.#core.emit({ kind: 'association-closed', key, clientSap, reason });
   }
 
-  // Duplicates
-
   /**
-   * Whether this is the last remembered request once more. Plain GETs are not remembered: running one again is harmless,
-   * and a client that never changes its invoke id must not be given an old value.
+   * Outside an association nothing has an effect, so nothing needs protection from running twice. Plain GETs are run
+   * again: a client that never changes its invoke id must not be given an old value.
    */
-  #isDuplicate(frame: Uint8Array, at: number, nowMs: number): boolean {
-    const last = this.#lastRequest;
-    if (last === null || nowMs - this.#lastMs > this.#core.duplicateWindowMs) return false;
-    return equalBytes(last, frame.subarray(at));
-  }
-
-  #remember(tag: number, frame: Uint8Array, at: number, w: ByteWriter, start: number, nowMs: number): void {
-    // Outside an association nothing has an effect, so nothing needs protection from running twice. A GET leaves the
-    // memory alone: an ACTION that is delayed behind it must still be recognized.
+  #remember(tag: number, request: Uint8Array, w: ByteWriter, start: number, nowMs: number): void {
     if (this.#place.isStream || !this.#context || w.overflowed) return;
-    if (tag !== ApduTag.aarq && tag !== ApduTag.setRequest && tag !== ApduTag.actionRequest) return;
-    this.#lastRequest = frame.slice(at);
-    this.#lastAnswer = w.buf.slice(start, w.at);
-    this.#lastMs = nowMs;
+    const answer = w.buf.subarray(start, w.at);
+    if (tag === ApduTag.aarq) this.#duplicates.keepOpening(request, answer, nowMs);
+    else if (tag === ApduTag.setRequest || tag === ApduTag.actionRequest) this.#duplicates.keep(request, answer, nowMs);
+    else this.#duplicates.passed();
   }
 
   // Opening and closing

@@ -270,7 +270,7 @@ Server('the object list comes in blocks that fill the PDU and join to one value'
       answer = ask(session, `c002c1 ${number}`);
       block++;
     }
-    assert.match(joined, /^011a/, `26 objects at ${maxPdu}`);
+    assert.match(joined, /^013a/, `58 objects at ${maxPdu}`);
     assert.is(ask(session, `c002c1 ${block.toString(16).padStart(8, '0')}`), 'c402c101000000000110', 'it is over');
   }
 });
@@ -411,11 +411,33 @@ Server('a repeated SET and a repeated association request are answered from memo
   meter.message.text = 'changed at the meter';
   assert.is(ask(session, set), 'c501c100');
   assert.is(meter.message.text, 'changed at the meter');
+  const openings = () => meter.events.filter(({ kind }) => kind === 'association-opened').length;
   const opened = ask(session, aarq());
-  ask(session, LDN);
-  assert.is(ask(session, aarq()), opened);
-  assert.is(meter.events.filter(({ kind }) => kind === 'association-opened').length, 2);
+  assert.is(openings(), 1, 'a late duplicate of the AARQ does not end what it opened');
+  assert.is(ask(session, aarq(), { at: 7000 }), opened);
+  assert.is(openings(), 2, 'seconds later it comes from a client that has started anew');
+  ask(session, LDN, { at: 7000 });
+  assert.is(ask(session, aarq(), { at: 7000 }), opened);
+  assert.is(openings(), 2);
+  ask(session, set, { at: 7000 });
+  assert.is(meter.message.text, 'A', 'nothing is remembered over it');
 });
+
+Server(
+  'a duplicate that comes after later requests has no effect and no answer, until its bytes can be a new request',
+  () => {
+    const { session, meter } = open();
+    ask(session, DISCONNECT);
+    ask(session, RECONNECT.replace('c1', 'c2'));
+    assert.is(ask(session, DISCONNECT), '');
+    assert.ok(meter.relay.connected);
+    for (let i = 0; i < 12; i++) ask(session, LDN);
+    assert.is(ask(session, DISCONNECT), '', 'thirteen requests later');
+    ask(session, LDN);
+    assert.is(ask(session, DISCONNECT), 'c701c10000', 'an invoke id comes round after 16');
+    assert.is(meter.relay.moves.length, 3);
+  },
+);
 
 Server('repeated GETs give the value of now', () => {
   const { session, meter } = open();

@@ -1,0 +1,101 @@
+/**
+ * Memory of one association on a datagram transport: which requests were carried out a short time ago, so that a datagram
+ * that comes twice, at once or late, has its effect once.
+ *
+ * The latest request is answered again with the very same answer, as its client may still be waiting. An earlier one is
+ * dropped: nobody waits for it. Equal bytes mean the same request only for a while: invoke ids come round after 16
+ * requests, so what lies further back in time or in number counts as new. An AARQ is answered again during a few seconds;
+ * later the same bytes come from a client that has started anew.
+ */
+
+import { equalBytes } from '#base/bytes';
+
+/** Requests after which equal bytes are a new request, below the 16 of the invoke id. */
+const MEMORY = 14;
+const OPENING_WINDOW_MS = 5000;
+const NOTHING = new Uint8Array(0);
+
+interface Kept {
+  readonly request: Uint8Array;
+  readonly answer: Uint8Array;
+  readonly ms: number;
+}
+
+interface Trace {
+  readonly high: number;
+  readonly low: number;
+  /** Number of the request in the association. */
+  readonly number: number;
+  readonly ms: number;
+}
+
+export class DuplicateMemory {
+  readonly #windowMs: number;
+  #opening: Kept | null = null;
+  #latest: Kept | null = null;
+  /** Of requests with an effect, oldest first. */
+  #traces: Trace[] = [];
+  #count = 0;
+
+  /** @param windowMs  how long a request is known again */
+  constructor(windowMs: number) {
+    this.#windowMs = windowMs;
+  }
+
+  clear(): void {
+    this.#opening = null;
+    this.#latest = null;
+    this.#traces = [];
+  }
+
+  /**
+   * Looks a request up.
+   * @returns null for a new one; else the answer to give once more, empty when the datagram is to be dropped
+   */
+  answerTo(request: Uint8Array, nowMs: number): Uint8Array | null {
+    const latest = this.#latest;
+    if (latest && nowMs - latest.ms <= this.#windowMs && equalBytes(latest.request, request)) return latest.answer;
+    const opening = this.#opening;
+    if (opening && nowMs - opening.ms <= OPENING_WINDOW_MS && equalBytes(opening.request, request))
+      return opening.answer;
+    const { high, low } = hash(request);
+    const isLate = this.#traces.some(
+      (trace) =>
+        trace.low === low &&
+        trace.high === high &&
+        this.#count - trace.number < MEMORY &&
+        nowMs - trace.ms <= this.#windowMs,
+    );
+    return isLate ? NOTHING : null;
+  }
+
+  /** Counts a request that may run again, like a GET. */
+  passed(): void {
+    this.#count++;
+  }
+
+  /** Keeps a request that must not run again, and its answer. */
+  keep(request: Uint8Array, answer: Uint8Array, nowMs: number): void {
+    this.#count++;
+    this.#latest = { request: request.slice(), answer: answer.slice(), ms: nowMs };
+    if (this.#traces.length === MEMORY) this.#traces.shift();
+    this.#traces.push({ ...hash(request), number: this.#count, ms: nowMs });
+  }
+
+  /** Keeps the request that opened the association. */
+  keepOpening(request: Uint8Array, answer: Uint8Array, nowMs: number): void {
+    this.clear();
+    this.#opening = { request: request.slice(), answer: answer.slice(), ms: nowMs };
+  }
+}
+
+/** 64 bits of FNV-1a in two halves with different primes: enough to tell a handful of requests apart. */
+function hash(bytes: Uint8Array): { high: number; low: number } {
+  let low = 0x811c9dc5;
+  let high = 0x01234567;
+  for (let i = 0; i < bytes.length; i++) {
+    low = Math.imul(low ^ bytes[i]!, 0x01000193);
+    high = Math.imul(high ^ bytes[i]!, 0x85ebca6b);
+  }
+  return { high, low };
+}
