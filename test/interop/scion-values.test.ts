@@ -275,7 +275,7 @@ Values('ISD-AS and address texts: the same accepted, printed the same', async ()
     } else {
       // An IPv4-mapped address becomes IPv4 here, because routers drop the mapped form; zones have no place in packets.
       if (/%/.test(text)) continue;
-      assert.is(mine, answer.result.replace('::ffff:', ''), what);
+      assert.is(mine, answer.result.replace(/::ffff:(?=\d+\.\d+\.)/, ''), what);
       seen.accepted++;
     }
   }
