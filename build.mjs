@@ -2,6 +2,7 @@
 //   --check         type check, lint and import rules
 //   --tests [NAME]  test files into dist/test (only paths containing NAME)
 //   --bench         benches into dist/bench
+//   --soak          long runs into dist/soak
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -197,7 +198,8 @@ try {
       'dist/bench',
       'test/bench',
     );
-  } else await buildBundles();
+  } else if (flags[0] === '--soak') await buildScripts(['test/soak/main.ts'], 'dist/soak', 'test/soak');
+  else await buildBundles();
 } catch (error) {
   if (error.stdout === undefined && error.status === undefined) console.error(error.message ?? error);
   process.exit(1);
