@@ -104,6 +104,7 @@ class Direction {
     counters.bytes += packet.length;
     if (link.cut) {
       counters.swallowedByCut++;
+      link.lostSince ??= performance.now();
       return;
     }
     const { delayMs, jitterMs, rate } = link.profile;
@@ -160,6 +161,7 @@ class Direction {
 
   /** Drops what is under way. */
   swallow(): void {
+    if (this.queue.length > 0) this.link.lostSince ??= performance.now();
     this.counters.swallowedByCut += this.queue.length;
     this.queue.length = 0;
     clearTimeout(this.timer);
@@ -172,6 +174,8 @@ class Link {
   readonly random: () => number;
   profile: LineProfile;
   cut = false;
+  /** When the present or last cut swallowed its first packet, steady ms. */
+  lostSince: number | undefined;
   /** Nothing leaves before this time of the steady clock. */
   stalledUntil = 0;
   readonly ab: Direction;
@@ -204,6 +208,7 @@ class Link {
   }
 
   setCut(cut: boolean): void {
+    if (cut && !this.cut) this.lostSince = undefined;
     this.cut = cut;
     if (cut) {
       this.ab.swallow();
@@ -260,6 +265,11 @@ export class LinkEmulator {
 
   cut(name: string): void {
     this.link(name).setCut(true);
+  }
+
+  /** When the last cut of a link swallowed its first packet, by performance.now(); undefined while none was. */
+  lostSince(name: string): number | undefined {
+    return this.link(name).lostSince;
   }
 
   heal(name: string): void {

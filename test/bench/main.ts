@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import { bundles } from './bundles.ts';
 import { delay } from './delay.ts';
+import { failover } from './failover.ts';
 import { memory } from './memory.ts';
 import { poll } from './poll.ts';
 import { Report } from './report.ts';
@@ -14,6 +15,7 @@ import { start } from './start.ts';
 
 const BENCHES: Readonly<Record<string, (report: Report) => Promise<void>>> = {
   delay,
+  failover,
   memory,
   poll,
   router,

@@ -9,6 +9,7 @@ import { combiningSource } from '#hw/path-source';
 import { ScionSocket } from '#hw/scion-socket';
 import { parseEndpoint } from '#scion/address';
 import { formatIpPort } from '#scion/ip';
+import { parsePolicy } from '#scion/policy';
 import { ChannelSwitch } from '../../headend/meter/channel.ts';
 import { DlmsConnection } from '../../headend/meter/dlms-connection.ts';
 
@@ -18,8 +19,16 @@ export interface BenchClient {
   close(): Promise<void>;
 }
 
-/** @param place  `headend`: across both gateways; `beside`: in the meter's own AS, without a router between */
-export async function connectMeter(lab: Lab, meter: LabMeter, place: 'headend' | 'beside'): Promise<BenchClient> {
+/**
+ * @param place  `headend`: across the gateways; `beside`: in the meter's own AS, without a router between
+ * @param acl  path policy; the lab's head end has this one
+ */
+export async function connectMeter(
+  lab: Lab,
+  meter: LabMeter,
+  place: 'headend' | 'beside',
+  acl: readonly string[] = ['+ 1', '-'],
+): Promise<BenchClient> {
   const as = place === 'headend' ? HEADEND_AS : METER_AS;
   const hostIp = place === 'headend' ? lab.addresses.headend(as.number) : lab.addresses.meter(as.number, 120);
   const topology = readTopologyFile(lab.topologyFile(as.ia));
@@ -27,7 +36,8 @@ export async function connectMeter(lab: Lab, meter: LabMeter, place: 'headend' |
   const services = topology.controlServices.map(({ host, port }) => formatIpPort(host, port));
   const segments = pathClient({ ia: topology.ia, isCore: topology.core, services, log });
   const pathSource = combiningSource(topology, segments);
-  const socket = await ScionSocket.open({ topology, hostIp, log, pathSource, shim: false });
+  const policy = parsePolicy(acl);
+  const socket = await ScionSocket.open({ topology, hostIp, log, pathSource, policy, shim: false });
   const connection = new DlmsConnection({
     socket,
     channels: new ChannelSwitch(socket),

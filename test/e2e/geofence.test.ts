@@ -148,7 +148,7 @@ Geofence('control: the forbidden path works, a client without the fence reads ov
   const { lab } = platform;
   const before = abroad();
   for (const link of INSIDE_LINKS) lab.links.cut(link);
-  const client = await connectMeter(lab, lab.meters[0]!, 'headend');
+  const client = await connectMeter(lab, lab.meters[0]!, 'headend', []);
   try {
     const { path } = await client.connection.read(5_000);
     assert.is(path!.hops, TEMPTING);
