@@ -107,13 +107,14 @@ export class DaemonClient implements PathSource {
     try {
       return await this.grpc.unary(method, message, timeoutMs);
     } catch (error) {
+      const why = messageOf(error);
       const refused = error instanceof GrpcError && error.answered;
       const what = refused
-        ? `refused ${method.slice(method.lastIndexOf('/') + 1)}`
-        : 'does not answer; is it running, and scion.daemon right?';
+        ? `refused ${method.slice(method.lastIndexOf('/') + 1)}: ${why}`
+        : `does not answer (${why}); is it running, and scion.daemon right?`;
       throw new ScionError(
         'scion.daemon',
-        `SCION daemon ${this.address} ${what}: ${messageOf(error)}`,
+        `SCION daemon ${this.address} ${what}`,
         { address: this.address, method },
         error,
       );
