@@ -29,6 +29,13 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
 
   'relay.driver': { type: 'string', help: 'what switches the load', default: 'none', choices: ['none', 'sim'] },
   'relay.path': { type: 'string', help: 'folder of the relay twin (driver sim)' },
+  'relay.dwell_ms': {
+    type: 'integer',
+    help: 'shortest time between two movements of the contact',
+    default: 1_000,
+    min: 0,
+    max: 600_000,
+  },
   'display.driver': { type: 'string', help: 'what shows messages', default: 'none', choices: ['none', 'sim'] },
   'display.path': { type: 'string', help: 'folder of the display twin (driver sim)' },
 

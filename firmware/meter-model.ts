@@ -1,5 +1,6 @@
 /**
- * Builds the meter's logical device from the tables of meter-objects.ts. Values come from the measurement image at the
+ * Builds the meter's logical device from the tables of meter-objects.ts, and drives what happens by itself: captures,
+ * schedules, the limiter, pushes (`tick`, about once a second). Values come from the measurement image at the
  * moment of the request; a value that is missing or older than 10 s is refused with temporary-failure, never zero.
  *
  * When a value was measured: object 0-0:128.0.0.255 gives the meter's time of the oldest live value that is given now,
@@ -10,26 +11,49 @@ import { asciiBytes } from '#base/bytes';
 import type { SteadyClock } from '#base/crypto';
 import { decodeUtf8, encodeUtf8 } from '#base/utf8';
 import { type Data, Tag, writeOctetString } from '#dlms/axdr';
-import { AssociationLn } from '#dlms/cosem/association-ln';
-import { Clock, type ClockReading, writeDateTimeValue } from '#dlms/cosem/clock';
+import { AssociationLn, type OfferedAssociation } from '#dlms/cosem/association-ln';
+import { type ClockReading, MeterClock } from '#dlms/cosem/clock';
 import { DataObject, type ValueWriter } from '#dlms/cosem/data';
-import { type ControlState, DisconnectControl, type RelayGuard } from '#dlms/cosem/disconnect-control';
+import { Demand } from '#dlms/cosem/demand-register';
+import { ControlState, DisconnectControl, type RelayGuard } from '#dlms/cosem/disconnect-control';
+import { type ImageSlot, ImageTransfer } from '#dlms/cosem/image-transfer';
+import { Limiter } from '#dlms/cosem/limiter';
 import { LogicalDevice } from '#dlms/cosem/logical-device';
-import { RegisterObject } from '#dlms/cosem/register';
+import { type ProfileColumn, ProfileGeneric, profileRowSize, SPARE_ROWS } from '#dlms/cosem/profile';
+import { MemoryProfileStore, type ProfileStore } from '#dlms/cosem/profile-store';
+import { type PushSender, PushSetup } from '#dlms/cosem/push-setup';
+import { RAW_TYPES, RegisterObject } from '#dlms/cosem/register';
 import { SapAssignment } from '#dlms/cosem/sap-assignment';
-import { DATE_TIME_SIZE } from '#dlms/date-time';
+import { MONTHLY, SingleActionSchedule, scriptTable } from '#dlms/cosem/scripts';
+import { enumeration, Setting, type SettingStore, u16 } from '#dlms/cosem/setting';
+import { attribute, NO_METHOD, TableObject } from '#dlms/cosem/table-object';
+import { parseObis } from '#dlms/obis';
 import { Result } from '#dlms/result';
-import { AmrStatus } from '#dlms/well-known';
+import type { ServerEvent } from '#dlms/server';
+import { Unit } from '#dlms/units';
+import { AmrStatus, EventCode } from '#dlms/well-known';
 import { Sap } from '#dlms/wrapper';
-import { type MeasurementImage, Quality, type Quantity } from './measurement-image.ts';
+import { EventLogs } from './events.ts';
+import { type MeasurementImage, Quality, Quantity } from './measurement-image.ts';
 import {
+  ALARM_ACCESS,
+  ALARM_DESCRIPTOR_ACCESS,
+  ASSOCIATION_ENTRY_ACCESS,
+  BILLING_ACCESS,
   CONTROL_MODE,
+  HIGHEST_CONTROL_MODE,
   LIVE_QUANTITIES,
+  LOG_ACCESS,
+  LOG_CODE_ACCESS,
   MAX_MESSAGE,
   OBJECTS,
   type Part,
+  PROFILE_ACCESS,
+  PROFILES,
+  type ProfileRow,
   REGISTER_ACCESS,
   REGISTERS,
+  VOLTAGE_BAND,
 } from './meter-objects.ts';
 
 export interface MeterIdentity {
@@ -53,9 +77,37 @@ export interface MeterPort {
   readonly controlState?: { readonly initial?: ControlState; store(state: ControlState): void };
   /** Wall clock and whether it has been set. */
   readonly wallClock: () => ClockReading;
+  /** Sets the wall clock; without it clients cannot. @returns whether the time is plausible and was taken */
+  readonly setTime?: (epochMs: number) => boolean;
   /** The clock of the image's time stamps. */
   readonly steadyClock: SteadyClock;
   readonly identity: MeterIdentity;
+  /** What clients set, kept over a restart; without it until the end. */
+  readonly settings?: SettingStore;
+  /** Storage of a profile's or log's rows; memory by default. */
+  readonly openStore?: (name: string, rowSize: number, rows: number) => ProfileStore;
+  /** Room for a firmware image; without it there is no image transfer. */
+  readonly imageSlot?: ImageSlot;
+  /** Carries pushes; without it there are none. */
+  readonly sendPush?: PushSender;
+  /** 0…1, to spread pushes. */
+  readonly random?: () => number;
+  /** The associations that the server offers, for the list of associations. */
+  readonly associations?: readonly OfferedAssociation[];
+  /** IPv4 address as a number, port and limits of the DLMS server. */
+  readonly network?: { readonly ipv4: number; readonly port: number; readonly maxPdu: number };
+}
+
+/** The model with what drives it. */
+export interface Meter {
+  readonly device: LogicalDevice;
+  readonly clock: MeterClock;
+  readonly events: EventLogs;
+  readonly control: DisconnectControl;
+  /** Does what is due. About once a second. */
+  tick(): void;
+  /** Puts what the DLMS server reports into the event logs. */
+  onServerEvent(event: ServerEvent): void;
 }
 
 const MANUFACTURER = 'S3M';
@@ -83,8 +135,129 @@ function partOf(value: number, part: Part): number {
 
 /** Builds the meter's logical device. @throws DlmsError `internal` when the tables contradict each other */
 export function buildMeterModel(port: MeterPort): LogicalDevice {
+  return buildMeter(port).device;
+}
+
+/** Settings that live as long as the process. */
+function volatileSettings(): SettingStore {
+  const values = new Map<string, Uint8Array>();
+  return { get: (key) => values.get(key), set: (key, value) => void values.set(key, value) };
+}
+
+/** Everything that the parts below share. */
+interface Parts {
+  readonly port: MeterPort;
+  readonly device: LogicalDevice;
+  readonly clock: MeterClock;
+  readonly settings: SettingStore;
+  readonly openStore: (name: string, rowSize: number, rows: number) => ProfileStore;
+  readonly events: EventLogs;
+}
+
+/** Builds the meter's model. @throws DlmsError `internal` when the tables contradict each other */
+export function buildMeter(port: MeterPort): Meter {
   const { identity } = port;
   const device = new LogicalDevice(logicalDeviceName(identity.serial), Sap.managementServer);
+  const settings = port.settings ?? volatileSettings();
+  const openStore = port.openStore ?? ((_name, rowSize, rows) => new MemoryProfileStore(rowSize, rows));
+  const clock = new MeterClock({ read: port.wallClock, set: port.setTime && ((ms) => setTime(ms)) }, settings);
+  const events = new EventLogs({ clock, settings, openStore, onAlarm: () => pushes?.alarm.push() });
+  const parts: Parts = { port, device, clock, settings, openStore, events };
+
+  addIdentity(parts);
+  addMeasurements(parts);
+  const control = addControl(parts);
+  const limiter = addLimiter(parts);
+  addMessage(parts);
+  const pushes = addPushes(parts);
+  const demand = addDemand(parts);
+  const profiles = PROFILES.map((row) => addProfile(parts, row));
+  for (const object of events.logObjects()) device.add(object, object.classId === 7 ? LOG_ACCESS : LOG_CODE_ACCESS);
+  for (const object of events.registerObjects())
+    device.add(object, object.ln[4] === 20 ? ALARM_DESCRIPTOR_ACCESS : ALARM_ACCESS);
+  const schedules = addSchedules(parts);
+  if (port.imageSlot) addImageTransfer(parts, port.imageSlot);
+  const watchVoltage = addVoltageCounters(parts);
+  countStart(parts);
+  const mark = (bits: number) => {
+    for (const profile of profiles) profile.mark(bits);
+  };
+  mark(AmrStatus.powerDown);
+
+  const power = REGISTERS.find(({ obis }) => obis === MONITORED)!;
+  const readPower = registerReader(port, power.quantity, power.part);
+  const shownTime = { epochMs: port.wallClock().epochMs, steadyMs: port.steadyClock() };
+  let isDst = clock.localTime(shownTime.epochMs).isDst;
+
+  function adjusted(oldMs: number, newMs: number): void {
+    events.record(EventCode.clockAdjustedOld, oldMs);
+    events.record(EventCode.clockAdjustedNew, newMs);
+    mark(AmrStatus.clockAdjusted);
+  }
+
+  function setTime(epochMs: number): boolean {
+    const old = port.wallClock().epochMs;
+    if (port.setTime?.(epochMs) !== true) return false;
+    adjusted(old, epochMs);
+    shownTime.epochMs = port.wallClock().epochMs;
+    shownTime.steadyMs = port.steadyClock();
+    return true;
+  }
+
+  /** Notices a clock that somebody else has set, and the changes of daylight saving. */
+  function watchClock(epochMs: number, steadyMs: number): void {
+    const expected = shownTime.epochMs + (steadyMs - shownTime.steadyMs);
+    if (Math.abs(epochMs - expected) > CLOCK_JUMP_MS) adjusted(expected, epochMs);
+    shownTime.epochMs = epochMs;
+    shownTime.steadyMs = steadyMs;
+    const isDstNow = clock.localTime(epochMs).isDst;
+    if (isDstNow !== isDst) events.record(EventCode.daylightSavingChange);
+    isDst = isDstNow;
+  }
+
+  return {
+    device,
+    clock,
+    events,
+    control,
+    tick() {
+      const steadyMs = port.steadyClock();
+      const { epochMs } = port.wallClock();
+      watchClock(epochMs, steadyMs);
+      const watts = readPower();
+      demand.sample(watts, epochMs);
+      for (const profile of profiles) profile.tick(epochMs);
+      limiter.tick(device, watts, steadyMs);
+      watchVoltage(steadyMs);
+      for (const schedule of schedules) schedule.tick(device, clock.localMs(epochMs));
+      for (const push of pushes ? [pushes.interval, pushes.alarm] : []) push.tick(device, steadyMs);
+    },
+    onServerEvent(event) {
+      const code = SERVER_EVENTS[event.kind];
+      if (code !== undefined) events.record(code);
+      if (
+        event.kind === 'association-rejected' &&
+        event.failures >= MANY_FAILURES &&
+        event.failures % MANY_FAILURES === 0
+      )
+        events.record(EventCode.associationFailures);
+    },
+  };
+}
+
+/** A wall clock that differs this much from the steady one since the last look was set. */
+const CLOCK_JUMP_MS = 2_000;
+/** Wrong passwords in a row that are an event of their own. */
+const MANY_FAILURES = 4;
+const MONITORED = '1-0:1.7.0.255';
+const SERVER_EVENTS: Readonly<Record<string, number>> = {
+  'association-opened': EventCode.associationOpened,
+  'association-closed': EventCode.associationClosed,
+  'association-rejected': EventCode.associationRejected,
+};
+
+function addIdentity({ port, device, clock }: Parts): void {
+  const { identity, associations = [], network } = port;
   const data = ({ obis, access }: (typeof OBJECTS)[keyof typeof OBJECTS], read: ValueWriter) =>
     device.add(new DataObject(obis, read), access);
 
@@ -92,29 +265,76 @@ export function buildMeterModel(port: MeterPort): LogicalDevice {
     writeOctetString(w, device.name);
     return Result.success;
   });
-  device.add(new Clock(port.wallClock), OBJECTS.clock.access);
+  device.add(clock.object, OBJECTS.clock.access);
   device.add(new AssociationLn(), OBJECTS.association.access);
+  for (const [i, offered] of associations.entries())
+    device.add(new AssociationLn(`0-0:40.0.${i + 1}.255`, offered), ASSOCIATION_ENTRY_ACCESS);
   device.add(new SapAssignment(), OBJECTS.sapAssignment.access);
   data(OBJECTS.serialNumber, text(identity.serial));
   data(OBJECTS.equipmentId, text(identity.equipmentId ?? identity.serial));
   if (identity.moduleSerial) data(OBJECTS.moduleSerial, text(identity.moduleSerial));
   data(OBJECTS.firmwareId, text(identity.firmwareId));
-  addMeasurements(device, port);
-  addControl(device, port);
-  addMessage(device, port);
-  return device;
+  data(OBJECTS.unixClock, (w) => {
+    w.u8(Tag.doubleLongUnsigned).u32(Math.floor(clock.now().epochMs / 1000));
+    return Result.success;
+  });
+  const local = () => new Date(clock.localMs(clock.now().epochMs));
+  data(OBJECTS.localTime, (w) => {
+    const time = local();
+    writeOctetString(w, Uint8Array.of(time.getUTCHours(), time.getUTCMinutes(), time.getUTCSeconds(), 0xff));
+    return Result.success;
+  });
+  data(OBJECTS.localDate, (w) => {
+    const date = local();
+    const year = date.getUTCFullYear();
+    const weekday = ((date.getUTCDay() + 6) % 7) + 1;
+    writeOctetString(w, Uint8Array.of(year >>> 8, year, date.getUTCMonth() + 1, date.getUTCDate(), weekday));
+    return Result.success;
+  });
+  if (network) addNetwork(device, network);
 }
 
-function addMeasurements(device: LogicalDevice, { image, steadyClock, wallClock }: MeterPort): void {
-  for (const { obis, type, scaler, unit, quantity, part } of REGISTERS) {
-    const read = () => (image.isFresh(quantity, steadyClock()) ? partOf(image.value(quantity), part) : Number.NaN);
-    device.add(new RegisterObject(obis, type, scaler, unit, read), REGISTER_ACCESS);
-  }
+/** TCP-UDP setup (class 41) and IPv4 setup (class 42): what is in force, to be read only. */
+function addNetwork(device: LogicalDevice, { ipv4, port, maxPdu }: NonNullable<MeterPort['network']>): void {
+  const { tcpUdpSetup, ipv4Setup } = OBJECTS;
+  const word = (value: number) => attribute((w) => w.u8(Tag.longUnsigned).u16(value));
+  const address = (value: number) => attribute((w) => w.u8(Tag.doubleLongUnsigned).u32(value));
+  const empty = attribute((w) => w.u8(Tag.array).u8(0));
+  const reference = (obis: string) => {
+    const ln = obis === '' ? new Uint8Array(6) : parseObis(obis);
+    return attribute((w) => writeOctetString(w, ln));
+  };
+  const connections = attribute((w) => w.u8(Tag.unsigned).u8(8));
+  device.add(
+    new TableObject(41, 0, tcpUdpSetup.obis, [
+      word(port),
+      reference(ipv4Setup.obis),
+      word(maxPdu),
+      connections,
+      word(180),
+    ]),
+    tcpUdpSetup.access,
+  );
+  const noDhcp = attribute((w) => w.u8(Tag.boolean).u8(0));
+  const fields = [reference(''), address(ipv4), empty, empty, address(0), address(0), noDhcp, address(0), address(0)];
+  device.add(new TableObject(42, 0, ipv4Setup.obis, fields, [NO_METHOD, NO_METHOD, NO_METHOD]), ipv4Setup.access);
+}
+
+/** Current raw value of a register, NaN when it may not be given. */
+function registerReader({ image, steadyClock }: MeterPort, quantity: Quantity, part: Part): () => number {
+  return () => (image.isFresh(quantity, steadyClock()) ? partOf(image.value(quantity), part) : Number.NaN);
+}
+
+function addMeasurements({ port, device, clock }: Parts): void {
+  const { image, steadyClock } = port;
+  for (const { obis, type, scaler, unit, quantity, part } of REGISTERS)
+    device.add(new RegisterObject(obis, type, scaler, unit, registerReader(port, quantity, part)), REGISTER_ACCESS);
   const published = [...new Set(REGISTERS.map(({ quantity }) => quantity))];
 
   const readStatus: ValueWriter = (w) => {
     const now = steadyClock();
-    let status = wallClock().isSet ? 0 : AmrStatus.clockInvalid;
+    const { epochMs, isSet } = clock.now();
+    let status = (isSet ? 0 : AmrStatus.clockInvalid) | (clock.localTime(epochMs).isDst ? AmrStatus.daylightSaving : 0);
     for (const quantity of published)
       if (image.quality(quantity, now) !== Quality.good) status |= AmrStatus.dataInvalid;
     w.u8(Tag.unsigned).u8(status);
@@ -127,16 +347,14 @@ function addMeasurements(device: LogicalDevice, { image, steadyClock, wallClock 
     w.u8(Tag.doubleLongUnsigned).u32(mask);
     return Result.success;
   };
-  const scratch = new Uint8Array(DATE_TIME_SIZE);
   const readTime: ValueWriter = (w) => {
-    const now = steadyClock();
-    const age = oldestAge(image, now);
+    const age = oldestAge(image, steadyClock());
     if (age < 0) return Result.temporaryFailure;
-    const time = wallClock();
-    writeDateTimeValue(w, scratch, time, time.epochMs - age);
+    clock.write(w, clock.now().epochMs - age);
     return Result.success;
   };
   device.add(new DataObject(OBJECTS.status.obis, readStatus), OBJECTS.status.access);
+  device.add(new DataObject(OBJECTS.dayStatus.obis, readStatus), OBJECTS.dayStatus.access);
   device.add(new DataObject(OBJECTS.suspectQuantities.obis, readSuspects), OBJECTS.suspectQuantities.access);
   device.add(new DataObject(OBJECTS.measurementTime.obis, readTime), OBJECTS.measurementTime.access);
 }
@@ -150,12 +368,68 @@ function oldestAge(image: MeasurementImage, now: number): number {
   return oldest;
 }
 
-function addControl(device: LogicalDevice, { relay, controlState }: MeterPort): void {
+function addDemand({ device, clock }: Parts): Demand {
+  const { demand, maximumDemand } = OBJECTS;
+  const objects = new Demand({
+    obis: demand.obis,
+    maximumObis: maximumDemand.obis,
+    clock,
+    type: 'u32',
+    scaler: 0,
+    unit: Unit.watt,
+    period: 900,
+  });
+  device.add(objects.register, demand.access).add(objects.maximum, maximumDemand.access);
+  return objects;
+}
+
+/** A profile of the table; its columns are read from the objects that they name. */
+function addProfile(
+  { device, clock, openStore }: Parts,
+  { obis, period, entries, columns }: ProfileRow,
+): ProfileGeneric {
+  const captured = columns.map(([classId, name, id]): ProfileColumn => {
+    const ln = parseObis(name);
+    const register = REGISTERS.find((row) => row.obis === name);
+    const isStatus = name === OBJECTS.status.obis || name === OBJECTS.dayStatus.obis;
+    return {
+      classId,
+      obis: name,
+      attribute: id,
+      size: isStatus ? 2 : 1 + RAW_TYPES[register?.type ?? 'u32'].size,
+      read: (w) => device.ownValue(ln, id, w, 'capture'),
+      holds: register?.unit === Unit.wattHour || register?.unit === Unit.voltAmpereReactiveHour,
+      isStatus,
+    };
+  });
+  const name = `profile-${obis.replace(/\D/g, '-')}`;
+  const profile = new ProfileGeneric({
+    obis,
+    clock,
+    columns: captured,
+    period,
+    entries,
+    store: openStore(name, profileRowSize(captured), entries + SPARE_ROWS),
+    missingBit: AmrStatus.dataInvalid,
+  });
+  device.add(profile, period === 0 ? BILLING_ACCESS : PROFILE_ACCESS);
+  return profile;
+}
+
+function addControl({ port, device, settings, events }: Parts): DisconnectControl {
+  const { relay, controlState } = port;
   const { disconnectControl, relayOutput } = OBJECTS;
+  const mode = new Setting(settings, `${disconnectControl.obis}/4`, {
+    example: enumeration(CONTROL_MODE),
+    isValid: (value) => value.type === 'enum' && value.value <= HIGHEST_CONTROL_MODE,
+  });
   const control = new DisconnectControl(disconnectControl.obis, relay, {
-    mode: CONTROL_MODE,
+    mode,
     initialState: controlState?.initial,
-    onState: controlState && ((state) => controlState.store(state)),
+    onState: (state) => {
+      controlState?.store(state);
+      if (state === ControlState.readyForReconnection) events.record(EventCode.readyForReconnection);
+    },
   });
   device.add(control, disconnectControl.access);
   const readOutput: ValueWriter = (w) => {
@@ -163,9 +437,143 @@ function addControl(device: LogicalDevice, { relay, controlState }: MeterPort): 
     return Result.success;
   };
   device.add(new DataObject(relayOutput.obis, readOutput), relayOutput.access);
+  device.add(
+    scriptTable(OBJECTS.disconnectScripts.obis, {
+      1: [{ classId: 70, obis: disconnectControl.obis, method: 1 }],
+      2: [{ classId: 70, obis: disconnectControl.obis, method: 2 }],
+    }),
+    OBJECTS.disconnectScripts.access,
+  );
+  return control;
 }
 
-function addMessage(device: LogicalDevice, { message }: MeterPort): void {
+function addLimiter({ device, clock, settings, events }: Parts): Limiter {
+  const codes = {
+    exceeded: EventCode.limiterExceeded,
+    ok: EventCode.limiterOk,
+    'threshold-changed': EventCode.thresholdChanged,
+  } as const;
+  const limiter = new Limiter({
+    obis: OBJECTS.limiter.obis,
+    store: settings,
+    clock,
+    monitored: { classId: 3, obis: MONITORED, attribute: 2 },
+    scriptTable: OBJECTS.disconnectScripts.obis,
+    overScript: 1,
+    underScript: 2,
+    onEvent: (event) => events.record(codes[event]),
+  });
+  device.add(limiter.object, OBJECTS.limiter.access);
+  return limiter;
+}
+
+function addSchedules({ port, device, settings }: Parts): SingleActionSchedule[] {
+  const { billingScripts, billingSchedule, disconnectScripts, disconnectSchedule, pushScripts, pushSchedule } = OBJECTS;
+  const billing = PROFILES.find(({ period }) => period === 0)!;
+  device.add(
+    scriptTable(billingScripts.obis, {
+      1: [
+        { classId: 7, obis: billing.obis, method: 2 },
+        { classId: 4, obis: OBJECTS.maximumDemand.obis, method: 1 },
+      ],
+    }),
+    billingScripts.access,
+  );
+  const schedules = [
+    { row: billingSchedule, table: billingScripts.obis, id: 1, initial: MONTHLY },
+    { row: disconnectSchedule, table: disconnectScripts.obis, id: 0 },
+    ...(port.sendPush ? [{ row: pushSchedule, table: pushScripts.obis, id: 1 }] : []),
+  ];
+  return schedules.map(({ row, table, id, initial }) => {
+    const schedule = new SingleActionSchedule(settings, row.obis, { table, id }, initial);
+    device.add(schedule.object, row.access);
+    return schedule;
+  });
+}
+
+function addPushes({ port, device, settings }: Parts): { interval: PushSetup; alarm: PushSetup } | undefined {
+  const { sendPush, random = () => 0 } = port;
+  if (!sendPush) return undefined;
+  const { pushInterval, pushAlarm, pushScripts, logicalDeviceName: name, clock, status } = OBJECTS;
+  const common = { store: settings, maxPdu: 1024, random, send: sendPush };
+  const data = (obis: string) => ({ classId: 1, obis, attribute: 2 });
+  const interval = new PushSetup({
+    ...common,
+    obis: pushInterval.obis,
+    items: [
+      data(name.obis),
+      { classId: 8, obis: clock.obis, attribute: 2 },
+      data(status.obis),
+      { classId: 3, obis: '1-0:1.8.0.255', attribute: 2 },
+      { classId: 3, obis: '1-0:16.7.0.255', attribute: 2 },
+    ],
+  });
+  const alarm = new PushSetup({
+    ...common,
+    obis: pushAlarm.obis,
+    items: [data(name.obis), { classId: 40, obis: pushAlarm.obis, attribute: 1 }, data('0-0:97.98.20.255')],
+  });
+  device.add(interval.object, pushInterval.access).add(alarm.object, pushAlarm.access);
+  device.add(
+    scriptTable(pushScripts.obis, {
+      1: [{ classId: 40, obis: pushInterval.obis, method: 1 }],
+      2: [{ classId: 40, obis: pushAlarm.obis, method: 1 }],
+    }),
+    pushScripts.access,
+  );
+  return { interval, alarm };
+}
+
+function addImageTransfer({ device, events }: Parts, slot: ImageSlot): void {
+  const codes = {
+    initiated: EventCode.firmwareTransferStarted,
+    verified: EventCode.firmwareReady,
+    'verification-failed': EventCode.firmwareRejected,
+    'activation-refused': EventCode.firmwareRejected,
+  } as const;
+  const { object } = new ImageTransfer(slot, { onEvent: (event) => events.record(codes[event]) });
+  device.add(object, OBJECTS.imageTransfer.access);
+}
+
+/** A counter (class 1, u16) that survives a restart. */
+function addCounter({ device, settings }: Parts, row: (typeof OBJECTS)[keyof typeof OBJECTS]): () => void {
+  const counter = new Setting(settings, `${row.obis}/2`, { example: u16(0) });
+  device.add(new TableObject(1, 0, row.obis, [{ read: counter.read }]), row.access);
+  return () => void counter.write(u16((counter.number + 1) & 0xffff));
+}
+
+/** Counts voltage sags and swells. @returns what looks at the voltage */
+function addVoltageCounters(parts: Parts): (steadyMs: number) => void {
+  const { image } = parts.port;
+  const countSag = addCounter(parts, OBJECTS.voltageSags);
+  const countSwell = addCounter(parts, OBJECTS.voltageSwells);
+  const { low, high, hysteresis } = VOLTAGE_BAND;
+  let state: number = EventCode.voltageNormal;
+  const enter = (next: number, count?: () => void) => {
+    state = next;
+    parts.events.record(next);
+    count?.();
+  };
+  return (steadyMs) => {
+    if (image.quality(Quantity.voltage, steadyMs) !== Quality.good) return;
+    const volts = image.value(Quantity.voltage);
+    if (volts < low && state !== EventCode.underVoltage) enter(EventCode.underVoltage, countSag);
+    else if (volts > high && state !== EventCode.overVoltage) enter(EventCode.overVoltage, countSwell);
+    else if (state !== EventCode.voltageNormal && volts >= low + hysteresis && volts <= high - hysteresis)
+      enter(EventCode.voltageNormal);
+  };
+}
+
+/** Records the start. The first one of a new meter is no power failure. */
+function countStart(parts: Parts): void {
+  const count = addCounter(parts, OBJECTS.powerFailures);
+  const key = `${OBJECTS.powerFailures.obis}/started`;
+  if (parts.settings.get(key)) count();
+  parts.settings.set(key, Uint8Array.of(0));
+  parts.events.record(EventCode.powerUp);
+  if (!parts.clock.now().isSet) parts.events.record(EventCode.clockInvalid);
+}
+function addMessage({ device, port: { message } }: Parts): void {
   const read: ValueWriter = (w) => {
     writeOctetString(w, encodeUtf8(message.get()));
     return Result.success;

@@ -2,8 +2,8 @@
  * The meter's COSEM objects as data: what is published, in which type, scaler and unit, and who may do what with it.
  * OBIS codes as in IEC 62056-6-1; value group C = 128 is the manufacturer's own range.
  *
- * Access columns are the roles of the associations (client 16 `public`, client 17 `password`); an empty cell hides the
- * object. `r` reads, `w2` writes attribute 2, `x1` runs method 1.
+ * Access columns are the roles of the associations (client 16 `public`, 17 `password`, 1 `management`); an empty cell
+ * hides the object. `r` reads, `w2` writes attribute 2, `x1` runs method 1.
  */
 
 import type { AccessRow } from '#dlms/cosem/logical-device';
@@ -12,31 +12,125 @@ import { Unit } from '#dlms/units';
 import { MEASUREMENT_TIME, SUSPECT_QUANTITIES } from '#dlms/well-known';
 import { Quantity } from './measurement-image.ts';
 
+/** The same rights for a password (client 17, for laboratories) and for the management (client 1). */
+const both = (rights: string): AccessRow => ({ password: rights, management: rights });
 /** Everyone reads, also without authentication. */
-const OPEN: AccessRow = { public: 'r', password: 'r' };
-const READ: AccessRow = { password: 'r' };
+const OPEN: AccessRow = { public: 'r', ...both('r') };
+const READ = both('r');
+const ASSOCIATION = 'r2 r3 r4 r5 r6 r8 r9 r10 r11';
 
 /** Objects that are not registers, by the part of meter-model.ts that makes them. */
 export const OBJECTS = {
   logicalDeviceName: { obis: '0-0:42.0.0.255', access: OPEN },
-  clock: { obis: '0-0:1.0.0.255', access: OPEN },
+  clock: {
+    obis: '0-0:1.0.0.255',
+    access: { public: 'r', ...both('r w2 w3 w5 w6 w7 w8 x1 x2 x3 x6') },
+  },
+  unixClock: { obis: '0-0:1.1.0.255', access: READ },
+  localTime: { obis: '1-0:0.9.1.255', access: READ },
+  localDate: { obis: '1-0:0.9.2.255', access: READ },
   /** Attribute 7, the secret, has no right at all. */
   association: {
     obis: '0-0:40.0.0.255',
-    access: { public: 'r2 r3 r4 r5 r6 r8 r9 r10 r11', password: 'r2 r3 r4 r5 r6 r8 r9 r10 r11' },
+    access: { public: ASSOCIATION, password: ASSOCIATION, management: `${ASSOCIATION} x1` },
   },
   sapAssignment: { obis: '0-0:41.0.0.255', access: OPEN },
   serialNumber: { obis: '0-0:96.1.0.255', access: READ },
   equipmentId: { obis: '0-0:96.1.1.255', access: READ },
   moduleSerial: { obis: '0-0:96.1.2.255', access: READ },
   firmwareId: { obis: '1-0:0.2.0.255', access: READ },
-  disconnectControl: { obis: '0-0:96.3.10.255', access: { password: 'r x1 x2' } },
+  tcpUdpSetup: { obis: '0-0:25.0.0.255', access: READ },
+  ipv4Setup: { obis: '0-0:25.1.0.255', access: READ },
+  imageTransfer: { obis: '0-0:44.0.0.255', access: both('r w5 x1 x2 x3 x4') },
+  disconnectControl: { obis: '0-0:96.3.10.255', access: both('r w4 x1 x2') },
   relayOutput: { obis: '0-0:96.4.0.255', access: READ },
+  limiter: { obis: '0-0:17.0.0.255', access: both('r w4 w5 w6 w7 w8 w9 w11') },
+  billingScripts: { obis: '0-0:10.0.1.255', access: both('r x1') },
+  disconnectScripts: { obis: '0-0:10.0.106.255', access: both('r x1') },
+  pushScripts: { obis: '0-0:10.0.108.255', access: both('r x1') },
+  billingSchedule: { obis: '0-0:15.0.0.255', access: both('r w2 w4') },
+  disconnectSchedule: { obis: '0-0:15.0.1.255', access: both('r w2 w4') },
+  pushSchedule: { obis: '0-0:15.0.4.255', access: both('r w2 w4') },
+  pushInterval: { obis: '0-0:25.9.0.255', access: both('r w2 w3 w5 w6 w7 x1') },
+  pushAlarm: { obis: '0-1:25.9.0.255', access: both('r w2 w3 w5 w6 w7 x1') },
   status: { obis: '0-0:96.10.1.255', access: READ },
+  dayStatus: { obis: '0-0:96.10.2.255', access: READ },
   measurementTime: { obis: MEASUREMENT_TIME, access: READ },
   suspectQuantities: { obis: SUSPECT_QUANTITIES, access: READ },
-  consumerMessage: { obis: '0-0:96.13.0.255', access: { password: 'r w2' } },
+  consumerMessage: { obis: '0-0:96.13.0.255', access: both('r w2') },
+  demand: { obis: '1-0:1.4.0.255', access: both('r x1 x2') },
+  maximumDemand: { obis: '1-0:1.6.0.255', access: both('r x1') },
+  voltageSags: { obis: '1-0:32.32.0.255', access: READ },
+  voltageSwells: { obis: '1-0:32.36.0.255', access: READ },
+  powerFailures: { obis: '0-0:96.7.21.255', access: READ },
 } as const satisfies Record<string, { obis: string; access: AccessRow }>;
+
+/** Entries 0-0:40.0.e.255 beside the current association. */
+export const ASSOCIATION_ENTRY_ACCESS = both(ASSOCIATION);
+export const LOG_ACCESS = both('r x1');
+export const LOG_CODE_ACCESS = READ;
+/** Registers of errors and alarms and the filter take writes, the descriptor does not. */
+export const ALARM_ACCESS = both('r w2');
+export const ALARM_DESCRIPTOR_ACCESS = READ;
+
+export interface ProfileRow {
+  readonly obis: string;
+  /** Seconds; 0 captures by script only. */
+  readonly period: number;
+  readonly entries: number;
+  /** Columns behind the clock: class, object, attribute. */
+  readonly columns: readonly (readonly [classId: number, obis: string, attribute: number])[];
+}
+
+/** Profiles (class 7), without the event logs. */
+export const PROFILES: readonly ProfileRow[] = [
+  {
+    obis: '1-0:99.1.0.255',
+    period: 900,
+    entries: 3840,
+    columns: [
+      [1, '0-0:96.10.1.255', 2],
+      [3, '1-0:1.8.0.255', 2],
+      [3, '1-0:3.8.0.255', 2],
+    ],
+  },
+  {
+    obis: '1-0:99.1.1.255',
+    period: 600,
+    entries: 1440,
+    columns: [
+      [3, '1-0:32.7.0.255', 2],
+      [3, '1-0:31.7.0.255', 2],
+      [3, '1-0:1.7.0.255', 2],
+      [3, '1-0:2.7.0.255', 2],
+      [3, '1-0:14.7.0.255', 2],
+      [3, '1-0:13.7.0.255', 2],
+    ],
+  },
+  {
+    obis: '1-0:99.2.0.255',
+    period: 86_400,
+    entries: 400,
+    columns: [
+      [1, '0-0:96.10.2.255', 2],
+      [3, '1-0:1.8.0.255', 2],
+      [3, '1-0:3.8.0.255', 2],
+    ],
+  },
+  {
+    obis: '0-0:98.1.0.255',
+    period: 0,
+    entries: 36,
+    columns: [
+      [3, '1-0:1.8.0.255', 2],
+      [3, '1-0:3.8.0.255', 2],
+      [4, '1-0:1.6.0.255', 2],
+    ],
+  },
+];
+/** Method 2 captures a row, which only the profile without a period is for. */
+export const PROFILE_ACCESS = both('r x1');
+export const BILLING_ACCESS = both('r x1 x2');
 
 /** Which part of a signed quantity a register gives. */
 export type Part = 'value' | 'positive' | 'negative';
@@ -91,6 +185,10 @@ export const LIVE_QUANTITIES: readonly Quantity[] = [
 
 /** Remote disconnect and direct remote reconnect, local disconnect by a limiter. */
 export const CONTROL_MODE = 4;
+export const HIGHEST_CONTROL_MODE = 6;
+
+/** Highest and lowest voltage, in the image's 0.01 V, that is no event: 230 V ± 10 %. */
+export const VOLTAGE_BAND = { low: 20_700, high: 25_300, hysteresis: 230 } as const;
 
 /** Bytes of UTF-8 that a consumer message may have. */
 export const MAX_MESSAGE = 1024;

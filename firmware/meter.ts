@@ -1,7 +1,5 @@
 /** Puts the meter together from its configuration: bus and poll loop, relay, display, DLMS server, SCION end host. */
 
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { ConfigError, messageOf } from '#base/errors';
 import { passwordAssociation, publicAssociation } from '#dlms/association';
@@ -10,7 +8,7 @@ import type { Config } from '#hw/config';
 import { type Display, noDisplay } from '#hw/display';
 import { serveDlmsOverScion } from '#hw/dlms-scion';
 import { type DlmsTcpListener, listenDlmsTcp } from '#hw/dlms-tcp';
-import { readSecretFile, readTopologyFile, writeFileAtomic } from '#hw/files';
+import { readSecretFile, readTopologyFile } from '#hw/files';
 import type { Log } from '#hw/log';
 import { noRelay, type Relay } from '#hw/relay';
 import { ScionSocket } from '#hw/scion-socket';
@@ -23,14 +21,20 @@ import { formatEndpoint } from '#scion/address';
 import { parseIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { MeasurementImage } from './measurement-image.ts';
-import { buildMeterModel, logicalDeviceName } from './meter-model.ts';
+import { buildMeter, logicalDeviceName } from './meter-model.ts';
 import { PollLoop } from './poll-loop.ts';
+import { Pusher } from './push.ts';
 import { guardRelay } from './relay-guard.ts';
 import { screenLines } from './screen.ts';
+import { StateFiles } from './state-files.ts';
 
-const SCREEN_MS = 1_000;
+const SECOND_MS = 1_000;
+const MAX_DATAGRAM_PDU = 1024;
+/** Four times today's firmware. */
+const IMAGE_CAPACITY = 1 << 20;
 /** A clock that shows an earlier time has not been set since the power came: a Pi Zero has no battery. */
 const EARLIEST_TIME = Date.UTC(2026, 0, 1);
+const LATEST_TIME = Date.UTC(2100, 0, 1);
 
 export interface RunningMeter {
   /** SCION address of the DLMS server. */
@@ -51,16 +55,26 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const serial = config.string('meter.serial');
   const relay = openRelay(config);
   const display = openDisplay(config);
-  const message = openMessage(config.string('state.directory'), log);
+  const files = new StateFiles(config.string('state.directory'), log.child('state'));
+  const message = files.text('message.txt');
   const image = new MeasurementImage();
   const loop = openPollLoop(config, image, steadyClock, log.child('poll'));
 
   let draw = () => {};
   let messageAt = steadyClock();
-  const guard = guardRelay(relay, log.child('relay'), () => draw());
-  const model = buildMeterModel({
+  const associations = [publicAssociation(), passwordAssociation(password)];
+  const wallClock = openWallClock();
+  const pushes = new Pusher(log.child('push'));
+  const model = buildMeter({
     image,
-    relay: guard,
+    relay: guardRelay({
+      relay,
+      log: log.child('relay'),
+      steadyClock,
+      dwellMs: config.number('relay.dwell_ms'),
+      record: (code) => model.events.record(code),
+      onChange: () => draw(),
+    }),
     message: {
       get: message.get,
       set: (text) => {
@@ -69,15 +83,32 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
         draw();
       },
     },
-    wallClock: () => ({ epochMs: Date.now(), isSet: Date.now() >= EARLIEST_TIME }),
+    wallClock: wallClock.read,
+    setTime: wallClock.set,
     steadyClock,
     identity: { serial, firmwareId: `s3mp-firmware ${S3MP_VERSION}` },
+    settings: files.settings(),
+    openStore: (name, rowSize, rows) => files.profile(name, rowSize, rows),
+    imageSlot: files.imageSlot(IMAGE_CAPACITY),
+    sendPush: (destination, frame) => pushes.send(destination, frame),
+    random: Math.random,
+    associations,
+    network: {
+      ipv4: ipv4Number(config.string('scion.address')),
+      port: config.number('scion.port'),
+      maxPdu: MAX_DATAGRAM_PDU,
+    },
   });
   const events = log.child('dlms');
-  const server = new DlmsServer(model, {
-    associations: [publicAssociation(), passwordAssociation(password)],
-    onEvent: ({ kind, ...fields }) =>
-      kind === 'association-rejected' ? events.warn(kind, fields) : events.info(kind, fields),
+  const server = new DlmsServer(model.device, {
+    associations,
+    maxDatagramPdu: MAX_DATAGRAM_PDU,
+    onEvent: (event) => {
+      model.onServerEvent(event);
+      const { kind, ...fields } = event;
+      if (kind === 'association-rejected') events.warn(kind, fields);
+      else events.info(kind, fields);
+    },
   });
 
   const socket = await ScionSocket.open({
@@ -87,6 +118,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     log: log.child('scion'),
   });
   serveDlmsOverScion(socket, server, events);
+  pushes.open(socket);
   let tcp: DlmsTcpListener | undefined;
   try {
     tcp = await openTcp(config.string('dlms.tcp_address'), server, events);
@@ -110,7 +142,10 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
       }),
     );
   draw();
-  const screen = setInterval(() => draw(), SCREEN_MS);
+  const second = setInterval(() => {
+    model.tick();
+    draw();
+  }, SECOND_MS);
   loop.start();
 
   return {
@@ -118,7 +153,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     tcpAddress: tcp && `${tcp.address}:${tcp.port}`,
     name: Buffer.from(logicalDeviceName(serial)).toString('latin1'),
     async close() {
-      clearInterval(screen);
+      clearInterval(second);
       loop.stop();
       await Promise.all([loop.close(), tcp?.close(), socket.close()]);
       display.close();
@@ -164,25 +199,24 @@ async function openTcp(address: string, server: DlmsServer, log: Log): Promise<D
   return await listenDlmsTcp({ server, host: place.host, port: place.port, log: (text) => log.warn(text) });
 }
 
-/** The consumer message, kept over a restart. A storage that fails does not take the message from the display. */
-function openMessage(folder: string, log: Log): { get(): string; set(text: string): void } {
-  const file = join(folder, 'message.txt');
-  let text = '';
-  try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    if (existsSync(file)) text = readFileSync(file, 'utf8');
-  } catch (error) {
-    log.warn('the state folder cannot be used, the message will not survive a restart', { error: messageOf(error) });
-  }
+/** The system's clock, moved by what clients set. A time set by hand is gone after a restart. */
+function openWallClock(): { read: () => { epochMs: number; isSet: boolean }; set: (epochMs: number) => boolean } {
+  let offsetMs = 0;
   return {
-    get: () => text,
-    set(next) {
-      text = next;
-      try {
-        writeFileAtomic(file, next, 0o600);
-      } catch (error) {
-        log.warn('the message is not stored', { error: messageOf(error) });
-      }
+    read: () => {
+      const epochMs = Date.now() + offsetMs;
+      return { epochMs, isSet: epochMs >= EARLIEST_TIME };
+    },
+    set: (epochMs) => {
+      if (epochMs < EARLIEST_TIME || epochMs >= LATEST_TIME) return false;
+      offsetMs = epochMs - Date.now();
+      return true;
     },
   };
+}
+
+/** 0 for an address that is not IPv4. */
+function ipv4Number(address: string): number {
+  const bytes = address.split('.').map(Number);
+  return bytes.length === 4 ? bytes.reduce((sum, byte) => sum * 256 + byte, 0) : 0;
 }

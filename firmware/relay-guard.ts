@@ -1,25 +1,59 @@
 /**
- * RelayGuard: the one object through which every road to the contact goes. It writes the event before it moves anything,
- * and a contact that does not follow is reported, not believed.
+ * RelayGuard: the one object through which every road to the contact goes. It asks for the authority and the reason, lets
+ * the contact rest between two movements, and writes the event before it moves anything. A contact that does not follow is
+ * reported, not believed.
  */
 
+import type { SteadyClock } from '#base/crypto';
 import { messageOf } from '#base/errors';
-import type { RelayGuard } from '#dlms/cosem/disconnect-control';
+import type { RelayGuard, Trigger } from '#dlms/cosem/disconnect-control';
+import { EventCode } from '#dlms/well-known';
 import type { Log } from '#hw/log';
 import type { Relay } from '#hw/relay';
 
-/** @param onChange  told after the contact was asked to move */
-export function guardRelay(relay: Relay, log: Log, onChange: () => void): RelayGuard {
+export interface GuardOptions {
+  readonly relay: Relay;
+  readonly log: Log;
+  readonly steadyClock: SteadyClock;
+  /** Shortest time between two movements, ms. */
+  readonly dwellMs: number;
+  /** Writes the event log. */
+  readonly record: (code: number) => void;
+  /** Told after the contact was asked to move. */
+  readonly onChange: () => void;
+}
+
+const EVENTS: Readonly<Record<Trigger, number>> = {
+  'remote-disconnect': EventCode.remoteDisconnect,
+  'remote-reconnect': EventCode.remoteReconnect,
+  'manual-disconnect': EventCode.manualDisconnect,
+  'manual-reconnect': EventCode.manualReconnect,
+  'local-disconnect': EventCode.localDisconnect,
+  'local-reconnect': EventCode.localReconnect,
+};
+
+export function guardRelay({ relay, log, steadyClock, dwellMs, record, onChange }: GuardOptions): RelayGuard {
+  let movedAt = Number.NEGATIVE_INFINITY;
   return {
-    switchRelay(connected, reason) {
+    switchRelay(connected, reason, trigger) {
+      const now = steadyClock();
+      if (now - movedAt < dwellMs) {
+        log.warn('the contact moved a moment ago and rests', { reason, dwellMs });
+        return 'too-soon';
+      }
+      record(EVENTS[trigger]);
       log.info(connected ? 'connecting the load' : 'disconnecting the load', { reason });
+      movedAt = now;
       try {
         relay.set(connected);
       } catch (error) {
         log.error('the relay driver failed, the contact stays', { error: messageOf(error) });
       }
       const follows = relay.isConnected() === connected;
-      if (!follows) log.error('the contact did not follow', { wanted: connected });
+      if (!follows) {
+        log.error('the contact did not follow', { wanted: connected });
+        record(EventCode.disconnectFailure);
+      }
       onChange();
       return follows;
     },

@@ -6,9 +6,11 @@ import type { ServerEvent } from '#dlms/server';
 import { DlmsServer } from '#dlms/server';
 import { type DlmsTcpListener, type DlmsTcpOptions, listenDlmsTcp } from '#hw/dlms-tcp';
 import { MeasurementImage, Quality, Quantity } from '../../firmware/measurement-image.ts';
-import { buildMeterModel, type MeterPort } from '../../firmware/meter-model.ts';
+import { buildMeter, type Meter, type MeterPort } from '../../firmware/meter-model.ts';
 
 export const PASSWORD = 'correct horse';
+/** Objects that a client with the password sees. */
+export const OBJECT_COUNT = 58;
 
 /** Values of the image, in its units. */
 export const KNOWN_VALUES: readonly (readonly [Quantity, number])[] = [
@@ -41,6 +43,7 @@ export const KNOWN_REGISTERS: Readonly<Record<string, readonly [number, string]>
 
 export interface TestMeter {
   readonly server: DlmsServer;
+  readonly model: Meter;
   readonly port: MeterPort;
   readonly image: MeasurementImage;
   /** Position of the contact and every reason it was moved for. */
@@ -51,12 +54,29 @@ export interface TestMeter {
   readonly clock: { steadyMs: number; epochMs: number; isSet: boolean };
 }
 
-export function testMeter(): TestMeter {
-  const image = new MeasurementImage();
-  const clock = { steadyMs: 50_000, epochMs: Date.UTC(2026, 10, 23, 6, 30, 15, 250), isSet: true };
+/** Writes the known values into the image as measured now. */
+export function measure({ image, clock }: Pick<TestMeter, 'image' | 'clock'>): void {
   image.beginUpdate();
   for (const [quantity, value] of KNOWN_VALUES) image.set(quantity, value, clock.steadyMs, Quality.good);
   image.endUpdate();
+}
+
+/** Lets time pass in steps, with fresh values and a look of the model at each. */
+export function pass(meter: TestMeter, ms: number, stepMs = 1000): void {
+  for (let left = ms; left > 0; left -= stepMs) {
+    const step = Math.min(stepMs, left);
+    meter.clock.steadyMs += step;
+    meter.clock.epochMs += step;
+    measure(meter);
+    meter.model.tick();
+  }
+}
+
+/** @param extra  parts of the meter beside those that every test has */
+export function testMeter(extra: Partial<MeterPort> = {}): TestMeter {
+  const image = new MeasurementImage();
+  const clock = { steadyMs: 50_000, epochMs: Date.UTC(2026, 10, 23, 6, 30, 15, 250), isSet: true };
+  measure({ image, clock });
   const relay = { connected: true, moves: [] as string[] };
   const message = { text: '' };
   const port: MeterPort = {
@@ -76,15 +96,24 @@ export function testMeter(): TestMeter {
       },
     },
     wallClock: () => clock,
+    setTime: (epochMs) => {
+      clock.epochMs = epochMs;
+      return true;
+    },
     steadyClock: () => clock.steadyMs,
     identity: { serial: '0000000004711', moduleSerial: 'OR-WE-514 #1', firmwareId: 's3mp 0.1.0' },
+    ...extra,
   };
   const events: ServerEvent[] = [];
-  const server = new DlmsServer(buildMeterModel(port), {
+  const model = buildMeter(port);
+  const server = new DlmsServer(model.device, {
     associations: [publicAssociation(), passwordAssociation(asciiBytes(PASSWORD))],
-    onEvent: (event) => events.push(event),
+    onEvent: (event) => {
+      events.push(event);
+      model.onServerEvent(event);
+    },
   });
-  return { server, port, image, relay, message, events, clock };
+  return { server, model, port, image, relay, message, events, clock };
 }
 
 export async function listen(meter: TestMeter, options: Partial<DlmsTcpOptions> = {}): Promise<DlmsTcpListener> {

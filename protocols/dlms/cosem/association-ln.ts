@@ -1,5 +1,6 @@
 /**
- * Class 15, Association LN v2, instance 0-0:40.0.0.255: always the association that asks.
+ * Class 15, Association LN v2. Instance 0-0:40.0.0.255 is always the association that asks; 0-0:40.0.e.255 with e ≥ 1 are
+ * the associations that the meter offers, one each.
  *
  * Attributes: 2 object list, 3 partners, 4 application context, 5 xDLMS context, 6 mechanism, 7 secret (no right reads or
  * writes it), 8 status, 9 security setup, 10 user list, 11 current user. There are no users and no security setup behind
@@ -18,7 +19,17 @@ import type { ByteWriter } from '#dlms/writer';
 
 const NO_REFERENCE = new Uint8Array(6);
 const NO_KEY = new Uint8Array(0);
+const STATUS_NOT_ASSOCIATED = 0;
+/** Told of the association that asks; whether others are open is theirs to know. */
 const STATUS_ASSOCIATED = 2;
+
+/** What a client of an access point gets. */
+export interface OfferedAssociation {
+  readonly clientSap: number;
+  readonly role: string;
+  readonly mechanism: number;
+  readonly conformance: number;
+}
 
 /** The object identifier 2.16.756.5.8.arc.last as a structure of seven numbers. */
 function writeOidStructure(w: ByteWriter, arc: number, last: number): void {
@@ -32,14 +43,23 @@ export class AssociationLn implements CosemObject {
   readonly version = 2;
   readonly attributes = 11;
   readonly methods = 6;
-  readonly ln = parseObis('0-0:40.0.0.255');
+  readonly ln: Uint8Array;
+  readonly #offered: OfferedAssociation | undefined;
+
+  /** @param offered  the association that this instance stands for; the one that asks by default */
+  constructor(obis = '0-0:40.0.0.255', offered?: OfferedAssociation) {
+    this.ln = parseObis(obis);
+    this.#offered = offered;
+  }
 
   open(attribute: number, selection: Selection | null, context: RequestContext): Pieces | number | null {
     if (attribute !== 2) return null;
-    return selection ? Result.typeUnmatched : context.device.objectList(context.role);
+    if (selection) return Result.typeUnmatched;
+    return context.device.objectList(this.#offered?.role ?? context.role);
   }
 
-  get(attribute: number, w: ByteWriter, context: RequestContext): number {
+  get(attribute: number, w: ByteWriter, asking: RequestContext): number {
+    const context = { ...asking, ...this.#offered };
     switch (attribute) {
       case 3:
         w.u8(Tag.structure).u8(2).u8(Tag.integer).u8(context.clientSap);
@@ -59,7 +79,7 @@ export class AssociationLn implements CosemObject {
         writeOidStructure(w, 2, context.mechanism);
         break;
       case 8:
-        w.u8(Tag.enum).u8(STATUS_ASSOCIATED);
+        w.u8(Tag.enum).u8(context.clientSap === asking.clientSap ? STATUS_ASSOCIATED : STATUS_NOT_ASSOCIATED);
         break;
       case 9:
         writeOctetString(w, NO_REFERENCE);

@@ -10,6 +10,7 @@
 
 import { type Data, Tag } from '#dlms/axdr';
 import type { CosemObject } from '#dlms/cosem/logical-device';
+import type { Setting } from '#dlms/cosem/setting';
 import { parseObis } from '#dlms/obis';
 import { Result } from '#dlms/result';
 import type { ByteWriter } from '#dlms/writer';
@@ -18,10 +19,11 @@ import type { ByteWriter } from '#dlms/writer';
 export interface RelayGuard {
   /**
    * Asks for the contact to move.
-   * @param reason  for the event log, such as `remote disconnect by client 17`
-   * @returns whether the contact is now in that position
+   * @param reason  for the event log, such as `remote-disconnect by client 17`
+   * @param trigger  whose authority moves it
+   * @returns whether the contact is now in that position; `too-soon` when it moved a moment ago and has to rest
    */
-  switchRelay(connected: boolean, reason: string): boolean;
+  switchRelay(connected: boolean, reason: string, trigger: Trigger): boolean | 'too-soon';
   /** Measured position of the contact: true when the load is supplied. */
   isConnected(): boolean;
 }
@@ -72,8 +74,8 @@ function targetsOf(mode: number, trigger: Trigger): ControlState[] {
 }
 
 export interface DisconnectOptions {
-  /** Control mode 0…6; see `CONTROL_MODES`. */
-  readonly mode: number;
+  /** Control mode 0…6, fixed or a setting that clients may write; see `CONTROL_MODES`. */
+  readonly mode: number | Setting;
   /** Control state kept over restarts; by default it follows the measured contact. */
   readonly initialState?: ControlState | undefined;
   /** Called after each change of the control state, to persist it. */
@@ -104,15 +106,33 @@ export class DisconnectControl implements CosemObject {
   get(attribute: number, w: ByteWriter): number {
     if (attribute === 2) w.u8(Tag.boolean).u8(this.#guard.isConnected() ? 1 : 0);
     else if (attribute === 3) w.u8(Tag.enum).u8(this.#state);
-    else w.u8(Tag.enum).u8(this.#options.mode);
+    else w.u8(Tag.enum).u8(this.#mode);
     return Result.success;
   }
 
-  /** Methods 1 remote_disconnect and 2 remote_reconnect; the parameter is integer 0, absent or any integer. */
-  invoke(method: number, parameter: Data | null, context: { readonly clientSap: number }): number {
+  set(attribute: number, value: Data): number {
+    const { mode } = this.#options;
+    return attribute === 4 && typeof mode === 'object' ? mode.write(value) : Result.readWriteDenied;
+  }
+
+  get #mode(): number {
+    const { mode } = this.#options;
+    return typeof mode === 'object' ? mode.number : mode;
+  }
+
+  /**
+   * Methods 1 remote_disconnect and 2 remote_reconnect; the parameter is integer 0, absent or any integer. When the meter
+   * itself runs a script (limiter, schedule), they are the local triggers.
+   */
+  invoke(
+    method: number,
+    parameter: Data | null,
+    context: { readonly clientSap: number; readonly origin?: string },
+  ): number {
     if (parameter && parameter.type !== 'integer' && parameter.type !== 'null-data') return Result.typeUnmatched;
-    const trigger = method === 1 ? 'remote-disconnect' : 'remote-reconnect';
-    return this.trigger(trigger, `${trigger} by client ${context.clientSap}`);
+    const isLocal = context.origin !== undefined;
+    const trigger: Trigger = `${isLocal ? 'local' : 'remote'}-${method === 1 ? 'disconnect' : 'reconnect'}`;
+    return this.trigger(trigger, `${trigger} by ${context.origin ?? `client ${context.clientSap}`}`);
   }
 
   /**
@@ -120,20 +140,23 @@ export class DisconnectControl implements CosemObject {
    * @returns success also when the target state holds already; hardware-fault when the contact did not follow
    */
   trigger(trigger: Trigger, reason: string): number {
-    if (this.#options.mode === 0) return Result.readWriteDenied;
-    const next = nextControlState(this.#options.mode, this.#state, trigger);
-    if (next === undefined) return this.#isReached(trigger) ? this.#confirm(reason) : Result.otherReason;
+    const mode = this.#mode;
+    if (mode === 0) return Result.readWriteDenied;
+    const next = nextControlState(mode, this.#state, trigger);
+    if (next === undefined) return this.#isReached(mode, trigger) ? this.#confirm(reason, trigger) : Result.otherReason;
     const connect = next === ControlState.connected;
-    if (connect !== (this.#state === ControlState.connected) && !this.#guard.switchRelay(connect, reason))
-      return Result.hardwareFault;
+    if (connect !== (this.#state === ControlState.connected)) {
+      const result = this.#move(connect, reason, trigger);
+      if (result !== Result.success) return result;
+    }
     this.#state = next;
     this.#options.onState?.(next);
     return Result.success;
   }
 
   /** Whether the mode knows the trigger and what it asks for holds already. */
-  #isReached(trigger: Trigger): boolean {
-    const targets = targetsOf(this.#options.mode, trigger);
+  #isReached(mode: number, trigger: Trigger): boolean {
+    const targets = targetsOf(mode, trigger);
     if (targets.length === 0) return false;
     const wantsSupply = trigger.endsWith('-reconnect');
     if (wantsSupply) return this.#state === ControlState.connected || targets.includes(this.#state);
@@ -141,9 +164,14 @@ export class DisconnectControl implements CosemObject {
   }
 
   /** A repeated trigger also repairs a contact that has left its commanded position. */
-  #confirm(reason: string): number {
+  #confirm(reason: string, trigger: Trigger): number {
     const connected = this.#state === ControlState.connected;
-    if (this.#guard.isConnected() === connected || this.#guard.switchRelay(connected, reason)) return Result.success;
-    return Result.hardwareFault;
+    return this.#guard.isConnected() === connected ? Result.success : this.#move(connected, reason, trigger);
+  }
+
+  #move(connected: boolean, reason: string, trigger: Trigger): number {
+    const moved = this.#guard.switchRelay(connected, reason, trigger);
+    if (moved === 'too-soon') return Result.temporaryFailure;
+    return moved ? Result.success : Result.hardwareFault;
   }
 }

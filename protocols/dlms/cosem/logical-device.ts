@@ -13,7 +13,7 @@ import { type Data, Tag, writeLength, writeOctetString } from '#dlms/axdr';
 import { formatObis } from '#dlms/obis';
 import { arrayPieces, type Pieces, writePieces } from '#dlms/pieces';
 import { Result } from '#dlms/result';
-import type { ByteWriter } from '#dlms/writer';
+import { ByteWriter } from '#dlms/writer';
 
 /** The association that a request came in by, as objects see it. */
 export interface RequestContext {
@@ -28,6 +28,16 @@ export interface RequestContext {
   readonly maxReceivePdu: number;
   readonly maxSendPdu: number;
   readonly device: LogicalDevice;
+  /** Whether the association is in the ciphered application context. */
+  readonly isCiphered?: boolean;
+  /** Security control byte of the request, 0 in the clear. */
+  readonly protection?: number;
+  /** Bytes of `maxSendPdu` that ciphering takes, already taken off. */
+  readonly overhead?: number;
+  /** Whether a command certificate has signed the request. */
+  readonly isSigned?: boolean;
+  /** Set when the device itself acts, and then who: `limiter`, `schedule 0-0:15.0.1.255`. */
+  readonly origin?: string;
 }
 
 /** One COSEM object. Attribute 1, the logical name, is answered by the device. */
@@ -38,6 +48,8 @@ export interface CosemObject {
   /** Highest attribute and method numbers of the class version. */
   readonly attributes: number;
   readonly methods: number;
+  /** Selectors that attribute 2 takes, for the object list. */
+  readonly selectors?: readonly number[];
   /** Writes the value of an attribute ≥ 2. What is written before a result that is not success is dropped. */
   get(attribute: number, w: ByteWriter, context: RequestContext): number;
   /**
@@ -70,6 +82,7 @@ interface Entry {
 }
 
 const NAME_ATTRIBUTE = 1;
+const NO_BYTES = new Uint8Array(0);
 
 function parseAccess(text: string, object: CosemObject): Access {
   const canRead = new Array<boolean>(object.attributes + 1).fill(false);
@@ -114,6 +127,40 @@ export class LogicalDevice {
   /** The object of a logical name, whoever may see it; for the device's own use and for tests. */
   find(ln: Uint8Array): CosemObject | undefined {
     return this.#entries.get(readU48(ln, 0))?.object;
+  }
+
+  /** Every object in the order of the list. */
+  *objects(): Generator<CosemObject> {
+    for (const { object } of this.#entries.values()) yield object;
+  }
+
+  /** The device's own requests: scripts, schedules, the limiter, pushes. Rights are for associations. */
+  ownContext(origin: string): RequestContext {
+    return {
+      role: '',
+      clientSap: 0,
+      serverSap: this.sap,
+      mechanism: 0,
+      conformance: 0,
+      maxReceivePdu: 0,
+      maxSendPdu: 0,
+      device: this,
+      origin,
+    };
+  }
+
+  /** Runs a method, for a client that was allowed to or on the device's own account. @returns a result code */
+  run(ln: Uint8Array, method: number, parameter: Data | null, context: RequestContext): number {
+    const object = this.find(ln);
+    if (!object?.invoke || method < 1 || method > object.methods) return Result.objectUndefined;
+    return object.invoke(method, parameter, context, new ByteWriter(NO_BYTES));
+  }
+
+  /** Writes a whole attribute on the device's own account. @returns a result code */
+  ownValue(ln: Uint8Array, attribute: number, w: ByteWriter, origin: string): number {
+    const object = this.find(ln);
+    if (!object || attribute < 1 || attribute > object.attributes) return Result.objectUndefined;
+    return this.#getOne(object, attribute, null, w, this.ownContext(origin));
   }
 
   /** Writes an attribute's value. Attribute 0 stands for the structure of all that may be read. */
@@ -228,7 +275,11 @@ function writeListElement(object: CosemObject, rights: Access, w: ByteWriter): v
   writeLength(w.u8(Tag.array), object.attributes);
   for (let id = 1; id <= object.attributes; id++) {
     const mode = (rights.canRead[id] ? 1 : 0) | (rights.canWrite[id] ? 2 : 0);
-    w.u8(Tag.structure).u8(3).u8(Tag.integer).u8(id).u8(Tag.enum).u8(mode).u8(Tag.nullData);
+    w.u8(Tag.structure).u8(3).u8(Tag.integer).u8(id).u8(Tag.enum).u8(mode);
+    const selectors = (id === 2 && object.selectors) || [];
+    if (selectors.length === 0) w.u8(Tag.nullData);
+    else w.u8(Tag.array).u8(selectors.length);
+    for (const selector of selectors) w.u8(Tag.integer).u8(selector);
   }
   writeLength(w.u8(Tag.array), object.methods);
   for (let id = 1; id <= object.methods; id++) {
