@@ -72,7 +72,7 @@ export function buildGo(name: string): string | undefined {
     cwd,
     env,
     encoding: 'utf8',
-    timeout: 300_000,
+    timeout: 100_000,
   });
   if (run.status === 0) return undefined;
   return `go build failed: ${run.error?.message ?? run.stderr.trim().split('\n').at(-1)}`;
