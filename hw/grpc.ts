@@ -51,6 +51,8 @@ export class GrpcClient {
   private readonly url: string;
   private readonly timeoutMs: number;
   private session: ClientHttp2Session | undefined;
+  /** Why connections broke. */
+  private readonly failures = new WeakMap<ClientHttp2Session, Error>();
 
   /** @throws ScionError `scion.address` for an address that is not `ip:port` */
   constructor({ address, timeoutMs = 3000 }: GrpcClientOptions) {
@@ -68,12 +70,6 @@ export class GrpcClient {
     const session = this.connected();
     return new Promise((resolve, reject) => {
       let stream: ClientHttp2Stream | undefined;
-      let lost: Error | undefined;
-      const onSessionError = (error: Error) => {
-        lost = error;
-      };
-      // A session that fails before its streams began closes them without telling why.
-      session.on('error', onSessionError);
       const timer = setTimeout(() => {
         settle(() => reject(new GrpcError(GrpcStatus.deadlineExceeded, `no answer within ${timeoutMs} ms`)));
         stream?.close(constants.NGHTTP2_CANCEL);
@@ -85,7 +81,6 @@ export class GrpcClient {
         if (settled) return;
         settled = true;
         clearTimeout(timer);
-        session.off('error', onSessionError);
         how();
       };
       try {
@@ -102,12 +97,13 @@ export class GrpcClient {
       }
       readAnswer(stream).then(
         (answer) => settle(() => resolve(answer)),
-        // Connection errors arrive on the session in the same turn as the stream ends.
+        // A connection that fails closes its streams without telling why, and tells itself in the same turn.
         (error: GrpcError) =>
           setImmediate(() =>
             settle(() => {
+              const lost = this.failures.get(session);
               const told = error.answered || lost === undefined;
-              reject(told ? error : new GrpcError(GrpcStatus.unavailable, lost!.message, false, lost));
+              reject(told ? error : new GrpcError(GrpcStatus.unavailable, lost.message, false, lost));
             }),
           ),
       );
@@ -123,7 +119,10 @@ export class GrpcClient {
   private connected(): ClientHttp2Session {
     if (this.session !== undefined && !this.session.closed && !this.session.destroyed) return this.session;
     const session = connect(this.url);
-    session.on('error', () => session.destroy());
+    session.on('error', (error) => {
+      this.failures.set(session, error);
+      session.destroy();
+    });
     session.on('goaway', () => session.close());
     session.unref();
     this.session = session;

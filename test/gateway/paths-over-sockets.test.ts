@@ -371,6 +371,43 @@ Sockets('`ping` reaches the meter, and one that is not there is a failure', asyn
   assert.ok(nobody.lines.some((line) => line.includes('100% packet loss')));
 });
 
+Sockets("a router's word that a link is down shows in all three tools", async () => {
+  const { topology } = readAsDirectory(join(folder, 'ASff00_0_110'));
+  const router = routers.get('1-ff00:0:110')!;
+  const { id } = topology.routers[0]!.interfaces.find(({ neighbour }) => neighbour === meterIa)!;
+  const sequence = '0* 1-ff00:0:110 1-ff00:0:111';
+  router.setLinkUp(id, false);
+  try {
+    const words = `external interface down: isd_as=1-ff00:0:110 interface=${id}`;
+    const paths = await runVerb(pathsVerb, HEADEND_AS, METER_AS, { sequence });
+    assert.is(paths.status, 3);
+    assert.ok(paths.lines.every((line) => !line.startsWith('[') || line.endsWith(`Info: ${words}`)));
+    const ping = await runVerb(pingVerb, HEADEND_AS, `${METER_AS},${lab.meter(111, 0)}`, { sequence, count: '1' });
+    assert.is(ping.status, 3);
+    assert.ok(ping.lines.includes(`ERROR: ${words}`), ping.lines.join('\n'));
+    // The routers on this side of the cut still answer.
+    const traced = await runVerb(tracerouteVerb, HEADEND_AS, METER_AS, { sequence, timeout: '300' });
+    assert.is(traced.status, 5);
+    assert.ok(traced.lines.includes(`ERROR: ${words}`), traced.lines.join('\n'));
+  } finally {
+    router.setLinkUp(id, true);
+  }
+  const { status } = await runVerb(pathsVerb, HEADEND_AS, METER_AS, { sequence });
+  assert.is(status, 0);
+});
+
+Sockets('ping as JSON holds what the official tool prints', async () => {
+  const flags = { count: '2', interval: '10', size: '100' };
+  const { lines } = await runVerb(pingVerb, HEADEND_AS, `${METER_AS},${lab.meter(111, 0)}`, flags, true);
+  assert.is(lines.length, 1);
+  const shown = JSON.parse(lines[0]!);
+  assert.equal(Object.keys(shown), ['path', 'payload_size', 'scion_packet_size', 'replies', 'statistics']);
+  assert.is(shown.replies.length, 2);
+  assert.is(shown.replies[1].scmp_seq, 1);
+  assert.is(shown.replies[0].scion_packet_size, shown.scion_packet_size);
+  assert.equal([shown.statistics.sent, shown.statistics.received, shown.statistics.packet_loss], [2, 2, 0]);
+});
+
 Sockets('without a conforming path nothing is sent', async () => {
   const strict = await openHost(HEADEND_AS, `127.${lab.lab}.112.11`, ['- 1-ff00:0:110', '- 1-ff00:0:120', '+']);
   await strict.paths(meterIa);
