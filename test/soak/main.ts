@@ -7,12 +7,13 @@ import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { seeded } from '../random.ts';
+import { cuts } from './cuts.ts';
 import { identity } from './identity.ts';
 import { mutations } from './mutations.ts';
 import { packets } from './packets.ts';
 import type { Soak } from './soak.ts';
 
-const SOAKS: Readonly<Record<string, Soak>> = { identity, mutations, packets };
+const SOAKS: Readonly<Record<string, Soak>> = { identity, mutations, packets, cuts };
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -36,7 +37,12 @@ async function main(): Promise<number> {
     const seconds = () => Number(((performance.now() - started) / 1000).toFixed(1));
     let line: Record<string, unknown>;
     try {
-      const { done, unit, figures } = await run({ random: seeded(seed), share, say: (text) => console.log(text) });
+      const { done, unit, figures } = await run({
+        random: seeded(seed),
+        seed,
+        share,
+        say: (text) => console.log(text),
+      });
       line = { soak, seed, done, unit, seconds: seconds(), ok: true, ...figures };
     } catch (error) {
       failed++;

@@ -7,13 +7,7 @@ import { readU16, readU32, readU64 } from '#base/bytes';
 import { type HostAddress, HostType, readHost, type ScionAddress } from '#scion/address';
 import { BFD_LENGTH, type BfdPacket, decodeBfd, encodeBfd } from '#scion/bfd';
 import { EPIC_PREFIX_LENGTH, encodeEpicPrefix } from '#scion/epic';
-import {
-  decodeExtension,
-  type ExtensionOption,
-  encodeExtension,
-  extensionLength,
-  OptionType,
-} from '#scion/extensions';
+import { decodeExtension, type ExtensionOption, encodeExtension, extensionLength, OptionType } from '#scion/extensions';
 import { encodeHeader, NextHeader, PathType, setPayloadLength } from '#scion/header';
 import { consEgressOf, consIngressOf, expTimeOf, INFO_LENGTH, segIdOf, timestampOf } from '#scion/info-hop';
 import { encodeOneHop, firstHopAt, ONE_HOP_LENGTH, type OneHopSpec, secondHopAt } from '#scion/onehop';

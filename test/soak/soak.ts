@@ -4,6 +4,8 @@ import type { Random } from '../random.ts';
 
 export interface SoakContext {
   readonly random: Random;
+  /** What `random` was made from, for generators of one's own. */
+  readonly seed: number;
   /** The part of the whole run to do: 1 in `npm run soak`, 0.01 in `npm test`. */
   readonly share: number;
   /** A line for whoever watches. */

@@ -57,9 +57,11 @@ export function topologyOf(isdAs: string, extra: Record<string, unknown> = {}): 
   };
 }
 
+/** A router whose SCMP errors are not limited, as the clock of these tests stands still. */
 export function routerFor(isdAs: string, extra: Record<string, unknown> = {}): Router {
   const topology = parseTopology(topologyOf(isdAs, extra));
-  return new Router({ topology, router: routerOf(topology, 'br'), hopKey: hopKeyOf(isdAs) });
+  const errorBudget = { perSecond: 1, burst: Number.POSITIVE_INFINITY };
+  return new Router({ topology, router: routerOf(topology, 'br'), hopKey: hopKeyOf(isdAs), errorBudget });
 }
 
 export interface Step {

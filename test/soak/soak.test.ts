@@ -1,0 +1,33 @@
+/** One per cent of each soak of the data plane, as everyday tests. */
+
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { seeded } from '../random.ts';
+import { identity } from './identity.ts';
+import { mutations } from './mutations.ts';
+import { packets } from './packets.ts';
+import type { Soak } from './soak.ts';
+
+const Soaks = suite('soaks, one per cent');
+
+const seed = Number(process.env.S3MP_SEED ?? Date.now() % 0x1_0000_0000);
+const run = (soak: Soak) => soak({ random: seeded(seed), seed, share: 0.01, say() {} });
+
+Soaks('random packets are written as they were read', async () => {
+  assert.is((await run(identity)).done, 1000);
+});
+
+Soaks('broken packets: nothing thrown, nothing read or written outside, many reasons met', async () => {
+  const { done, figures } = await run(mutations);
+  assert.is(done, 10_000);
+  assert.ok(Number(figures?.reasons) > 12, `only ${figures?.reasons} reasons`);
+});
+
+Soaks('the memory of a router under load stays flat', async () => {
+  assert.ok(existsSync(join(process.cwd(), 'dist', 'gateway.js')), 'build the bundles first: node build.mjs');
+  assert.is((await run(packets)).done, 100_000);
+});
+
+Soaks.run();
