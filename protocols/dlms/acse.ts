@@ -254,9 +254,15 @@ export interface Release {
   readonly userInformation: Uint8Array | null;
 }
 
-/** Writes the release request (62) or response (63) with a reason. */
-export function encodeRelease(w: ByteWriter, tag: 0x62 | 0x63, reason = 0): void {
-  w.u8(tag).u8(0x03).u8(0x80).u8(0x01).u8(reason);
+/**
+ * Writes the release request (62) or response (63).
+ * @param initiate  writes the ciphered initiate request or response that a ciphered association carries
+ */
+export function encodeRelease(w: ByteWriter, tag: 0x62 | 0x63, reason = 0, initiate?: (w: ByteWriter) => void): void {
+  writeBerField(w, tag, () => {
+    w.u8(0x80).u8(0x01).u8(reason);
+    if (initiate) writeBerField(w, 0xbe, () => writeBerField(w, 0x04, () => initiate(w)));
+  });
 }
 
 /** Reads a release request (62) or response (63). @throws DecodeError */

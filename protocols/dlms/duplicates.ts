@@ -82,6 +82,15 @@ export class DuplicateMemory {
     this.#traces.push({ ...hash(request), number: this.#count, ms: nowMs });
   }
 
+  /**
+   * Keeps a ciphered request, whatever its service: its counter makes it unique, so it is known for as long as it is the
+   * latest, and a replay behind that.
+   */
+  keepUnique(request: Uint8Array, answer: Uint8Array): void {
+    this.clear();
+    this.#latest = { request: request.slice(), answer: answer.slice(), ms: Number.POSITIVE_INFINITY };
+  }
+
   /** Keeps the request that opened the association. */
   keepOpening(request: Uint8Array, answer: Uint8Array, nowMs: number): void {
     this.clear();

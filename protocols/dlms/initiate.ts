@@ -10,7 +10,7 @@
  */
 
 import { DecodeError } from '#base/errors';
-import { readOctets } from '#dlms/axdr';
+import { readOctets, writeOctets } from '#dlms/axdr';
 import type { ByteReader } from '#dlms/reader';
 import type { ByteWriter } from '#dlms/writer';
 
@@ -79,8 +79,17 @@ function isPresent(r: ByteReader, what: string): boolean {
   return flag === 1;
 }
 
-export function encodeInitiateRequest(w: ByteWriter, conformance: number, maxPdu: number): void {
-  w.u8(0x01).u8(0x00).u8(0x00).u8(0x00).u8(DLMS_VERSION);
+/** @param dedicatedKey  key of this association alone; in a ciphered request only */
+export function encodeInitiateRequest(
+  w: ByteWriter,
+  conformance: number,
+  maxPdu: number,
+  dedicatedKey?: Uint8Array,
+): void {
+  w.u8(0x01);
+  if (dedicatedKey) writeOctets(w.u8(0x01), dedicatedKey);
+  else w.u8(0x00);
+  w.u8(0x00).u8(0x00).u8(DLMS_VERSION);
   writeConformance(w, conformance);
   w.u16(maxPdu);
 }

@@ -1,13 +1,15 @@
 /**
- * One association of a server: its state machine (IEC 62056-5-3 §6), who may open it, and the duplicate cache that makes a
- * repeated datagram harmless. The services inside an open association are in server-services.ts.
+ * One association of a server: its state machine (IEC 62056-5-3 §6), who may open it, what is ciphered and signed in it,
+ * and the duplicate cache that makes a repeated datagram harmless. The services inside are in server-services.ts.
  *
  *   idle ──AARQ accepted──► associated ──RLRQ, AARQ, inactivity, disconnection──► idle
+ *   idle ──AARQ, high-level──► pending ──right answer to the challenge──► associated
  *
- * The associated state is entered in exactly one place, behind an accepted verdict.
+ * The associated state is entered in exactly one place, behind an accepted verdict and a finished authentication.
  */
 
-import { constantTimeEqual } from '#base/bytes';
+import { constantTimeEqual, equalBytes } from '#base/bytes';
+import { GCM_TAG_SIZE } from '#base/crypto';
 import { DecodeError } from '#base/errors';
 import {
   type Aarq,
@@ -21,11 +23,14 @@ import {
   Mechanism,
   NO_COMMON_ACSE_VERSION,
 } from '#dlms/acse';
-import { ApduTag, isCipheredTag } from '#dlms/apdu';
+import { ApduTag, Descriptor, isCipheredTag } from '#dlms/apdu';
 import type { AssociationSpec } from '#dlms/association';
+import { readOctets, Tag } from '#dlms/axdr';
 import { isWholeBer } from '#dlms/ber';
+import { CIPHER_HEADROOM, TITLE_SIZE } from '#dlms/cipher';
 import type { RequestContext } from '#dlms/cosem/logical-device';
 import { DuplicateMemory } from '#dlms/duplicates';
+import { CHALLENGE_SIZE, checkHls, type HlsPass, hlsCounter, MAX_CHALLENGE, MIN_CHALLENGE, proveHls } from '#dlms/hls';
 import {
   DLMS_VERSION,
   decodeInitiateRequest,
@@ -36,9 +41,11 @@ import {
   MIN_PDU,
 } from '#dlms/initiate';
 import { ByteReader } from '#dlms/reader';
-import { ExceptionService, ExceptionState, encodeException } from '#dlms/result';
-import type { ServerCore } from '#dlms/server';
+import { ExceptionService, ExceptionState, encodeException, Result } from '#dlms/result';
+import { AssociationCipher, Policy } from '#dlms/security';
+import type { ProtectionFailure, ServerCore } from '#dlms/server';
 import { ServerServices } from '#dlms/server-services';
+import { decodeSigned, GENERAL_SIGNING, judgeCommand } from '#dlms/signing';
 import type { ByteWriter } from '#dlms/writer';
 
 export interface AssociationPlace {
@@ -50,6 +57,8 @@ export interface AssociationPlace {
   readonly isStream: boolean;
   /** Longest APDU either way that this transport carries. */
   readonly maxPdu: number;
+  /** Whether the transport vouches for the sender of each frame. */
+  readonly isAuthentic: boolean;
 }
 
 /** What an accepted AARQ negotiated. */
@@ -58,7 +67,27 @@ interface Acceptance {
   readonly conformance: number;
   /** Longest APDU that the client accepts; 0 means any. */
   readonly clientMaxPdu: number;
+  /** In the ciphered application context, under the client's title. */
+  readonly cipher: AssociationCipher | null;
+  readonly clientTitle: Uint8Array;
+  readonly dedicatedKey: Uint8Array | null;
+  /** The client's challenge; high-level mechanisms only. */
+  readonly challenge: Uint8Array;
 }
+
+/** An association that waits for the answer to its challenge. */
+interface Pending {
+  readonly acceptance: Acceptance;
+  readonly challenge: Uint8Array;
+  /** Counter of the AARQ. */
+  readonly counter: number;
+  readonly sinceMs: number;
+  /** Requests other than the answer. */
+  strays: number;
+}
+
+/** A context whose per-request parts its association sets. */
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** Why an AARQ is refused: an ACSE diagnostic, or an initiate error behind the diagnostic "no reason given". */
 interface Rejection {
@@ -66,20 +95,35 @@ interface Rejection {
   readonly isProvider?: boolean;
   readonly initiateError?: number;
   readonly failures?: number;
+  /** Ciphering that failed is answered by an exception, not by an AARE. */
+  readonly opening?: ProtectionFailure;
+  readonly expectedCounter?: number;
 }
 
 const NO_BYTES = new Uint8Array(0);
-/** System titles are 8 bytes. */
-const TITLE_SIZE = 8;
+const PENDING_MS = 30_000;
+/** Requests that a pending association refuses before it is over. */
+const MAX_STRAYS = 2;
+const ASSOCIATION_CLASS = 15;
+const REPLY_TO_HLS = 1;
+/** 0-0:40.0.0.255 */
+const CURRENT_ASSOCIATION = Uint8Array.of(0, 0, 40, 0, 0, 255);
 
 export class ServerAssociation {
   readonly #core: ServerCore;
   readonly #place: AssociationPlace;
   readonly #services: ServerServices;
   readonly #reader = new ByteReader(NO_BYTES);
-  #context: RequestContext | null = null;
+  #context: Mutable<RequestContext> | null = null;
+  #pending: Pending | null = null;
+  /** Of the open or pending association when it is ciphered. */
+  #cipher: AssociationCipher | null = null;
   #usedMs = 0;
+  /** Longest APDU for this client, ciphering included. */
+  #sendLimit = 0;
   readonly #duplicates: DuplicateMemory;
+  /** Whether the request at hand was opened, so that it is the client's own. */
+  #isGenuine = false;
 
   constructor(core: ServerCore, place: AssociationPlace) {
     this.#core = core;
@@ -96,41 +140,141 @@ export class ServerAssociation {
   receive(frame: Uint8Array, at: number, w: ByteWriter, nowMs: number): void {
     this.expire(nowMs);
     this.#usedMs = nowMs;
-    const request = frame.subarray(at);
-    const known = this.#context && !this.#place.isStream ? this.#duplicates.answerTo(request, nowMs) : null;
+    let request = frame.subarray(at);
+    const isKept = this.#context !== null || this.#pending !== null;
+    const known = isKept && !this.#place.isStream ? this.#duplicates.answerTo(request, nowMs) : null;
     if (known) {
       w.bytes(known);
       return;
     }
     const start = w.at;
     const tag = frame[at]!;
+    // Opening works in place, so what must be recognized later is copied before.
+    if (!this.#place.isStream && (isCipheredTag(tag) || tag === ApduTag.aarq)) request = request.slice();
+    this.#isGenuine = false;
     this.#dispatch(tag, this.#reader.reset(frame, at, frame.length), w, nowMs);
     this.#remember(tag, request, w, start, nowMs);
   }
 
   #dispatch(tag: number, r: ByteReader, w: ByteWriter, nowMs: number): void {
-    const { serviceNotAllowed, serviceUnknown } = ExceptionState;
-    if (r.remaining > this.#place.maxPdu) encodeException(w, serviceNotAllowed, ExceptionService.pduTooLong);
+    if (r.remaining > this.#place.maxPdu) this.#refuse(w, ExceptionService.pduTooLong);
     else if (tag === ApduTag.aarq) this.#associate(r, w);
     else if (tag === ApduTag.releaseRequest) this.#release(r, w);
-    else if (tag === ApduTag.getRequest || tag === ApduTag.setRequest || tag === ApduTag.actionRequest) {
-      if (this.#context) this.#services.serve(tag, r, w, this.#context, nowMs);
-      else encodeException(w, serviceNotAllowed, ExceptionService.operationNotPossible);
-    } else if (isCipheredTag(tag)) {
-      const { decipheringError, operationNotPossible } = ExceptionService;
-      encodeException(w, serviceNotAllowed, this.#context ? decipheringError : operationNotPossible);
-    } else encodeException(w, serviceUnknown, ExceptionService.serviceNotSupported);
+    else if (isCipheredTag(tag)) this.#decipher(r, w, nowMs);
+    else if (!isServiceTag(tag) && tag !== GENERAL_SIGNING)
+      encodeException(w, ExceptionState.serviceUnknown, ExceptionService.serviceNotSupported);
+    else if (!this.#context && !this.#pending) this.#refuse(w, ExceptionService.operationNotPossible);
+    else if (this.#cipher) this.#refuseProtection(w, 'unprotected');
+    else this.#serve(r, w, 0, nowMs);
   }
 
-  /** Ends the association when it was idle for too long. */
+  #refuse(w: ByteWriter, service: number): void {
+    encodeException(w, ExceptionState.serviceNotAllowed, service);
+  }
+
+  #refuseProtection(w: ByteWriter, reason: ProtectionFailure, expectedCounter = 0): void {
+    const { key, clientSap } = this.#place;
+    const { decipheringError, invocationCounterError, otherReason } = ExceptionService;
+    const hasNoCounter = reason === 'no-storage' || reason === 'counters-used-up';
+    const service = reason === 'replayed' ? invocationCounterError : hasNoCounter ? otherReason : decipheringError;
+    encodeException(w, ExceptionState.serviceNotAllowed, service, expectedCounter);
+    this.#core.emit({ kind: 'protection-failed', key, clientSap, reason });
+  }
+
+  /** Opens a ciphered request, serves it and ciphers the answer in the same style. */
+  #decipher(r: ByteReader, w: ByteWriter, nowMs: number): void {
+    const cipher = this.#cipher;
+    if (!this.#context && !this.#pending) {
+      this.#refuse(w, ExceptionService.operationNotPossible);
+      return;
+    }
+    if (!cipher) {
+      this.#refuseProtection(w, 'undecipherable');
+      return;
+    }
+    const opening = cipher.open(r);
+    if (opening !== 'open') {
+      this.#refuseProtection(w, opening, cipher.expected);
+      return;
+    }
+    this.#isGenuine = true;
+    const start = w.at;
+    const plainAt = start + CIPHER_HEADROOM;
+    w.at = plainAt;
+    w.end -= GCM_TAG_SIZE;
+    this.#serve(r, w, cipher.style.sc, nowMs);
+    w.end += GCM_TAG_SIZE;
+    if (w.at === plainAt || cipher.isBroadcast || w.overflowed) w.at = start;
+    else if (w.buf[plainAt] === ApduTag.exception) {
+      // An exception is never ciphered.
+      w.buf.copyWithin(start, plainAt, w.at);
+      w.at -= CIPHER_HEADROOM;
+    } else if (!cipher.seal(w, start)) {
+      w.at = start;
+      this.#refuseProtection(w, 'counters-used-up');
+    }
+  }
+
+  /** Serves the plain request at the reader. @param protection  security control that it came with, 0 in the clear */
+  #serve(r: ByteReader, w: ByteWriter, protection: number, nowMs: number): void {
+    if (this.#pending) {
+      this.#answerChallenge(r, w);
+      return;
+    }
+    const context = this.#context;
+    if (!context) {
+      this.#refuse(w, ExceptionService.operationNotPossible);
+      return;
+    }
+    const limit = this.#sendLimit;
+    context.protection = protection;
+    context.overhead = protection === 0 ? 0 : this.#cipher!.overhead(limit);
+    context.maxSendPdu = limit - context.overhead;
+    context.isSigned = false;
+    if (r.buf[r.at] === GENERAL_SIGNING && !this.#openSigned(r, w, context)) return;
+    const tag = r.buf[r.at]!;
+    if (isServiceTag(tag)) this.#services.serve(tag, r, w, context, nowMs);
+    else encodeException(w, ExceptionState.serviceUnknown, ExceptionService.serviceNotSupported);
+  }
+
+  /** Checks a signed request; the reader then holds what was signed. @returns false when it was refused */
+  #openSigned(r: ByteReader, w: ByteWriter, context: Mutable<RequestContext>): boolean {
+    const { key, clientSap } = this.#place;
+    const { commands, epochS, emit } = this.#core;
+    let reason: string;
+    try {
+      const command = decodeSigned(r);
+      const { number, content } = command;
+      const refusal = commands ? judgeCommand(command, commands, epochS()) : 'signature';
+      if (!refusal) {
+        emit({ kind: 'command-accepted', key, clientSap, number, reason: command.reason });
+        r.reset(content, 0, content.length);
+        context.isSigned = true;
+        return true;
+      }
+      reason = refusal;
+      refuseService(w, content);
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      reason = 'format';
+      this.#refuse(w, ExceptionService.otherReason);
+    }
+    emit({ kind: 'command-refused', key, clientSap, reason });
+    return false;
+  }
+
+  /** Ends the association when it was idle for too long, or a challenge stayed unanswered. */
   expire(nowMs: number): void {
     if (this.#context && nowMs - this.#usedMs > this.#core.inactivityMs) this.end('expired');
+    if (this.#pending && nowMs - this.#pending.sinceMs > PENDING_MS) this.end('expired');
   }
 
   /** Back to idle. */
   end(reason: 'released' | 'replaced' | 'disconnected' | 'expired'): void {
     const wasAssociated = this.#context !== null;
     this.#context = null;
+    this.#pending = null;
+    this.#cipher = null;
     this.#services.reset();
     this.#duplicates.clear();
     if (!wasAssociated) return;
@@ -143,10 +287,14 @@ export class ServerAssociation {
    * again: a client that never changes its invoke id must not be given an old value.
    */
   #remember(tag: number, request: Uint8Array, w: ByteWriter, start: number, nowMs: number): void {
-    if (this.#place.isStream || !this.#context || w.overflowed) return;
+    if (this.#place.isStream || (!this.#context && !this.#pending) || w.overflowed) return;
     const answer = w.buf.subarray(start, w.at);
-    if (tag === ApduTag.aarq) this.#duplicates.keepOpening(request, answer, nowMs);
-    else if (tag === ApduTag.setRequest || tag === ApduTag.actionRequest) this.#duplicates.keep(request, answer, nowMs);
+    // What did not open is not the client's: it must not push the client's request out of the memory.
+    if (this.#cipher) {
+      if (this.#isGenuine) this.#duplicates.keepUnique(request, answer);
+    } else if (tag === ApduTag.aarq) this.#duplicates.keepOpening(request, answer, nowMs);
+    else if (tag === ApduTag.setRequest || tag === ApduTag.actionRequest || tag === GENERAL_SIGNING)
+      this.#duplicates.keep(request, answer, nowMs);
     else this.#duplicates.passed();
   }
 
@@ -163,9 +311,11 @@ export class ServerAssociation {
       if (this.#place.isStream || isWhole) this.#reject(w, { initiateError: InitiateError.other });
       return;
     }
-    this.end('replaced');
     const verdict = this.#judge(aarq);
+    // A ciphered association ends only for an AARQ that is the client's own: anyone can write a forged one.
+    if ('spec' in verdict || !this.#cipher) this.end('replaced');
     if ('spec' in verdict) this.#accept(w, verdict);
+    else if (verdict.opening) this.#refuseProtection(w, verdict.opening, verdict.expectedCounter);
     else this.#reject(w, verdict);
   }
 
@@ -174,14 +324,29 @@ export class ServerAssociation {
     const { spec } = this.#place;
     if (!spec) return { diagnostic: Diagnostic.noReasonGiven };
     if (!aarq.version1) return { diagnostic: NO_COMMON_ACSE_VERSION, isProvider: true };
-    if (aarq.context !== Context.logicalName) return { diagnostic: Diagnostic.contextNotSupported };
-    if (aarq.callingTitle && aarq.callingTitle.length !== TITLE_SIZE)
+    const { security } = spec;
+    const isCiphered = aarq.context === Context.logicalNameCiphered && security !== undefined;
+    if (aarq.context !== Context.logicalName && !isCiphered) return { diagnostic: Diagnostic.contextNotSupported };
+    const clientTitle = aarq.callingTitle ?? NO_BYTES;
+    const needsTitle = isCiphered || spec.mechanism >= Mechanism.gmac;
+    if (clientTitle.length !== TITLE_SIZE && (aarq.callingTitle || needsTitle))
       return { diagnostic: Diagnostic.callingTitleNotRecognized };
     const refusal = this.#authenticate(aarq, spec);
     if (refusal) return refusal;
+    const initiate = new ByteReader(aarq.userInformation ?? NO_BYTES);
+    let cipher: AssociationCipher | null = null;
+    if (isCiphered) {
+      const { clientTitle: expectedTitle } = security.options;
+      if (expectedTitle && !equalBytes(expectedTitle, clientTitle)) return { opening: 'undecipherable' };
+      cipher = new AssociationCipher(security);
+      cipher.begin(clientTitle);
+      const opening = initiate.buf[0] === 0x01 ? 'unprotected' : cipher.open(initiate);
+      if (opening !== 'open') return { opening, expectedCounter: cipher.expected };
+      this.#isGenuine = true;
+    } else if (security && security.policy !== Policy.none) return { opening: 'unprotected' };
     let request: InitiateRequest;
     try {
-      request = decodeInitiateRequest(new ByteReader(aarq.userInformation ?? NO_BYTES));
+      request = decodeInitiateRequest(initiate);
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
       return { initiateError: InitiateError.other };
@@ -191,9 +356,20 @@ export class ServerAssociation {
     if (dlmsVersion < DLMS_VERSION) return { initiateError: InitiateError.versionTooLow };
     if (maxPdu !== 0 && maxPdu < MIN_PDU) return { initiateError: InitiateError.pduSizeTooShort };
     if (conformance === 0) return { initiateError: InitiateError.incompatibleConformance };
-    // A dedicated key makes sense in a ciphered request only; here it was sent in the clear.
-    if (request.dedicatedKey) return { initiateError: InitiateError.other };
-    return { spec, conformance, clientMaxPdu: maxPdu };
+    const { dedicatedKey } = request;
+    // A dedicated key makes sense in a ciphered request only; elsewhere it was sent in the clear.
+    if (dedicatedKey && (!cipher || dedicatedKey.length !== security?.options.keys.unicast.length))
+      return { initiateError: InitiateError.other };
+    const challenge = (aarq.authentication ?? NO_BYTES).slice();
+    return {
+      spec,
+      conformance,
+      clientMaxPdu: maxPdu,
+      cipher,
+      clientTitle: clientTitle.slice(),
+      dedicatedKey,
+      challenge,
+    };
   }
 
   #authenticate({ mechanism, authentication }: Aarq, spec: AssociationSpec): Rejection | null {
@@ -202,6 +378,13 @@ export class ServerAssociation {
       return { diagnostic: Diagnostic.mechanismRequired };
     if (mechanism !== spec.mechanism) return { diagnostic: Diagnostic.authenticationFailure };
     if (mechanism === Mechanism.none) return null;
+    if (mechanism > Mechanism.password) {
+      const length = authentication?.length ?? 0;
+      // A secret can be guessed, a key cannot: only the former is worth locking for.
+      const isLocked = mechanism === Mechanism.sha256 && this.#core.lockout.isLocked(this.#place.source, this.#usedMs);
+      if (length >= MIN_CHALLENGE && length <= MAX_CHALLENGE && !isLocked) return null;
+      return { diagnostic: Diagnostic.authenticationFailure };
+    }
     const { lockout } = this.#core;
     const { source } = this.#place;
     const password = spec.password ?? NO_BYTES;
@@ -215,14 +398,53 @@ export class ServerAssociation {
     return { diagnostic: Diagnostic.authenticationFailure, failures: lockout.failed(source, this.#usedMs) };
   }
 
-  /** The only way into the associated state. */
-  #accept(w: ByteWriter, { spec, conformance, clientMaxPdu }: Acceptance): void {
-    const { clientSap, key, maxPdu } = this.#place;
+  /** Answers an AARQ that is right so far: associated at once, or pending behind a challenge. */
+  #accept(w: ByteWriter, acceptance: Acceptance): void {
+    const { maxPdu } = this.#place;
+    const { spec, conformance, cipher, dedicatedKey } = acceptance;
+    const { mechanism, security } = spec;
+    const start = w.at;
+    const isHighLevel = mechanism > Mechanism.password && security !== undefined;
+    const challenge = isHighLevel ? freshChallenge(security.options.crypto.random, acceptance.challenge) : undefined;
+    let isSealed = true;
     encodeAare(
       w,
-      { context: Context.logicalName, result: AssociationResult.accepted, diagnostic: Diagnostic.none },
-      (inner) => encodeInitiateResponse(inner, conformance, maxPdu),
+      {
+        context: cipher ? Context.logicalNameCiphered : Context.logicalName,
+        result: AssociationResult.accepted,
+        diagnostic: isHighLevel ? Diagnostic.authenticationRequired : Diagnostic.none,
+        ...(security && (cipher || isHighLevel) ? { respondingTitle: security.options.serverTitle } : {}),
+        ...(challenge ? { mechanism, challenge } : {}),
+      },
+      (inner) => {
+        if (!cipher) {
+          encodeInitiateResponse(inner, conformance, maxPdu);
+          return;
+        }
+        const { at } = inner;
+        inner.at = at + CIPHER_HEADROOM;
+        encodeInitiateResponse(inner, conformance, maxPdu);
+        isSealed = cipher.seal(inner, at);
+        if (!isSealed) inner.at = at;
+      },
     );
+    if (!isSealed) {
+      w.at = start;
+      this.#refuseProtection(w, 'counters-used-up');
+      return;
+    }
+    cipher?.setDedicated(dedicatedKey);
+    this.#cipher = cipher;
+    if (challenge) {
+      const counter = cipher?.counter ?? -1;
+      this.#pending = { acceptance, challenge, counter, sinceMs: this.#usedMs, strays: 0 };
+    } else this.#open(acceptance);
+  }
+
+  /** The only way into the associated state. */
+  #open({ spec, conformance, clientMaxPdu, clientTitle, cipher }: Acceptance): void {
+    const { clientSap, key, maxPdu } = this.#place;
+    this.#sendLimit = clientMaxPdu === 0 ? maxPdu : Math.min(clientMaxPdu, maxPdu);
     this.#context = {
       role: spec.role,
       clientSap,
@@ -230,10 +452,67 @@ export class ServerAssociation {
       mechanism: spec.mechanism,
       conformance,
       maxReceivePdu: maxPdu,
-      maxSendPdu: clientMaxPdu === 0 ? maxPdu : Math.min(clientMaxPdu, maxPdu),
+      maxSendPdu: this.#sendLimit,
       device: this.#core.device,
+      isCiphered: cipher !== null,
+      overhead: 0,
+      protection: 0,
+      isSigned: false,
     };
+    if (spec.security && clientTitle.length > 0) spec.security.lastClient = clientTitle;
     this.#core.emit({ kind: 'association-opened', key, clientSap });
+  }
+
+  /** The third pass of a high-level authentication: the client's answer to the challenge, and ours to the client's. */
+  #answerChallenge(r: ByteReader, w: ByteWriter): void {
+    const pending = this.#pending!;
+    const answer = readReplyToHls(r);
+    if (!answer) {
+      this.#refuse(w, ExceptionService.operationNotPossible);
+      if (++pending.strays >= MAX_STRAYS) this.end('replaced');
+      return;
+    }
+    // One attempt per challenge.
+    this.#pending = null;
+    const { acceptance, challenge } = pending;
+    const { spec, clientTitle } = acceptance;
+    const security = spec.security!;
+    const { crypto, serverTitle, counters, clientKey, signing } = security.options;
+    const theirs: HlsPass = {
+      mechanism: spec.mechanism,
+      crypto,
+      prover: clientTitle,
+      verifier: serverTitle,
+      received: challenge,
+      sent: acceptance.challenge,
+      secret: spec.password,
+      key: security.unicast,
+      suite: security.suite,
+    };
+    const ours = {
+      ...theirs,
+      prover: serverTitle,
+      verifier: clientTitle,
+      received: acceptance.challenge,
+      sent: challenge,
+    };
+    const { key, clientSap, source } = this.#place;
+    const { lockout, emit } = this.#core;
+    const isRight = checkHls(theirs, answer.proof, clientKey) && takesCounter(pending, answer.proof);
+    const counter = isRight && spec.mechanism === Mechanism.gmac ? counters.next() : 1;
+    const proof = isRight && counter > 0 ? proveHls(ours, counter, signing) : undefined;
+    w.u8(ApduTag.actionResponse).u8(1).u8(answer.invoke);
+    if (proof) {
+      lockout.succeeded(source);
+      w.u8(Result.success).u8(1).u8(0).u8(Tag.octetString).u8(proof.length).bytes(proof);
+      this.#open(acceptance);
+      return;
+    }
+    w.u8(Result.readWriteDenied).u8(0);
+    const failures = lockout.failed(source, this.#usedMs);
+    const result = AssociationResult.rejectedPermanent;
+    const diagnostic = Diagnostic.authenticationFailure;
+    emit({ kind: 'association-rejected', key, clientSap, result, diagnostic, failures });
   }
 
   #reject(w: ByteWriter, rejection: Rejection): void {
@@ -249,14 +528,90 @@ export class ServerAssociation {
   }
 
   #release(r: ByteReader, w: ByteWriter): void {
+    let initiate: Uint8Array | null;
     try {
-      decodeRelease(r, ApduTag.releaseRequest);
+      initiate = decodeRelease(r, ApduTag.releaseRequest).userInformation;
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
-      encodeException(w, ExceptionState.serviceNotAllowed, ExceptionService.otherReason);
+      this.#refuse(w, ExceptionService.otherReason);
+      return;
+    }
+    const cipher = this.#cipher;
+    const context = this.#context;
+    const { isStream, isAuthentic, maxPdu } = this.#place;
+    if (!cipher || !context || !initiate || initiate[0] === 0x01) {
+      // Anyone on the way could end a ciphered association by a plain release in a datagram.
+      if (cipher && !isStream && !isAuthentic) {
+        this.#refuse(w, ExceptionService.serviceNotSupported);
+        return;
+      }
+      this.end('released');
+      encodeRelease(w, ApduTag.releaseResponse);
+      return;
+    }
+    const opening = cipher.open(new ByteReader(initiate));
+    if (opening !== 'open') {
+      this.#refuseProtection(w, opening, cipher.expected);
       return;
     }
     this.end('released');
-    encodeRelease(w, ApduTag.releaseResponse);
+    encodeRelease(w, ApduTag.releaseResponse, 0, (inner) => {
+      const { at } = inner;
+      inner.at = at + CIPHER_HEADROOM;
+      encodeInitiateResponse(inner, context.conformance, maxPdu);
+      if (!cipher.seal(inner, at)) inner.at = at;
+    });
   }
+}
+
+function isServiceTag(tag: number): boolean {
+  return tag === ApduTag.getRequest || tag === ApduTag.setRequest || tag === ApduTag.actionRequest;
+}
+
+/** A challenge that is not the client's own: else it could be made to answer itself. */
+function freshChallenge(random: (length: number) => Uint8Array, theirs: Uint8Array): Uint8Array {
+  for (;;) {
+    const challenge = random(CHALLENGE_SIZE);
+    if (!equalBytes(challenge, theirs)) return challenge;
+  }
+}
+
+/**
+ * Judges the counter inside the answer of mechanism 5. Peers use the one of the ciphered request around it, or the one
+ * before; in a plain association it stands alone and is the client's next.
+ */
+function takesCounter({ acceptance, counter }: Pending, proof: Uint8Array): boolean {
+  const { spec, cipher, clientTitle } = acceptance;
+  if (spec.mechanism !== Mechanism.gmac) return true;
+  const used = hlsCounter(proof);
+  if (cipher) return used > counter && used <= cipher.counter;
+  return spec.security!.options.counters.accept(clientTitle, used);
+}
+
+/** Reads the ACTION reply_to_HLS_authentication of the current association; undefined when it is anything else. */
+function readReplyToHls(r: ByteReader): { readonly invoke: number; readonly proof: Uint8Array } | undefined {
+  try {
+    if (r.u8('tag') !== ApduTag.actionRequest || r.u8('choice') !== 1) return undefined;
+    const invoke = r.u8('invoke id');
+    const { classId, lnAt, id } = new Descriptor().read(r);
+    const isCurrent = equalBytes(r.buf.subarray(lnAt, lnAt + 6), CURRENT_ASSOCIATION);
+    if (classId !== ASSOCIATION_CLASS || id !== REPLY_TO_HLS || !isCurrent) return undefined;
+    r.expect(1, 'parameter');
+    r.expect(Tag.octetString, 'answer to the challenge');
+    const proof = readOctets(r, 'answer to the challenge').slice();
+    r.expectEnd('answer to the challenge');
+    return { invoke, proof };
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
+  }
+}
+
+/** Refuses a signed service that must not run: its security is below what the access right asks for. */
+function refuseService(w: ByteWriter, request: Uint8Array): void {
+  const { getResponse, setResponse, actionResponse } = ApduTag;
+  const [tag, , invoke = 0] = request;
+  if (tag === ApduTag.actionRequest) w.u8(actionResponse).u8(1).u8(invoke).u8(Result.scopeOfAccessViolated).u8(0);
+  else if (tag === ApduTag.setRequest) w.u8(setResponse).u8(1).u8(invoke).u8(Result.scopeOfAccessViolated);
+  else w.u8(getResponse).u8(1).u8(invoke).u8(1).u8(Result.scopeOfAccessViolated);
 }

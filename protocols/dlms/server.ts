@@ -4,19 +4,44 @@
  *
  *   DlmsServer ── ServerSession (a connection or a remote host) ── ServerAssociation (a client access point)
  *
- * Numbers of sessions, transfers and remembered failures are bounded. Ciphering and high-level authentication would sit
- * between a session's frame and its association's APDU.
+ * Numbers of sessions, transfers and remembered failures are bounded.
  */
 
 import type { AssociationSpec } from '#dlms/association';
 import type { LogicalDevice } from '#dlms/cosem/logical-device';
 import { DEFAULT_LOCKOUT, Lockout, type LockoutOptions } from '#dlms/lockout';
+import type { Opening } from '#dlms/security';
 import { ServerAssociation } from '#dlms/server-association';
+import type { CommandAuthority } from '#dlms/signing';
 import { encodeWrapperHeader, isWrapperFrame, WRAPPER_SIZE, wrapperDestination, wrapperSource } from '#dlms/wrapper';
 import { ByteWriter } from '#dlms/writer';
 
+/** Why a request's protection did not hold, or an answer could not be protected. */
+export type ProtectionFailure = Exclude<Opening, 'open'> | 'unprotected' | 'counters-used-up';
+
 /** Something worth a line in an event log. */
 export type ServerEvent =
+  | {
+      readonly kind: 'protection-failed';
+      readonly key: string;
+      readonly clientSap: number;
+      readonly reason: ProtectionFailure;
+    }
+  | {
+      readonly kind: 'command-refused';
+      readonly key: string;
+      readonly clientSap: number;
+      /** `CommandRefusal`, or `format`. */
+      readonly reason: string;
+    }
+  | {
+      readonly kind: 'command-accepted';
+      readonly key: string;
+      readonly clientSap: number;
+      readonly number: number;
+      /** The reason that was signed. */
+      readonly reason: string;
+    }
   | { readonly kind: 'association-opened'; readonly key: string; readonly clientSap: number }
   | {
       readonly kind: 'association-closed';
@@ -56,6 +81,10 @@ export interface ServerOptions {
   /** How long a repeated SET, ACTION or AARQ datagram is answered from the cache. Default 30 s. */
   readonly duplicateWindowMs?: number;
   readonly lockout?: LockoutOptions;
+  /** Who may sign commands; without it every signed request is refused. */
+  readonly commands?: CommandAuthority | undefined;
+  /** Seconds since the Unix epoch, undefined while the clock is not set; signed commands need it. */
+  readonly epochS?: () => number | undefined;
   readonly onEvent?: (event: ServerEvent) => void;
 }
 
@@ -64,6 +93,8 @@ export interface SessionOptions {
   readonly transport?: 'datagram' | 'stream';
   /** Whom failed passwords count against; the key by default. A TCP server gives the address without the port. */
   readonly source?: string;
+  /** Whether the transport vouches for the sender of each frame. Default false. */
+  readonly isAuthentic?: boolean;
 }
 
 /** Shared by all sessions and associations of one server. */
@@ -72,6 +103,8 @@ export interface ServerCore {
   readonly lockout: Lockout;
   readonly inactivityMs: number;
   readonly duplicateWindowMs: number;
+  readonly commands: CommandAuthority | undefined;
+  readonly epochS: () => number | undefined;
   readonly emit: (event: ServerEvent) => void;
 }
 
@@ -95,6 +128,8 @@ export class DlmsServer {
       lockout: new Lockout(options.lockout ?? DEFAULT_LOCKOUT),
       inactivityMs: options.inactivityMs ?? DEFAULT_INACTIVITY_MS,
       duplicateWindowMs: options.duplicateWindowMs ?? DEFAULT_DUPLICATE_WINDOW_MS,
+      commands: options.commands,
+      epochS: options.epochS ?? (() => undefined),
       emit: (event) => options.onEvent?.(event),
     };
   }
@@ -146,6 +181,7 @@ export class ServerSession {
   readonly #server: DlmsServer;
   readonly #transport: 'datagram' | 'stream';
   readonly #source: string;
+  readonly #isAuthentic: boolean;
   readonly #forget: () => void;
   readonly #associations = new Map<number, ServerAssociation>();
   readonly #writer = new ByteWriter(new Uint8Array(0));
@@ -155,6 +191,7 @@ export class ServerSession {
     this.#server = server;
     this.#transport = options.transport ?? 'datagram';
     this.#source = options.source ?? key;
+    this.#isAuthentic = options.isAuthentic ?? false;
     this.#forget = forget;
   }
 
@@ -194,6 +231,7 @@ export class ServerSession {
       spec: spec ?? null,
       isStream: this.#transport === 'stream',
       maxPdu: this.#server.maxPdu(this.#transport),
+      isAuthentic: this.#isAuthentic,
     });
     // Not kept for unknown access points: they have no state, and a client could name 65535 of them.
     if (spec) this.#associations.set(clientSap, association);

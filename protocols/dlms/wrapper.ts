@@ -16,7 +16,13 @@ export const WRAPPER_SIZE = 8;
 export const WRAPPER_PORT = 4059;
 
 /** Client and server access points (wPorts) with a fixed meaning here. */
-export const Sap = { managementServer: 1, publicClient: 16, passwordClient: 17, broadcast: 127 } as const;
+export const Sap = {
+  managementClient: 1,
+  managementServer: 1,
+  publicClient: 16,
+  passwordClient: 17,
+  broadcast: 127,
+} as const;
 
 /**
  * Writes a wrapper header.

@@ -1,0 +1,256 @@
+/**
+ * Security of a server (IEC 62056-5-3 §5): the keys and the policy of a security setup, and the cipher of one association
+ * under it. Keys may change while associations are open: an answer leaves under the key that its request came under.
+ *
+ * All failures look alike from outside: a wrong tag, an unknown title, a foreign suite and a missing key give the same
+ * outcome. A counter that is too low is told apart only after the tag was found right.
+ */
+
+import { equalBytes } from '#base/bytes';
+import type { CryptoProvider, SigningKey, VerifyKey } from '#base/crypto';
+import { DecodeError } from '#base/errors';
+import { isCipheredTag } from '#dlms/apdu';
+import {
+  CIPHER_HEADROOM,
+  CipherHeader,
+  CipherKey,
+  type CipherStyle,
+  cipherOverhead,
+  isDedicatedTag,
+  Protection,
+  plainTagOf,
+  sealApdu,
+  TITLE_SIZE,
+} from '#dlms/cipher';
+import type { CounterBook } from '#dlms/counters';
+import type { ByteReader } from '#dlms/reader';
+import type { ByteWriter } from '#dlms/writer';
+
+/** Security policy of class 64 version 0: what every APDU must have. */
+export const Policy = { none: 0, authenticated: 1, encrypted: 2, both: 3 } as const;
+
+export interface KeySet {
+  /** Global unicast encryption key. */
+  readonly unicast: Uint8Array;
+  readonly authentication: Uint8Array;
+  /** Wraps the others in a key transfer. */
+  readonly master: Uint8Array;
+  readonly broadcast?: Uint8Array | undefined;
+}
+
+export interface SecurityOptions {
+  readonly crypto: CryptoProvider;
+  readonly counters: CounterBook;
+  /** Own system title, 8 bytes. */
+  readonly serverTitle: Uint8Array;
+  /** The only client title that is served; any by default, since each counts by itself. */
+  readonly clientTitle?: Uint8Array | undefined;
+  readonly suite?: 0 | 1;
+  /** Default: both. */
+  readonly policy?: number;
+  readonly keys: KeySet;
+  /** Own signing key, and the client's public one: mechanism 7. */
+  readonly signing?: SigningKey | undefined;
+  readonly clientKey?: VerifyKey | undefined;
+  /** Keeps what a client changed; a failure means that nothing has changed. */
+  readonly onChange?: (keys: KeySet, policy: number) => void;
+}
+
+/** Numbers of keys in a key transfer. */
+const KEY_NAMES: readonly (keyof KeySet)[] = ['unicast', 'broadcast', 'authentication', 'master'];
+
+export class ServerSecurity {
+  readonly options: SecurityOptions;
+  readonly suite: 0 | 1;
+  #keys: KeySet;
+  #policy: number;
+  #unicast: CipherKey;
+  #broadcast: CipherKey | null;
+  /** Title of the client that associated last; zeros before. */
+  lastClient: Uint8Array;
+
+  constructor(options: SecurityOptions) {
+    this.options = options;
+    this.suite = options.suite ?? 0;
+    this.#policy = options.policy ?? Policy.both;
+    this.#keys = options.keys;
+    this.#unicast = this.cipherKey(options.keys.unicast);
+    this.#broadcast = options.keys.broadcast ? this.cipherKey(options.keys.broadcast) : null;
+    this.lastClient = options.clientTitle ?? new Uint8Array(TITLE_SIZE);
+  }
+
+  get policy(): number {
+    return this.#policy;
+  }
+
+  get unicast(): CipherKey {
+    return this.#unicast;
+  }
+
+  get broadcast(): CipherKey | null {
+    return this.#broadcast;
+  }
+
+  /** A cipher key with the authentication key of this setup. */
+  cipherKey(key: Uint8Array): CipherKey {
+    return new CipherKey(this.options.crypto.gcmKey(key), this.#keys.authentication);
+  }
+
+  /** Whether a security control byte has the suite and everything that the policy asks for. */
+  conforms(sc: number): boolean {
+    return (sc & 0x0f) === this.suite && ((sc >> 4) & this.#policy) === this.#policy;
+  }
+
+  /** Raises the policy; lowering it is refused. @returns whether it holds now */
+  activate(policy: number): boolean {
+    if (policy < 0 || policy > Policy.both || (policy & this.#policy) !== this.#policy) return false;
+    return this.#change(this.#keys, policy);
+  }
+
+  /**
+   * Takes new keys that are wrapped with the master key: all of them or none.
+   * @param wrapped  number of the key (0 unicast, 1 broadcast, 2 authentication, 3 master) and its wrapped form
+   */
+  transfer(wrapped: readonly (readonly [number, Uint8Array])[]): boolean {
+    const next: { -readonly [Name in keyof KeySet]: KeySet[Name] } = { ...this.#keys };
+    const size = this.#keys.unicast.length;
+    for (const [number, value] of wrapped) {
+      const name = KEY_NAMES[number];
+      const key = this.options.crypto.unwrapKey(this.#keys.master, value);
+      if (!name || key?.length !== size) return false;
+      next[name] = key;
+    }
+    return wrapped.length > 0 && this.#change(next, this.#policy);
+  }
+
+  #change(keys: KeySet, policy: number): boolean {
+    try {
+      this.options.onChange?.(keys, policy);
+    } catch {
+      return false;
+    }
+    this.#policy = policy;
+    if (keys === this.#keys) return true;
+    this.#keys = keys;
+    this.#unicast = this.cipherKey(keys.unicast);
+    this.#broadcast = keys.broadcast ? this.cipherKey(keys.broadcast) : null;
+    return true;
+  }
+}
+
+/** What became of a ciphered APDU. */
+export type Opening = 'open' | 'undecipherable' | 'replayed' | 'no-storage';
+
+export class AssociationCipher {
+  readonly security: ServerSecurity;
+  /** Of the open or opening association. */
+  clientTitle: Uint8Array = new Uint8Array(TITLE_SIZE);
+  /** How the last APDU that was opened came, and how its answer goes. */
+  readonly #style: { tag: number; sc: number; hasTitle: boolean } = { tag: 0, sc: 0, hasTitle: true };
+  readonly #header = new CipherHeader();
+  #answerKey: CipherKey;
+  #dedicated: CipherKey | null = null;
+  #dedicatedLast = -1;
+  /** Last counter without a tag to vouch for it; not worth persisting. */
+  #unauthenticatedLast = -1;
+
+  constructor(security: ServerSecurity) {
+    this.security = security;
+    this.#answerKey = security.unicast;
+  }
+
+  /** A new association begins. */
+  begin(clientTitle: Uint8Array): void {
+    this.clientTitle = clientTitle.slice();
+    this.setDedicated(null);
+    this.#unauthenticatedLast = -1;
+  }
+
+  setDedicated(key: Uint8Array | null): void {
+    this.#dedicated = key && this.security.cipherKey(key);
+    this.#dedicatedLast = -1;
+  }
+
+  get style(): CipherStyle {
+    return this.#style;
+  }
+
+  /** Counter of the APDU that was opened last. */
+  get counter(): number {
+    return this.#header.counter;
+  }
+
+  get isBroadcast(): boolean {
+    return (this.#style.sc & Protection.broadcast) !== 0;
+  }
+
+  /** The lowest counter that is accepted now under the key of the last APDU. */
+  get expected(): number {
+    return Math.min(0xffff_ffff, this.#last() + 1);
+  }
+
+  /** Opens the ciphered APDU at the reader in place; the reader then holds the plain APDU. */
+  open(r: ByteReader): Opening {
+    const header = this.#header;
+    try {
+      header.read(r);
+    } catch (error) {
+      if (error instanceof DecodeError) return 'undecipherable';
+      throw error;
+    }
+    const { tag, sc, titleAt } = header;
+    const title = this.clientTitle;
+    const key = this.#keyOf(tag, sc);
+    if (!key || !this.security.conforms(sc & ~Protection.broadcast)) return 'undecipherable';
+    if (titleAt >= 0 && !equalBytes(r.buf.subarray(titleAt, titleAt + TITLE_SIZE), title)) return 'undecipherable';
+    const end = key.unprotect(sc, title, header.counter, r.buf, header.at, header.end);
+    if (end < 0) return 'undecipherable';
+    r.reset(r.buf, header.at, end);
+    const inner = r.buf[header.at]!;
+    const outer = plainTagOf(tag);
+    // Exactly one layer, and a service-specific tag names what is inside.
+    if (outer >= 0 ? inner !== outer : isCipheredTag(inner)) return 'undecipherable';
+    this.#style.tag = tag;
+    this.#style.sc = sc;
+    this.#style.hasTitle = titleAt >= 0;
+    this.#answerKey = key;
+    return this.#accept();
+  }
+
+  #keyOf(tag: number, sc: number): CipherKey | null {
+    if (isDedicatedTag(tag)) return this.#dedicated;
+    return (sc & Protection.broadcast) !== 0 ? this.security.broadcast : this.security.unicast;
+  }
+
+  #last(): number {
+    if (!this.#header.isAuthenticated) return this.#unauthenticatedLast;
+    if (isDedicatedTag(this.#style.tag)) return this.#dedicatedLast;
+    return this.security.options.counters.last(this.clientTitle);
+  }
+
+  #accept(): Opening {
+    const { counter } = this.#header;
+    if (counter <= this.#last()) return 'replayed';
+    if (!this.#header.isAuthenticated) this.#unauthenticatedLast = counter;
+    else if (isDedicatedTag(this.#style.tag)) this.#dedicatedLast = counter;
+    else if (!this.security.options.counters.accept(this.clientTitle, counter)) return 'no-storage';
+    return 'open';
+  }
+
+  /** Bytes that the answer's ciphering adds. @param limit  longest APDU of the answer */
+  overhead(limit: number): number {
+    return cipherOverhead(this.#style, limit);
+  }
+
+  /**
+   * Ciphers the plain answer that the writer holds from `start + CIPHER_HEADROOM` on, in the style of the request.
+   * @returns false when no counter is left: nothing may be sent under this key any more
+   */
+  seal(w: ByteWriter, start: number): boolean {
+    const { counters, serverTitle } = this.security.options;
+    const counter = counters.next();
+    if (counter === 0) return false;
+    sealApdu(w, start, start + CIPHER_HEADROOM, this.#style, this.#answerKey, serverTitle, counter);
+    return true;
+  }
+}
