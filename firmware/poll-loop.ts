@@ -33,6 +33,8 @@ export interface PollLoopOptions {
 
 const RETRIES = 2;
 const BACKOFF_MS = { first: 5_000, last: 60_000 };
+/** Refusals in a row that can only be those of the present read. */
+const SURE_REFUSALS = 3;
 /** Timers fire up to this late; a shorter wait blocks the process, so that the bus is not left idle. */
 const BLOCK_MS = 1.5;
 /** Blocking ends up to this late; the rest is spun. */
@@ -56,6 +58,8 @@ export class PollLoop {
   private cycleStartedAt = Number.NEGATIVE_INFINITY;
   private resumeAt = 0;
   private backoffMs = 0;
+  /** Refusals of an address or count in a row. */
+  private refusals = 0;
   private timer: NodeJS.Timeout | undefined;
   private timerAt = NEVER;
   private running = false;
@@ -235,6 +239,7 @@ export class PollLoop {
     const { master } = this;
     const read = this.reads[this.current]!;
     if (master.outcome === Outcome.ok) {
+      this.refusals = 0;
       this.nextReadAt[this.current] = this.time[0]! + read.everyMs;
       this.apply(read);
       return;
@@ -249,14 +254,19 @@ export class PollLoop {
     this.doubtAll();
   }
 
-  /** Some meters of a family answer shorter reads only; they say "address" or "count". */
+  /**
+   * Some meters of a family answer shorter reads only; they say "address" or "count". An exception does not name its
+   * request: while an earlier answer is outstanding it may be that one's, but not several times in a row.
+   */
   private refusesBlock(read: PlannedRead): boolean {
     const { outcome, exceptionCode, owesNothing } = this.master;
     const isRange = exceptionCode === 2 || exceptionCode === 3;
-    return outcome === Outcome.exception && isRange && owesNothing && read.values.length > 1;
+    this.refusals = outcome === Outcome.exception && isRange ? this.refusals + 1 : 0;
+    return (owesNothing ? this.refusals > 0 : this.refusals >= SURE_REFUSALS) && read.values.length > 1;
   }
 
   private split(read: PlannedRead): void {
+    this.refusals = 0;
     this.options.log.warn('the energy meter refuses the block; reading its values one by one', {
       start: `0x${read.start.toString(16)}`,
       registers: read.count,

@@ -152,7 +152,8 @@ if (
           QUANTITIES.map((q) => image.value(q)),
           expected(TYPICAL),
         );
-        assert.is(loop.master.counters.exceptions, 1);
+        const { exceptions } = loop.master.counters;
+        assert.ok(exceptions >= 1 && exceptions <= 3, `${exceptions} refusals`);
       } finally {
         await slave.stop();
         await pty.stop();
