@@ -158,7 +158,7 @@ function metrics(address: string, name: string): Promise<string[]> {
 const STEP_BFD: Step = {
   name: 'BFD is up on every link',
   needsBfd: true,
-  async run({ say, network: { core, leaf } }) {
+  async run({ say, gateway, options, network: { core, middle, leaf } }) {
     for (const [as, links] of [
       [core, 2],
       [leaf, 1],
@@ -173,6 +173,10 @@ const STEP_BFD: Step = {
       const changes = await metrics(as.routerMetrics, 'router_bfd_state_changes_total');
       for (const line of changes) say(line);
     }
+    if (options.officialOnly) return;
+    const { status, stdout } = await gateway(['status', '--as-directory', middle.folder]);
+    assert.is(status, 0);
+    assert.match(stdout, 'all 3 links up');
   },
 };
 
@@ -318,8 +322,8 @@ const STEP_INTERFACE_DOWN: Step = {
   name: 'with the neighbour gone, the router in the middle says so, and official and our tools understand it',
   needsBfd: true,
   async run(official) {
-    const { scion, gateway, service, network, say } = official;
-    const { core, leaf } = network;
+    const { scion, gateway, service, network, options, say } = official;
+    const { core, middle, leaf } = network;
     say('the router of 1-ff00:0:110 is killed');
     await service('110-router').stop('SIGKILL');
     try {
@@ -335,6 +339,10 @@ const STEP_INTERFACE_DOWN: Step = {
       const ours = await gateway(['paths', core.ia, ...gatewayDaemonArgs(leaf)]);
       assert.is(ours.status, 3);
       assert.match(ours.stdout, 'external interface down: isd_as=1-ff00:0:111 interface=11');
+      if (!options.officialOnly) {
+        const told = await gateway(['status', '--as-directory', middle.folder]);
+        assert.match(told.stdout, '2 of 3 links down: #11, #12');
+      }
     } finally {
       service('110-router').start();
     }
