@@ -5,18 +5,27 @@
  *   sending    other AS: path header, underlay next hop = inside of the router that owns the first interface
  *              same AS:  empty path, next hop = the host itself (its shim port when the port is not dispatched)
  *   receiving  destination must be this AS, this host and this port; anything else is ignored in silence
- *   answering  path reversed, next hop = where the datagram came from
+ *   answering  path reversed, next hop = where the datagram came from; the path's router when a shim handed it over
  *
- * Left out: extension headers (skipped when received), service destinations, STUN, replies through a local shim.
+ * Left out: extension headers (skipped when received), services of the own AS, STUN.
  */
 
 import { readU16, readU32, readU64, writeU16 } from '#base/bytes';
 import { ScionError } from '#base/errors';
-import { formatAddress, type HostAddress, hostLength } from '#scion/address';
-import { NextHeader, setPayloadLength } from '#scion/header';
-import { egressAlertBit, ingressAlertBit, isConsDir, isPeer } from '#scion/info-hop';
+import { formatAddress, type HostAddress, HostType, hostLength } from '#scion/address';
+import { NextHeader, PathType, setPayloadLength } from '#scion/header';
+import {
+  consEgressOf,
+  consIngressOf,
+  egressAlertBit,
+  ingressAlertBit,
+  isConsDir,
+  isPeer,
+  travelEgress,
+} from '#scion/info-hop';
 import { formatIp, type IpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
+import { reverseOneHop } from '#scion/onehop';
 import {
   dstIaAt,
   encodeReplyHeader,
@@ -28,7 +37,17 @@ import {
   srcIaAt,
   udpPacketLength,
 } from '#scion/packet';
-import { hopAt, infOf, infoAt, metaWord, numHopsOf, numInfOf, pathLength, reversePath } from '#scion/path';
+import {
+  checkPosition,
+  hopAt,
+  infOf,
+  infoAt,
+  isLastHop,
+  metaWord,
+  numHopsOf,
+  numInfOf,
+  reversePath,
+} from '#scion/path';
 import { panFingerprint, type ScionPath } from '#scion/path-metadata';
 import { decodeScmp, encodeScmpPacket, ScmpType, scmpFixedLength, writeScmpChecksum } from '#scion/scmp';
 import { type HostTopology, SHIM_PORT } from '#scion/topology';
@@ -49,6 +68,11 @@ export interface PeerRef extends HostEndpoint {
   readonly nextHop: IpPort;
   /** Interface ids of `path` in order of travel. */
   readonly interfaceIds: string;
+}
+
+interface KnownPeer extends PeerRef {
+  /** Where its datagrams come from. */
+  readonly underlay: IpPort;
 }
 
 /** What a received packet was. */
@@ -89,7 +113,7 @@ export class EndHost {
   private readonly routers = new Map<number, IpPort>();
   private readonly view = new PacketView();
   private readonly quoteView = new PacketView();
-  private readonly peers: (PeerRef | undefined)[] = new Array(PEERS_KEPT).fill(undefined);
+  private readonly peers: (KnownPeer | undefined)[] = new Array(PEERS_KEPT).fill(undefined);
   private readonly scratch = new Uint8Array(1024);
   private readonly iaHigh: number;
   private readonly iaLow: number;
@@ -115,11 +139,15 @@ export class EndHost {
 
   /**
    * Underlay address to which a packet for `dst` on `path` goes.
-   * @throws ScionError `path.none` when no router of this AS owns the path's first interface
+   * @throws ScionError `path.none` when no router of this AS owns the path's first interface, `scion.address` for a
+   * service of this AS, which no router resolves
    */
   nextHop(dst: HostEndpoint, path: ScionPath): IpPort {
     if (path.raw.length === 0) {
-      const { bytes } = dst.host;
+      const { bytes, type } = dst.host;
+      if (type === HostType.service) {
+        throw new ScionError('scion.address', `${formatAddress(dst)} is in the own AS: send to the service's host`);
+      }
       return { host: formatIp(bytes, 0, bytes.length), port: this.dispatchedPort(dst.port) };
     }
     const first = path.interfaces[0]!;
@@ -266,9 +294,7 @@ export class EndHost {
     const { type, bytes } = this.local.host;
     const ia = dstIaAt(view);
     if (readU32(buf, ia) !== this.iaHigh || readU32(buf, ia + 4) !== this.iaLow) return false;
-    if (view.dstHostType !== type) return false;
-    for (let i = 0; i < bytes.length; i++) if (buf[view.dstHostAt + i] !== bytes[i]) return false;
-    return true;
+    return view.dstHostType === type && sameBytes(buf, view.dstHostAt, bytes);
   }
 
   private receiveUdp(buf: Uint8Array, from: IpPort): Received {
@@ -300,10 +326,12 @@ export class EndHost {
     if (message.type >= 128) return ignored('SCMP type');
     const dst = this.quotedDestination(message.data, now);
     if (dst === undefined) return ignored('SCMP error about nothing sent lately');
-    if (message.type === ScmpType.externalInterfaceDown)
-      return { kind: 'interface-down', ia: message.ia, id: Number(message.interface), dst };
-    if (message.type === ScmpType.internalConnectivityDown)
-      return { kind: 'interface-down', ia: message.ia, id: Number(message.egress), dst };
+    if (message.type === ScmpType.externalInterfaceDown || message.type === ScmpType.internalConnectivityDown) {
+      const id = Number(message.type === ScmpType.externalInterfaceDown ? message.interface : message.egress);
+      // A router can only meet an interface that the packet was to cross.
+      if (!this.quoteCrosses(message.data, id)) return ignored('SCMP error about another path');
+      return { kind: 'interface-down', ia: message.ia, id, dst };
+    }
     return { kind: 'scmp-error', type: message.type, code: message.code, dst };
   }
 
@@ -311,6 +339,10 @@ export class EndHost {
   private quotedDestination(quote: Uint8Array, now: number): bigint | undefined {
     const view = this.quoteView;
     if (parsePacket(quote, 0, quote.length, view) !== ParseFault.none) return undefined;
+    const { type, bytes } = this.local.host;
+    const src = srcIaAt(view);
+    if (readU32(quote, src) !== this.iaHigh || readU32(quote, src + 4) !== this.iaLow) return undefined;
+    if (view.srcHostType !== type || !sameBytes(quote, view.srcHostAt, bytes)) return undefined;
     const dst = readU64(quote, dstIaAt(view));
     for (let slot = 0; slot < SENT_KEPT; slot++) {
       if (now - this.sentAt[slot]! > QUOTE_LIFE_MS || this.sentDst[slot] !== dst) continue;
@@ -323,19 +355,27 @@ export class EndHost {
     return undefined;
   }
 
+  /** Whether the path of the quote just looked at has an interface with this number. */
+  private quoteCrosses(quote: Uint8Array, id: number): boolean {
+    const { metaAt } = this.quoteView;
+    if (metaAt === 0) return false;
+    const word = metaWord(quote, metaAt);
+    for (let h = numHopsOf(word) - 1; h >= 0; h--) {
+      const hop = hopAt(metaAt, numInfOf(word), h);
+      if (consIngressOf(quote, hop) === id || consEgressOf(quote, hop) === id) return id !== 0;
+    }
+    return false;
+  }
+
   // --- Peers -----------------------------------------------------------------------------------------------------------
 
   /** The peer of the UDP datagram in view: the same object for the same sender, path and next hop. */
   private peerOf(buf: Uint8Array, from: IpPort): PeerRef | undefined {
     const { view } = this;
-    if (view.pathType > 1) return undefined;
     // Without a path a packet can only come from this AS.
-    if (view.metaAt === 0 && readU64(buf, srcIaAt(view)) !== this.local.ia) return undefined;
-    let end = 0;
-    if (view.metaAt !== 0) {
-      if (pathLength(buf, view.metaAt) > this.scratch.length) return undefined;
-      end = reversePath(buf, view.metaAt, this.scratch, 0);
-    }
+    if (view.pathType === PathType.empty && readU64(buf, srcIaAt(view)) !== this.local.ia) return undefined;
+    const end = this.reverse(buf);
+    if (end < 0) return undefined;
     const port = udpSourcePort(buf, view.l4At);
     const slot = this.slotOf(buf, end, port);
     const known = this.peers[slot];
@@ -345,26 +385,58 @@ export class EndHost {
     const host = { type: view.srcHostType, bytes };
     const path = this.scratch.slice(0, end);
     const ia = readU64(buf, srcIaAt(view));
-    const peer: PeerRef = {
+    const peer: KnownPeer = {
       ia,
       host,
       port,
       text: formatAddress({ ia, host }),
       path,
-      nextHop: { host: from.host, port: from.port },
+      nextHop: this.replyHop({ ia, host, port }, path, from),
+      underlay: { host: from.host, port: from.port },
       interfaceIds: interfaceIdsOf(path),
     };
     this.peers[slot] = peer;
     return peer;
   }
 
-  private isPeer(peer: PeerRef, buf: Uint8Array, end: number, port: number, from: IpPort): boolean {
+  /**
+   * Writes the way back of the packet in view to `scratch`: a SCION path also for EPIC and one-hop paths, or nothing. Alert
+   * flags are cleared, since no hop-field MAC covers them and a router would stop at each.
+   * @returns its length; -1 when the packet did not arrive at the end of a path
+   */
+  private reverse(buf: Uint8Array): number {
+    const { view, scratch } = this;
+    let end = 0;
+    if (view.pathType === PathType.oneHop) end = reverseOneHop(buf, view.pathAt, scratch, 0);
+    else if (view.metaAt !== 0) {
+      const word = metaWord(buf, view.metaAt);
+      if (!checkPosition(word) || !isLastHop(word)) return -1;
+      end = reversePath(buf, view.metaAt, scratch, 0);
+    }
+    if (end <= 0) return end;
+    const word = metaWord(scratch, 0);
+    for (let h = numHopsOf(word) - 1; h >= 0; h--) scratch[hopAt(0, numInfOf(word), h)] = 0;
+    return end;
+  }
+
+  /** Where an answer goes: back where the datagram came from, unless that was this host's own shim. */
+  private replyHop(peer: HostEndpoint, path: Uint8Array, from: IpPort): IpPort {
+    const { bytes } = this.local.host;
+    const own = from.host === formatIp(bytes, 0, bytes.length) || from.host === '::1' || from.host.startsWith('127.');
+    if (from.port !== SHIM_PORT || !own) return { host: from.host, port: from.port };
+    if (path.length === 0) {
+      return { host: formatIp(peer.host.bytes, 0, peer.host.bytes.length), port: this.dispatchedPort(peer.port) };
+    }
+    const word = metaWord(path, 0);
+    const router = this.routers.get(travelEgress(path, infoAt(0, 0), hopAt(0, numInfOf(word), 0)));
+    return router ?? { host: from.host, port: from.port };
+  }
+
+  private isPeer(peer: KnownPeer, buf: Uint8Array, end: number, port: number, from: IpPort): boolean {
     const { view, scratch } = this;
     if (peer.port !== port || peer.path.length !== end || peer.host.type !== view.srcHostType) return false;
-    if (peer.nextHop.port !== from.port || peer.nextHop.host !== from.host) return false;
-    if (peer.ia !== readU64(buf, srcIaAt(view))) return false;
-    const { bytes } = peer.host;
-    for (let i = 0; i < bytes.length; i++) if (buf[view.srcHostAt + i] !== bytes[i]) return false;
+    if (peer.underlay.port !== from.port || peer.underlay.host !== from.host) return false;
+    if (peer.ia !== readU64(buf, srcIaAt(view)) || !sameBytes(buf, view.srcHostAt, peer.host.bytes)) return false;
     for (let i = 0; i < end; i++) if (scratch[i] !== peer.path[i]) return false;
     return true;
   }
@@ -378,6 +450,11 @@ export class EndHost {
     for (let i = 0; i < end; i++) hash = Math.imul(hash ^ this.scratch[i]!, 0x01000193);
     return (hash >>> 0) % PEERS_KEPT;
   }
+}
+
+function sameBytes(buf: Uint8Array, at: number, bytes: Uint8Array): boolean {
+  for (let i = 0; i < bytes.length; i++) if (buf[at + i] !== bytes[i]) return false;
+  return true;
 }
 
 const IGNORED = new Map<string, Received>();

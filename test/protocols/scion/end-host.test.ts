@@ -96,13 +96,63 @@ Host('a datagram gives its payload and a peer whose path is the reversed one', (
   assert.is(again.kind === 'datagram' && again.peer, received.peer);
 });
 
+const peerOf = (host: EndHost, packet: Uint8Array, from = router) => {
+  const received = host.receive(packet, from, 0);
+  return received.kind === 'datagram' ? received.peer : assert.unreachable(JSON.stringify(received));
+};
+
+Host('answers go over a SCION path without alert flags, also to EPIC and one-hop packets', () => {
+  const host = makeHost();
+  const back = new Uint8Array(path.raw.length);
+  reversePath(arrived(path.raw), 0, back, 0);
+  const alerting = arrived(back);
+  alerting[12] = 3;
+  alerting[24] = 1;
+  assert.is(toHex(peerOf(host, datagramTo(host, remote, alerting, Uint8Array.of(1)))!.path), toHex(path.raw));
+  const epic = datagramTo(host, remote, Uint8Array.of(...new Uint8Array(16), ...arrived(back)), Uint8Array.of(1));
+  epic[8] = 3;
+  assert.is(toHex(peerOf(host, epic)!.path), toHex(path.raw));
+  const oneHop = fromHex('0100980f67e29ac0003f000000078a3b821609cc003f000d000021f68a5a838e');
+  const beacon = datagramTo(host, remote, oneHop, Uint8Array.of(1));
+  beacon[8] = 2;
+  assert.is(
+    toHex(peerOf(host, beacon)!.path),
+    '000020000000980f67e29ac0003f000d000021f68a5a838e003f000000078a3b821609cc',
+  );
+  oneHop.fill(0, 20);
+  const incomplete = datagramTo(host, remote, oneHop, Uint8Array.of(1));
+  incomplete[8] = 2;
+  assert.is(host.receive(incomplete, router, 0).kind, 'ignored');
+});
+
+Host('what a shim of this host hands over is answered through the router of its path', () => {
+  const host = makeHost();
+  const back = new Uint8Array(path.raw.length);
+  reversePath(arrived(path.raw), 0, back, 0);
+  const packet = datagramTo(host, remote, arrived(back), Uint8Array.of(1));
+  assert.equal(peerOf(host, packet, { host: '127.0.0.1', port: 30_041 })!.nextHop, router);
+  assert.equal(peerOf(host, packet, { host: '10.0.0.10', port: 30_041 })!.nextHop, router);
+  const elsewhere = { host: '10.0.0.11', port: 30_041 };
+  assert.equal(peerOf(host, packet, elsewhere)!.nextHop, elsewhere);
+  const near = datagramTo(host, { ...remote, ia: local }, new Uint8Array(0), Uint8Array.of(1));
+  const shim = { host: '10.0.0.10', port: 30_041 };
+  assert.equal(peerOf(host, near, shim)!.nextHop, { host: '10.1.0.9', port: 30_041 });
+  const inRange = datagramTo(host, { ...remote, ia: local, port: 31_007 }, new Uint8Array(0), Uint8Array.of(1));
+  assert.equal(peerOf(host, inRange, shim)!.nextHop, { host: '10.1.0.9', port: 31_007 });
+});
+
+Host('a service of the own AS is no place to send to', () => {
+  const empty = { ...path, raw: new Uint8Array(0), interfaces: [] };
+  assert.throws(() => makeHost().nextHop({ ia: local, host: parseHost('CS'), port: 0 }, empty), /own AS/);
+});
+
 Host('what is not for this host and port, or damaged, is ignored in silence', () => {
   const host = makeHost();
   const why = (packet: Uint8Array) => {
     const received = host.receive(packet, router, 0);
     return received.kind === 'ignored' ? received.why : received.kind;
   };
-  const good = datagramTo(host, remote, path.raw, Uint8Array.of(1, 2, 3));
+  const good = datagramTo(host, remote, arrived(path.raw), Uint8Array.of(1, 2, 3));
   const changed = (at: number, value: number) => {
     const packet = good.slice();
     packet[at] = value;
@@ -120,6 +170,11 @@ Host('what is not for this host and port, or damaged, is ignored in silence', ()
   writeU16(unsummed, udp + 6, 0);
   assert.is(why(unsummed), 'datagram');
   assert.is(why(datagramTo(host, remote, new Uint8Array(0), Uint8Array.of(1))), 'path');
+  // Routers deliver at the end of a path only; one from elsewhere has no way back.
+  assert.is(why(datagramTo(host, remote, path.raw, Uint8Array.of(1))), 'path');
+  const outside = arrived(path.raw);
+  outside[0] = 0xc1;
+  assert.is(why(datagramTo(host, remote, outside, Uint8Array.of(1))), 'path');
   assert.is(why(datagramTo(host, { ...remote, ia: local }, new Uint8Array(0), Uint8Array.of(1))), 'datagram');
 });
 
@@ -137,8 +192,8 @@ Host('an echo request is answered with its own data, and the reply is for the as
   assert.equal(answer, { kind: 'echo-reply', src: local, sequence: 77, data });
 });
 
-function scmpAbout(host: EndHost, quote: Uint8Array): Uint8Array {
-  const message: ScmpMessage = { type: 5, code: 0, ia: core, interface: 1n, data: quote };
+function scmpAbout(host: EndHost, quote: Uint8Array, id = 1n): Uint8Array {
+  const message: ScmpMessage = { type: 5, code: 0, ia: core, interface: id, data: quote };
   const out = new Uint8Array(1500);
   const src = { ia: core, host: parseHost('10.1.0.1') };
   return out.slice(0, encodeScmpPacket(out, 0, { dst: host.local, src, path: arrived(path.raw) }, message));
@@ -161,6 +216,12 @@ Host('an SCMP error is believed only when it quotes a datagram sent within the l
   forged[forged.length - 1]! ^= 1;
   assert.is(host.receive(scmpAbout(host, forged), router, 1500).kind, 'ignored');
   assert.is(makeHost().receive(error, router, 1500).kind, 'ignored');
+  // About an interface that the packet was not to cross, or a packet of another host.
+  assert.is(host.receive(scmpAbout(host, quote, 7n), router, 1500).kind, 'ignored');
+  assert.is(host.receive(scmpAbout(host, quote, 0n), router, 1500).kind, 'ignored');
+  const foreign = quote.slice();
+  foreign[35]! ^= 1;
+  assert.is(host.receive(scmpAbout(host, foreign), router, 1500).kind, 'ignored');
   assert.is(host.receive(scmpAbout(host, new Uint8Array(0)), router, 1500).kind, 'ignored');
 });
 
