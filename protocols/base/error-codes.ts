@@ -38,6 +38,7 @@ export const ERROR_CODES = {
   'dlms.refused': entry(1, 502, 'The meter refused the request'),
   'dlms.temporarily-unavailable': entry(1, 503, 'The meter has no valid value for this attribute now'),
   'dlms.not-associated': entry(1, 502, 'The meter holds no association with this client'),
+  'dlms.counters-used-up': entry(1, 502, 'No invocation counter is left under the keys'),
   'dlms.unexpected-answer': entry(1, 502, 'The meter answered something else than asked'),
 
   // SCION

@@ -28,6 +28,8 @@ import {
   type Selection,
 } from '#dlms/apdu';
 import { type Data, decodeData, encodeData, NULL_DATA, octetsThatFit, writeOctets } from '#dlms/axdr';
+import { CIPHER_HEADROOM } from '#dlms/cipher';
+import { ClientSecurity, type ClientSecurityOptions } from '#dlms/client-security';
 import type { Exchange } from '#dlms/exchange';
 import {
   decodeGetResponse,
@@ -45,6 +47,7 @@ import {
   decodeInitiateResponse,
   encodeInitiateRequest,
 } from '#dlms/initiate';
+import { isAnswerTo } from '#dlms/match';
 import { formatObis, parseObis } from '#dlms/obis';
 import { ByteReader } from '#dlms/reader';
 import { decodeException, ExceptionService, errorCodeOf, resultText } from '#dlms/result';
@@ -61,7 +64,7 @@ import {
 import { ByteWriter } from '#dlms/writer';
 
 export interface ClientOptions {
-  /** 16 public, 17 with password. */
+  /** 1 with keys, 16 public, 17 with password. */
   readonly clientSap: number;
   readonly serverSap?: number;
   /** Low-level secret of at most 64 bytes; without it the association is public. */
@@ -70,7 +73,12 @@ export interface ClientOptions {
   readonly maxPdu?: number;
   /** Services that the client proposes. */
   readonly conformance?: number;
+  /** High-level authentication and ciphering; in place of the password. */
+  readonly security?: ClientSecurityOptions;
 }
+
+/** Turns a plain service request into its signed form, for a meter of this title. */
+export type RequestSigner = (request: Uint8Array, meterTitle: Uint8Array) => Uint8Array;
 
 /** A register's value with its scaler applied. */
 export interface RegisterReading {
@@ -110,18 +118,27 @@ const MAX_VALUE = 1 << 20;
 const REGISTER_CLASS = 3;
 const MAX_PASSWORD = 64;
 const NO_BYTES = new Uint8Array(0);
+const REPLY_TO_HLS: MethodRef = { classId: 15, ln: parseObis('0-0:40.0.0.255'), method: 1 };
 const NO_RESULT: ActionResult = { result: 0, data: null };
 
 export class DlmsClient {
   readonly #options: Required<Pick<ClientOptions, 'clientSap' | 'serverSap' | 'maxPdu' | 'conformance'>>;
   readonly #password: Uint8Array | undefined;
+  readonly #security: ClientSecurity | undefined;
   readonly #frame: Uint8Array;
   readonly #writer = new ByteWriter(new Uint8Array(0));
   readonly #units = new Map<string, ScalerUnit>();
   #isAssociated = false;
+  /** Between the AARE and the answer to the server's challenge. */
+  #isAuthenticating = false;
   #conformance = 0;
   #serverMaxPdu = 0;
   #invokeId = 0;
+  #signer: RequestSigner | undefined;
+  /** The tag of the answer that the request under way expects. */
+  #answerTag = 0;
+  /** An answer that `takes` has opened. */
+  #opened: ByteReader | null = null;
 
   /** @throws DlmsError `encode.out-of-range` for a password that no AARQ can carry */
   constructor(options: ClientOptions) {
@@ -130,6 +147,7 @@ export class DlmsClient {
       throw new DlmsError('encode.out-of-range', `password longer than ${MAX_PASSWORD} bytes`);
     this.#options = { clientSap, serverSap, maxPdu, conformance };
     this.#password = options.password;
+    this.#security = options.security && new ClientSecurity(options.security);
     this.#frame = new Uint8Array(WRAPPER_SIZE + 2048);
   }
 
@@ -150,7 +168,13 @@ export class DlmsClient {
   /** Forgets the association, as after a lost connection or a restart of the server; units stay known. */
   reset(): void {
     this.#isAssociated = false;
+    this.#isAuthenticating = false;
     this.#conformance = 0;
+  }
+
+  /** System title of the server, once it was met. */
+  get serverTitle(): Uint8Array | undefined {
+    return this.#security?.serverTitle;
   }
 
   /**
@@ -158,13 +182,30 @@ export class DlmsClient {
    * @throws DlmsError `dlms.authentication-failed`, `dlms.association-rejected`, `dlms.unexpected-answer`
    */
   *associate(): Exchange<void> {
+    try {
+      yield* this.#associate();
+    } catch (error) {
+      this.reset();
+      const expected = error instanceof DlmsError ? error.context?.expectedCounter : undefined;
+      const { counter } = this.#security?.options ?? {};
+      if (typeof expected !== 'number' || !counter?.skipTo(expected)) throw error;
+      // The server knows a higher counter of ours, as after the loss of ours or a restart of the server.
+      yield* this.#associate();
+    }
+  }
+
+  *#associate(): Exchange<void> {
     this.reset();
-    const mechanism = this.#password ? Mechanism.password : Mechanism.none;
-    const answer = yield* this.#request(ApduTag.aare, (w) =>
-      encodeAarq(w, { context: Context.logicalName, mechanism, authentication: this.#password }, (inner) =>
-        encodeInitiateRequest(inner, this.#options.conformance, this.#options.maxPdu),
-      ),
-    );
+    const security = this.#security;
+    security?.begin();
+    const mechanism = security ? security.options.mechanism : this.#password ? Mechanism.password : Mechanism.none;
+    const fields = {
+      context: security?.isCiphered ? Context.logicalNameCiphered : Context.logicalName,
+      mechanism,
+      authentication: security?.isHighLevel ? security.challenge : this.#password,
+      callingTitle: security?.options.title,
+    };
+    const answer = yield* this.#request(ApduTag.aare, (w) => encodeAarq(w, fields, (inner) => this.#initiate(inner)));
     const aare = decodeAnswer(answer, decodeAare);
     if (aare.result !== AssociationResult.accepted) {
       const { result, diagnostic, isProviderDiagnostic } = aare;
@@ -178,17 +219,66 @@ export class DlmsClient {
       );
     }
     if (!aare.userInformation) throw unexpected('an AARE without initiate response');
-    const initiate = decodeAnswer(new ByteReader(aare.userInformation), decodeInitiateResponse);
+    security?.meet(aare.respondingTitle);
+    let response: ByteReader | null = new ByteReader(aare.userInformation);
+    if (security?.isCiphered) response = security.open(response);
+    if (!response) throw unexpected('an initiate response that does not open');
+    const initiate = decodeAnswer(response, decodeInitiateResponse);
     this.#conformance = initiate.conformance & this.#options.conformance;
     this.#serverMaxPdu = initiate.maxPdu;
+    security?.useDedicated();
+    // Some servers want the handshake and do not say so in the diagnostic.
+    if (security?.isHighLevel) yield* this.#authenticate(security, aare.authentication);
     this.#isAssociated = true;
+  }
+
+  *#authenticate(security: ClientSecurity, challenge: Uint8Array | null): Exchange<void> {
+    if (!challenge) throw unexpected('an AARE without a challenge');
+    this.#isAuthenticating = true;
+    const value = security.prove(challenge);
+    const [{ result, data } = NO_RESULT] = yield* this.#runAll([
+      { ref: REPLY_TO_HLS, parameter: { type: 'octet-string', value } },
+    ]);
+    this.#isAuthenticating = false;
+    if (result !== 0 || data?.type !== 'octet-string')
+      throw new DlmsError('dlms.authentication-failed', 'the server did not accept the answer to its challenge', {
+        result,
+      });
+    security.check(challenge, data.value);
+  }
+
+  /** Writes the initiate request, ciphered where the association is. */
+  #initiate(w: ByteWriter): void {
+    const { conformance, maxPdu } = this.#options;
+    const security = this.#security?.isCiphered ? this.#security : undefined;
+    const { at } = w;
+    if (security) w.at += CIPHER_HEADROOM;
+    encodeInitiateRequest(w, conformance, maxPdu, security?.dedicatedKey);
+    security?.seal(w, at);
   }
 
   /** Ends the association; any answer at all means that it is over. */
   *release(): Exchange<void> {
     this.reset();
-    this.#begin((w) => encodeRelease(w, ApduTag.releaseRequest));
+    this.#answerTag = ApduTag.releaseResponse;
+    const isCiphered = this.#security?.isCiphered ?? false;
+    this.#begin((w) =>
+      encodeRelease(w, ApduTag.releaseRequest, 0, isCiphered ? (inner) => this.#initiate(inner) : undefined),
+    );
     yield this.#written();
+  }
+
+  /**
+   * Runs an operation whose requests are signed one by one: what a meter obeys only from a holder of a command key.
+   * The signed form goes into the same association.
+   */
+  *signed<T>(sign: RequestSigner, operation: Exchange<T>): Exchange<T> {
+    this.#signer = sign;
+    try {
+      return yield* operation;
+    } finally {
+      this.#signer = undefined;
+    }
   }
 
   /**
@@ -469,7 +559,8 @@ export class DlmsClient {
   /** Longest APDU that may be sent. */
   #plainLimit(): number {
     const room = this.#frame.length - WRAPPER_SIZE;
-    return this.#serverMaxPdu === 0 ? room : Math.min(room, this.#serverMaxPdu);
+    const limit = this.#serverMaxPdu === 0 ? room : Math.min(room, this.#serverMaxPdu);
+    return limit - (this.#security?.isCiphered ? this.#security.overhead(limit) : 0);
   }
 
   /** @throws DlmsError unless the server has negotiated this */
@@ -479,30 +570,58 @@ export class DlmsClient {
   }
 
   #begin(write: (w: ByteWriter) => void): void {
-    const w = this.#writer.reset(this.#frame, WRAPPER_SIZE, this.#frame.length);
+    const isOpen = this.#isAssociated || this.#isAuthenticating;
+    const cipher = isOpen && this.#security?.isCiphered ? this.#security : undefined;
+    const start = cipher ? WRAPPER_SIZE + CIPHER_HEADROOM : WRAPPER_SIZE;
+    const w = this.#writer.reset(this.#frame, start, this.#frame.length);
     write(w);
-    const limit = this.#plainLimit();
+    if (isOpen && this.#signer && !w.overflowed) {
+      const request = this.#signer(w.written().slice(), this.#security?.serverTitle ?? NO_BYTES);
+      w.reset(this.#frame, start, this.#frame.length).bytes(request);
+    }
+    const limit = isOpen ? this.#plainLimit() : this.#frame.length;
     if (w.overflowed || w.length > limit)
       throw new DlmsError('encode.out-of-range', `request of ${w.length} bytes exceeds the server's ${limit}`);
-    encodeWrapperHeader(this.#frame, 0, this.#options.clientSap, this.#options.serverSap, w.length);
+    cipher?.seal(w, WRAPPER_SIZE);
+    encodeWrapperHeader(this.#frame, 0, this.#options.clientSap, this.#options.serverSap, w.at - WRAPPER_SIZE);
   }
 
   #written(): Uint8Array {
     return this.#frame.subarray(0, this.#writer.at);
   }
 
+  /**
+   * Whether a datagram is the answer to the request under way. What is ciphered is opened here, once, so that a forged or
+   * repeated frame is no answer at all.
+   * @param request  the frame that was sent
+   * @param answer  is not changed
+   */
+  takes(request: Uint8Array, answer: Uint8Array): boolean {
+    const isOpen = this.#isAssociated || this.#isAuthenticating;
+    if (!isOpen || !this.#security?.isCiphered) return isAnswerTo(request, answer);
+    const isBetween =
+      isWrapperFrame(answer) &&
+      wrapperSource(answer) === this.#options.serverSap &&
+      wrapperDestination(answer) === this.#options.clientSap;
+    if (!isBetween) return false;
+    if (answer[WRAPPER_SIZE] === ApduTag.exception) return true;
+    const plain = this.#security.open(new ByteReader(answer.slice(), WRAPPER_SIZE));
+    if (!plain || plain.buf[plain.at] !== this.#answerTag) return false;
+    this.#opened = plain;
+    return true;
+  }
+
   /** Sends one APDU. @returns the answer's APDU, which has the expected tag, as a copy that may be kept */
   *#request(answerTag: number, write: (w: ByteWriter) => void): Exchange<ByteReader> {
     if (answerTag === ApduTag.aare) this.#serverMaxPdu = 0;
-    else if (!this.#isAssociated) throw new DlmsError('dlms.not-associated', 'no association is open');
+    else if (!this.#isAssociated && !this.#isAuthenticating)
+      throw new DlmsError('dlms.not-associated', 'no association is open');
     this.#begin(write);
-    const frame = (yield this.#written()).slice();
-    if (!isWrapperFrame(frame)) throw unexpected(`a frame of ${frame.length} bytes without an APDU`);
-    const { clientSap, serverSap } = this.#options;
-    if (wrapperSource(frame) !== serverSap || wrapperDestination(frame) !== clientSap)
-      throw unexpected(`an answer between access points ${wrapperSource(frame)} and ${wrapperDestination(frame)}`);
-    const r = new ByteReader(frame, WRAPPER_SIZE);
-    const tag = frame[WRAPPER_SIZE]!;
+    this.#answerTag = answerTag;
+    this.#opened = null;
+    const answer = yield this.#written();
+    const r = (this.#opened as ByteReader | null) ?? this.#unwrap(answer.slice(), answerTag);
+    const tag = r.buf[r.at]!;
     if (tag === answerTag) return r;
     if (tag === ApduTag.exception) throw this.#exceptionError(r);
     if (tag === ApduTag.confirmedServiceError) {
@@ -512,15 +631,29 @@ export class DlmsClient {
     throw unexpected(`APDU tag 0x${tag.toString(16)} instead of 0x${answerTag.toString(16)}`);
   }
 
+  /** The plain APDU of a frame. @throws DlmsError for a frame that is not for us, or not from this server */
+  #unwrap(frame: Uint8Array, answerTag: number): ByteReader {
+    if (!isWrapperFrame(frame)) throw unexpected(`a frame of ${frame.length} bytes without an APDU`);
+    const { clientSap, serverSap } = this.#options;
+    if (wrapperSource(frame) !== serverSap || wrapperDestination(frame) !== clientSap)
+      throw unexpected(`an answer between access points ${wrapperSource(frame)} and ${wrapperDestination(frame)}`);
+    const r = new ByteReader(frame, WRAPPER_SIZE);
+    const isOutside = answerTag === ApduTag.aare || frame[WRAPPER_SIZE] === ApduTag.exception;
+    if (isOutside || !this.#security?.isCiphered) return r;
+    const plain = this.#security.open(r);
+    if (!plain) throw unexpected('an APDU that does not open');
+    return plain;
+  }
+
   #exceptionError(r: ByteReader): DlmsError {
-    const { state, service } = decodeAnswer(r, decodeException);
+    const { state, service, expectedCounter } = decodeAnswer(r, decodeException);
     // This is what a server says that holds no association for us, e.g. after its restart.
     const isLost = state === 1 && service === ExceptionService.operationNotPossible;
     if (isLost) this.reset();
     return new DlmsError(
       isLost ? 'dlms.not-associated' : 'dlms.refused',
       `the server refused: exception ${state}/${service}`,
-      { state, service },
+      { state, service, ...(expectedCounter === null ? {} : { expectedCounter }) },
     );
   }
 }
