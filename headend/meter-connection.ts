@@ -77,6 +77,26 @@ export interface PathSettings {
   readonly preference: PathPreference;
 }
 
+/** Rows wanted of a profile: ms since the epoch, both ends included; OBIS codes of columns, all by default. */
+export interface ProfileRequest {
+  readonly from: number;
+  readonly to: number;
+  readonly columns?: readonly string[];
+}
+
+/** Rows of a profile or an event log (class 7), without the columns of clock and status. */
+export interface ProfileReading {
+  readonly fields: readonly { readonly obis: string; readonly unit: string }[];
+  /** Seconds; 0 when captured by order. */
+  readonly period: number;
+  readonly rows: readonly {
+    readonly at: number | null;
+    /** From the row's status and clock status: `suspect` when the meter doubts values or time. */
+    readonly quality: MeasuredQuality;
+    readonly values: readonly (number | null)[];
+  }[];
+}
+
 export interface MeterConnection {
   /** Reads the instantaneous registers and energies once. */
   read(deadlineMs: number): Promise<Reading>;
@@ -88,6 +108,8 @@ export interface MeterConnection {
   switchOutput(connect: boolean, deadlineMs: number): Promise<void>;
   writeMessage(text: string, deadlineMs: number): Promise<void>;
   readMessage(deadlineMs: number): Promise<string>;
+  /** Reads rows of a profile. @param obis  the profile object */
+  readProfile(obis: string, request: ProfileRequest, deadlineMs: number): Promise<ProfileReading>;
   paths(): Promise<readonly PathReport[]>;
   /** The access control list of the head end's configuration, which holds whatever a meter's settings say. */
   readonly pathFence: readonly string[];

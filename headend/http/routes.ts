@@ -10,6 +10,7 @@ import { openApiDocument } from './openapi.ts';
 import type { Page } from './page-shell.ts';
 import { pathRoutes } from './path-routes.ts';
 import { RequestError } from './problem.ts';
+import { profileRoutes } from './profile-routes.ts';
 import type { Call, Parameter, Reply, Route } from './router.ts';
 import type { Schema } from './schema.ts';
 import * as schemas from './schemas.ts';
@@ -42,25 +43,28 @@ const DEFAULT_RANGE_MS = 300_000;
 const DEFAULT_EXPIRY_MS = 60_000;
 const LONGEST_EXPIRY_MS = 86_400_000;
 
-const METER_ID: Parameter = {
+export const METER_ID: Parameter = {
   name: 'id',
   in: 'path',
   required: true,
   description: 'meter',
   schema: { type: 'string' },
 };
-const query = (name: string, description: string, schema: Schema = { type: 'string' }): Parameter => ({
+export const query = (name: string, description: string, schema: Schema = { type: 'string' }): Parameter => ({
   name,
   in: 'query',
   description,
   schema,
 });
+export const RANGE_PARAMETERS = (from: string, to: string): Parameter[] =>
+  Object.entries({ from, to }).map(([name, text]) => query(name, text, { type: 'string', format: 'date-time' }));
 const json = (schema: Schema, status = 200) => ({ status, type: JSON_TYPE, schema });
 const ok = (body: unknown): Reply => ({ status: 200, body });
 
 export function buildRoutes(services: RouteServices): readonly Route[] {
   const routes: Route[] = [
     ...meterRoutes(services),
+    ...profileRoutes(services.fleet),
     ...pathRoutes(services.fleet),
     ...commandRoutes(services),
     ...observationRoutes(services),
@@ -134,7 +138,7 @@ function meterRoutes({ fleet, labMode }: RouteServices): Route[] {
       role: 'viewer',
       parameters: [
         METER_ID,
-        ...Object.entries(RANGE).map(([name, text]) => query(name, text, { type: 'string', format: 'date-time' })),
+        ...RANGE_PARAMETERS(RANGE.from, RANGE.to),
         query('resolution', 'raw, or mean, least and largest of each interval', {
           type: 'string',
           enum: Object.keys(RESOLUTIONS),
@@ -468,7 +472,7 @@ function integerOf(query: URLSearchParams, name: string, fallback: number, least
   return value;
 }
 
-function rangeOf(query: URLSearchParams): Partial<Record<keyof typeof RANGE, number>> {
+export function rangeOf(query: URLSearchParams): Partial<Record<keyof typeof RANGE, number>> {
   const range: Partial<Record<keyof typeof RANGE, number>> = {};
   for (const name of Object.keys(RANGE) as (keyof typeof RANGE)[]) {
     const text = query.get(name);
@@ -481,7 +485,7 @@ function rangeOf(query: URLSearchParams): Partial<Record<keyof typeof RANGE, num
 }
 
 /** Set of a comma-separated member, null when it is absent. */
-function listOf(query: URLSearchParams, name: string, known?: readonly string[]): Set<string> | null {
+export function listOf(query: URLSearchParams, name: string, known?: readonly string[]): Set<string> | null {
   const text = query.get(name);
   if (text === null) return null;
   const items = text.split(',').filter((item) => item !== '');

@@ -193,6 +193,38 @@ export const HISTORY: Schema = object({
   series: list(object({ obis: OBIS_TEXT, points: list(POINT) })),
 });
 
+export const PROFILE: Schema = object({
+  meter: text('meter', 'meter-1'),
+  profile: { type: 'string', enum: ['load', 'quality', 'day', 'month'], examples: ['load'] },
+  from: time('inclusive'),
+  to: time('inclusive'),
+  periodS: number('capture period in seconds; 0 when captured by order', 900),
+  columns: list(
+    object({ obis: OBIS_TEXT, name: text('short name', 'Active energy import'), unit: text('unit', 'Wh') }),
+  ),
+  rows: list(
+    object({
+      at: orNull(time('end of the interval')),
+      quality: QUALITY,
+      values: list({ type: ['number', 'null'], description: 'one per column', examples: [1234560] }),
+    }),
+  ),
+});
+
+export const METER_LOG: Schema = object({
+  meter: text('meter', 'meter-1'),
+  log: text('log', 'standard'),
+  from: time('inclusive'),
+  to: time('inclusive'),
+  events: list(
+    object({
+      at: orNull(time("the meter's clock")),
+      code: number('event code', 2),
+      text: text('for people', 'power up'),
+    }),
+  ),
+});
+
 export const LEASE: Schema = object({
   lease: text('names the subscription', 'lease-7e57ed00'),
   meter: text('meter', 'meter-1'),

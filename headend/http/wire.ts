@@ -203,6 +203,28 @@ export interface HistoryBody {
   readonly series: readonly { readonly obis: string; readonly points: readonly PointBody[] }[];
 }
 
+export interface ProfileBody {
+  readonly meter: string;
+  readonly profile: string;
+  readonly from: string;
+  readonly to: string;
+  readonly periodS: number;
+  readonly columns: readonly { readonly obis: string; readonly name: string; readonly unit: string }[];
+  readonly rows: readonly {
+    readonly at: string | null;
+    readonly quality: Quality;
+    readonly values: readonly (number | null)[];
+  }[];
+}
+
+export interface MeterLogBody {
+  readonly meter: string;
+  readonly log: string;
+  readonly from: string;
+  readonly to: string;
+  readonly events: readonly { readonly at: string | null; readonly code: number; readonly text: string }[];
+}
+
 export interface ProblemBody {
   readonly type: string;
   readonly title: string;

@@ -72,6 +72,9 @@ export class MeterChannel {
       this.own = undefined;
     } else if (this.own === undefined) this.own = this.socket.addManager(this.meter, rules);
     else this.own.setRules(rules);
+    // The choice is made now, so that it shows before the next request.
+    const now = this.socket.now();
+    if (this.manager.hasPath(now)) this.manager.select(now);
   }
 
   /**

@@ -11,7 +11,8 @@ import { ClockStatus, decodeDateTime } from '#dlms/date-time';
 import type { Exchange } from '#dlms/exchange';
 import type { GetResult } from '#dlms/get';
 import { parseObis } from '#dlms/obis';
-import { MEASUREMENT_TIME, obisName, SUSPECT_QUANTITIES, suspectBit } from '#dlms/well-known';
+import { ProfileReader, type ReadRow } from '#dlms/profile-reader';
+import { AmrStatus, MEASUREMENT_TIME, obisName, SUSPECT_QUANTITIES, suspectBit } from '#dlms/well-known';
 import { Sap } from '#dlms/wrapper';
 import type { Log } from '#hw/log';
 import type { ScionSocket } from '#hw/scion-socket';
@@ -21,10 +22,13 @@ import type { PathRules } from '#scion/path-preference';
 import { ALLOW_ALL, type PathPolicy, parsePolicy } from '#scion/policy';
 import type {
   ControlReading,
+  MeasuredQuality,
   MeterConnection,
   PathReport,
   PathSettings,
   PathTaken,
+  ProfileReading,
+  ProfileRequest,
   Reading,
   RegisterValue,
 } from '../meter-connection.ts';
@@ -65,12 +69,15 @@ const OUTPUT_STATE = { ...DISCONNECT_CONTROL, attribute: 2 };
 const CONTROL_STATE = { ...DISCONNECT_CONTROL, attribute: 3 };
 const REMOTE_DISCONNECT = { ...DISCONNECT_CONTROL, method: 1 };
 const REMOTE_RECONNECT = { ...DISCONNECT_CONTROL, method: 2 };
+/** Status of the rows of load profile and daily billing. */
+const ROW_STATUS: readonly string[] = ['0-0:96.10.1.255', '0-0:96.10.2.255'];
 const CONTROL_STATES = ['disconnected', 'connected', 'ready for reconnection'] as const;
 
 export class DlmsConnection implements MeterConnection {
   private readonly socket: ScionSocket;
   private readonly channel: MeterChannel;
   private readonly client: DlmsClient;
+  private readonly profiles: ProfileReader;
   private readonly fence: PathPolicy;
   private lastAnswer: Answer | undefined;
   private settings: PathSettings | null = null;
@@ -81,6 +88,7 @@ export class DlmsConnection implements MeterConnection {
     this.channel = new MeterChannel(socket, meter, log);
     channels.add(this.channel);
     this.client = new DlmsClient({ clientSap: Sap.passwordClient, password });
+    this.profiles = new ProfileReader(this.client);
   }
 
   async read(deadlineMs: number): Promise<Reading> {
@@ -145,6 +153,23 @@ export class DlmsConnection implements MeterConnection {
       const isSilence = error instanceof S3mpError && error.code === 'meter.unreachable';
       throw (isSilence ? this.channel.cutOff(startedAt) : undefined) ?? error;
     }
+  }
+
+  async readProfile(obis: string, request: ProfileRequest, deadlineMs: number): Promise<ProfileReading> {
+    // The status is needed for the quality of the rows whatever columns are wanted.
+    const range = request.columns ? { ...request, columns: [...request.columns, ...ROW_STATUS] } : request;
+    const { fields, period, rows } = await this.run(() => this.profiles.read(obis, range), deadlineMs);
+    const status = fields.findIndex((field) => ROW_STATUS.includes(field.obis));
+    const isValue = (_: unknown, i: number) => i !== status;
+    return {
+      fields: fields.filter(isValue),
+      period,
+      rows: rows.map((row) => ({
+        at: row.at,
+        quality: qualityOf(row, row.values[status] ?? 0),
+        values: row.values.filter(isValue),
+      })),
+    };
   }
 
   /**
@@ -238,6 +263,13 @@ function pathReport(r: ManagedPath): PathReport {
     announcedLatencyMs: r.announcedMs ?? null,
     announcedBandwidthKbit: r.bandwidthKbit ?? null,
   };
+}
+
+function qualityOf({ values, clockStatus }: ReadRow, status: number): MeasuredQuality {
+  if (values.some((value) => value === null)) return 'missing';
+  const isTimeDoubtful = clockStatus !== 0xff && (clockStatus & (ClockStatus.invalid | ClockStatus.doubtful)) !== 0;
+  const doubts = AmrStatus.criticalError | AmrStatus.clockInvalid | AmrStatus.dataInvalid;
+  return isTimeDoubtful || (status & doubts) !== 0 ? 'suspect' : 'good';
 }
 
 function numberIn(result: GetResult | undefined): number | null {

@@ -20,6 +20,7 @@ import { MessagePanel } from './message-panel.ts';
 import { MeterView } from './meter-view.ts';
 import { OutputPanel } from './output-panel.ts';
 import { PathPanel } from './path-panel.ts';
+import { PolicyEditor } from './policy-editor.ts';
 import { PowerGraph } from './power-graph.ts';
 import { PowerPanel } from './power-panel.ts';
 import { RegistersPanel } from './registers-panel.ts';
@@ -46,7 +47,12 @@ const power = new PowerPanel(current, askForToken);
 const output = new OutputPanel(current, takeCommand, commandFailed);
 const message = new MessagePanel(current, takeCommand, askForToken);
 const registers = new RegistersPanel();
-const paths = new PathPanel();
+const paths = new PathPanel(current, (fingerprint) => void policy.pin(fingerprint));
+const policy = new PolicyEditor(current, {
+  preview: (evaluation) => paths.preview(evaluation),
+  changed: () => void fetchPaths(),
+  denied: askForToken,
+});
 const events = new EventsPanel();
 
 function render(): void {
@@ -116,7 +122,7 @@ async function refetch(): Promise<void> {
     graph.setInterval(meter.live?.intervalMs ?? 0);
     setText(byId('meter-address'), meter.address);
     render();
-    await Promise.all([fetchHistory(meter), fetchEvents(meter.id), fetchPaths()]);
+    await Promise.all([fetchHistory(meter), fetchEvents(meter.id), fetchPaths(), policy.load()]);
   } catch (error) {
     if (error instanceof ApiError && error.isDenied) askForToken();
   }
@@ -190,6 +196,7 @@ function takeEvent(name: string, data: unknown): void {
       break;
     case 'path':
       void fetchPaths();
+      void policy.load();
       break;
   }
 }
@@ -215,6 +222,7 @@ select.addEventListener('change', () => {
   const chosen = select.value;
   view = undefined;
   reports = null;
+  policy.clear();
   graph.clear();
   events.clear();
   history.replaceState(null, '', `?meter=${encodeURIComponent(chosen)}`);

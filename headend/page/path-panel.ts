@@ -1,6 +1,9 @@
-/** The path that readings take, AS by AS, and the other candidates with their state. */
+/**
+ * The path that readings take, AS by AS, and every candidate: what it announces, what was measured, whether it is in use,
+ * pinned, or forbidden and why. While the policy is edited, the candidates show what the edited policy would do.
+ */
 
-import type { PathBody, PathReportBody } from '../http/wire.ts';
+import type { PathBody, PathEvaluationBody, PathReportBody } from '../http/wire.ts';
 import { byId, make, setAttribute, setText } from './dom.ts';
 import { delayText } from './format.ts';
 import type { MeterView } from './meter-view.ts';
@@ -13,17 +16,51 @@ function partsOf(hops: string): { readonly text: string; readonly isd: string | 
     .map((text) => ({ text, isd: /^(\d+)-[0-9a-f:]+$/i.exec(text)?.[1] ?? null }));
 }
 
+/** AS chips in the colour of their ISD, interfaces between them. */
+function chipsOf(hops: string, withIsd: boolean): HTMLElement[] {
+  return partsOf(hops).map(({ text, isd }) => {
+    if (isd === null) return make('span', { class: 'hop', title: 'interfaces' }, text.replace('>', '→'));
+    const [, as = text] = text.split('-');
+    const label = withIsd ? [make('small', {}, `ISD ${isd}`), as] : [make('small', {}, `${isd}-`), as];
+    return make('span', { class: 'as', 'data-isd': isd, title: text }, ...label);
+  });
+}
+
+const STATE_TEXT: Readonly<Record<PathReportBody['state'], string>> = {
+  unknown: 'not tried',
+  alive: 'answers',
+  suspect: 'in doubt',
+  down: 'silent',
+};
+
 export class PathPanel {
+  private readonly current: () => MeterView | undefined;
+  private readonly onPin: (fingerprint: string | null) => void;
   private shownPath = '';
   private shownList = '';
+  private reports: readonly PathReportBody[] | null = null;
+  private evaluation: PathEvaluationBody | null = null;
+
+  /** @param onPin  asked to pin a path, or with null to take the pin away */
+  constructor(current: () => MeterView | undefined, onPin: (fingerprint: string | null) => void) {
+    this.current = current;
+    this.onPin = onPin;
+  }
 
   render(view: MeterView | undefined, reports: readonly PathReportBody[] | null): void {
+    this.reports = reports;
     if (view === undefined) return;
     const chosen = view.meter.path ?? reports?.find((report) => report.chosen) ?? null;
     this.renderChosen(chosen);
-    this.renderList(reports);
+    this.renderList();
     const rtt = reports?.find((report) => report.fingerprint === chosen?.fingerprint)?.rttMs ?? chosen?.rttMs ?? null;
     setText(byId('path-rtt'), chosen === null ? '' : `round trip ${delayText(rtt)}`);
+  }
+
+  /** Shows what another policy would do; null: what is in force. */
+  preview(evaluation: PathEvaluationBody | null): void {
+    this.evaluation = evaluation;
+    if (this.current() !== undefined) this.renderList();
   }
 
   private renderChosen(path: PathBody | null): void {
@@ -38,47 +75,121 @@ export class PathPanel {
       setText(byId('path-note'), '');
       return;
     }
-    strip.replaceChildren(
-      ...partsOf(path.hops).map(({ text, isd }) => {
-        if (isd === null) return make('span', { class: 'hop', title: 'interfaces' }, text.replace('>', '→'));
-        const [, as = text] = text.split('-');
-        return make('span', { class: 'as', 'data-isd': isd, title: text }, make('small', {}, `ISD ${isd}`), as);
-      }),
-    );
+    strip.replaceChildren(...chipsOf(path.hops, true));
     const isds = path.isds.length === 1 ? `stays in ISD ${path.isds[0]}` : `through ISDs ${path.isds.join(', ')}`;
-    setText(byId('path-note'), `${isds} · fingerprint ${path.fingerprint.slice(0, 12)}`);
+    setText(byId('path-note'), `Last reading ${isds} · fingerprint ${path.fingerprint.slice(0, 12)}`);
   }
 
-  private renderList(reports: readonly PathReportBody[] | null): void {
-    const key = JSON.stringify(reports);
+  private renderList(): void {
+    const { reports, evaluation } = this;
+    // Minutes of validity change by themselves; seconds of it need no new list.
+    const key = JSON.stringify([reports, evaluation, Math.floor(Date.now() / 60_000)]);
     if (key === this.shownList) return;
     this.shownList = key;
-    const rows = (reports ?? []).map((report) => {
-      const via = partsOf(report.hops).map(({ text, isd }) =>
-        isd === null ? make('small', { title: 'interfaces' }, text.replace('>', '→')) : make('span', {}, text),
-      );
-      const state = report.forbidden !== null ? 'forbidden' : report.state;
-      const figures = report.rttMs === null ? latencyText(report) : delayText(report.rttMs);
-      const why = report.forbidden ?? (report.chosen ? 'in use' : '');
-      return make(
-        'li',
-        {
-          'data-fingerprint': report.fingerprint,
-          'data-state': state,
-          'data-chosen': report.chosen,
-          'data-forbidden': report.forbidden !== null,
-        },
-        make('span', { class: 'via' }, ...via),
-        make('span', { class: 'state' }, figures === '' ? state : `${state} · ${figures}`),
-        ...(why === '' ? [] : [make('span', { class: 'why' }, why)]),
-      );
-    });
-    byId('path-list').replaceChildren(
+    const after = new Map(evaluation?.paths.map((path) => [path.fingerprint, path]));
+    const rows = inOrder(reports ?? []).map((report) => this.row(report, after.get(report.fingerprint)));
+    const list = byId('path-list');
+    // The focus must survive: the list is made anew while somebody may be on one of its buttons.
+    const focused = list.contains(document.activeElement)
+      ? document.activeElement?.closest('li')?.getAttribute('data-fingerprint')
+      : null;
+    list.replaceChildren(
       ...(rows.length > 0 ? rows : [make('li', {}, make('span', { class: 'muted' }, 'None known'))]),
     );
+    if (focused) list.querySelector<HTMLElement>(`li[data-fingerprint="${focused}"] button`)?.focus();
+  }
+
+  private row(report: PathReportBody, after: PathReportBody | undefined): HTMLElement {
+    const shown = after ?? report;
+    const isForbidden = shown.forbidden !== null;
+    const change = after === undefined || report.forbidden !== null ? null : isForbidden ? 'dropped' : 'kept';
+    const announced = report.announcedLatencyMs;
+    return make(
+      'li',
+      {
+        'data-fingerprint': report.fingerprint,
+        'data-hops': report.hops,
+        'data-state': isForbidden ? 'forbidden' : report.state,
+        'data-chosen': shown.chosen,
+        'data-pinned': shown.pinned,
+        'data-forbidden': isForbidden,
+        'data-preview': change,
+      },
+      make('span', { class: 'via' }, ...chipsOf(report.hops, false)),
+      make(
+        'span',
+        { class: 'state' },
+        make('span', { class: 'mark', 'aria-hidden': 'true' }),
+        stateText(shown, change),
+      ),
+      make(
+        'span',
+        { class: 'rtt' },
+        make('b', {}, delayText(report.rttMs)),
+        ...(announced === null ? [] : [make('small', {}, `${delayText(2 * announced)} announced`)]),
+      ),
+      make('span', { class: 'mtu' }, `${report.mtu} B`),
+      make('span', { class: 'band' }, bandwidthText(report.announcedBandwidthKbit)),
+      make('span', { class: 'until', title: report.expiresAt }, lifeText(report.expiresAt)),
+      make('span', { class: 'act' }, ...this.pinButton(report)),
+      ...(shown.forbidden === null ? [] : [make('span', { class: 'why' }, whyText(shown))]),
+    );
+  }
+
+  private pinButton(report: PathReportBody): HTMLElement[] {
+    if (report.forbidden !== null && !report.pinned) return [];
+    const { pinned, fingerprint, hops } = report;
+    const label = pinned ? `Take the pin off the path ${hops}` : `Pin the path ${hops}`;
+    const button = make(
+      'button',
+      { type: 'button', class: 'pin', 'aria-pressed': String(pinned), 'aria-label': label, 'data-testid': 'pin' },
+      pinned ? 'Unpin' : 'Pin',
+    );
+    button.addEventListener('click', () => this.onPin(pinned ? null : fingerprint));
+    return [button];
   }
 }
 
-function latencyText({ announcedLatencyMs }: PathReportBody): string {
-  return announcedLatencyMs === null ? '' : `${delayText(announcedLatencyMs)} announced`;
+/** The one in use first, then allowed ones by round trip, then forbidden ones. */
+function inOrder(reports: readonly PathReportBody[]): PathReportBody[] {
+  const expected = ({ rttMs, announcedLatencyMs }: PathReportBody) => rttMs ?? 2 * (announcedLatencyMs ?? 1e9);
+  return [...reports].sort(
+    (a, b) =>
+      Number(b.chosen) - Number(a.chosen) ||
+      Number(a.forbidden !== null) - Number(b.forbidden !== null) ||
+      expected(a) - expected(b),
+  );
+}
+
+function stateText(report: PathReportBody, change: 'kept' | 'dropped' | null): string {
+  if (change === 'dropped') return 'would be dropped';
+  if (change === 'kept') return report.chosen ? 'would be used' : 'kept';
+  if (report.forbidden !== null) return 'forbidden';
+  const words = [report.chosen ? 'in use' : STATE_TEXT[report.state]];
+  if (report.chosen && report.state !== 'alive') words.push(STATE_TEXT[report.state]);
+  if (report.pinned) words.push('pinned');
+  else if (report.disjoint) words.push('disjoint');
+  return words.join(', ');
+}
+
+/** Why a path is forbidden: where it leads, and the rule that says no. */
+function whyText({ forbidden, isds }: PathReportBody): string {
+  const denied = /^(\d+)-(\S+?)#(\d+) is denied by "(.*)"$/.exec(forbidden ?? '');
+  if (denied === null) return forbidden ?? '';
+  const [, isd, as, id, rule] = denied;
+  const where = isds.length > 1 ? `ISD ${isd}, ${isd}-${as}` : `${isd}-${as}`;
+  const what = rule === '-' ? 'nothing allows that' : `the rule “${rule}” denies that`;
+  return `It leads through ${where} at interface ${id}: ${what}.`;
+}
+
+function bandwidthText(kbit: number | null): string {
+  if (kbit === null) return '–';
+  if (kbit >= 1_000_000) return `${kbit / 1_000_000} Gbit/s`;
+  return kbit >= 1_000 ? `${kbit / 1_000} Mbit/s` : `${kbit} kbit/s`;
+}
+
+function lifeText(expiresAt: string): string {
+  const minutes = Math.floor((Date.parse(expiresAt) - Date.now()) / 60_000);
+  if (minutes < 1) return 'about to end';
+  return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h`;
 }

@@ -178,6 +178,8 @@ export class PathManager {
       const forbidden = whyAgainstRules(this.rules, candidate.path);
       this.candidates.set(fingerprint, { ...candidate, rtt: candidate.rtt.copy(), forbidden });
     }
+    const { chosen } = other;
+    if (chosen !== undefined) this.chosen = this.candidates.get(chosen.path.fingerprint);
   }
 
   /** Whether paths should be looked up now; `onRefresh` says that it began. */
@@ -490,8 +492,6 @@ export class PathManager {
   evaluate(rules: PathRules, now: number): PathReport[] {
     const trial = new PathManager({ dst: this.dst, rules });
     trial.learnFrom(this);
-    const { chosen } = this;
-    if (chosen !== undefined) trial.chosen = trial.candidates.get(chosen.path.fingerprint);
     if (trial.hasPath(now)) trial.select(now);
     else trial.chosen = undefined;
     return trial.report(now);
