@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Our border router and end host beside official SCION services; docs/interop/scion.md says what is shown.
-#   SCION_BIN=FOLDER test/interop/official.sh [--no-bfd] [--official-only] [--keep]
+#   SCION_BIN=FOLDER test/interop/official.sh [--no-bfd] [--sibling ours|official] [--official-only] [--keep]
 # FOLDER holds the official programs router, control, daemon, dispatcher, scion and scion-pki. Everything runs on loopback
 # addresses; exit status 0 only when every step passed.
 set -euo pipefail

@@ -1,11 +1,11 @@
 /**
  * Our border router and end host beside official SCION services. `official.sh` builds and starts this program:
  *
- *   SCION_BIN=FOLDER test/interop/official.sh [--no-bfd] [--official-only] [--keep]
+ *   SCION_BIN=FOLDER test/interop/official.sh [--no-bfd] [--sibling ours|official] [--official-only] [--keep]
  *
  * Three ASes in a row: official routers, control services, daemons and echo responders everywhere, except that the router of
  * the AS in the middle is our gateway.js. `--official-only` puts an official router there too, which tells faults of this
- * program from faults of ours. Prints a transcript; exit status 0 only when every step passed.
+ * program from faults of ours; `--sibling` splits the middle between two routers, ours and a second one. Prints a transcript; exit status 0 only when every step passed.
  */
 
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -14,13 +14,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { messageOf } from '#base/errors';
-import { configurationOf, type OfficialAs, type OfficialNetwork, writeNetwork } from './official-network.ts';
+import {
+  configurationOf,
+  type OfficialAs,
+  type OfficialNetwork,
+  routerNames,
+  writeNetwork,
+} from './official-network.ts';
 import { runTool, Service, type ToolResult } from './official-process.ts';
 import { STEPS } from './official-steps.ts';
 
 export interface Official {
   readonly network: OfficialNetwork;
-  readonly options: { readonly bfd: boolean; readonly officialOnly: boolean };
+  readonly options: {
+    readonly bfd: boolean;
+    readonly officialOnly: boolean;
+    /** Whose the second router of the middle is; undefined when there is none. */
+    readonly sibling: 'ours' | 'official' | undefined;
+  };
   /** `110-router`, `111-control`, … */
   service(name: string): Service;
   /** Runs an official tool and prints command and output. */
@@ -42,6 +53,7 @@ const { values: flags } = parseArgs({
   options: {
     'no-bfd': { type: 'boolean', default: false },
     'official-only': { type: 'boolean', default: false },
+    sibling: { type: 'string' },
     keep: { type: 'boolean', default: false },
   },
 });
@@ -70,28 +82,37 @@ async function claimNet(): Promise<number> {
   throw new Error('every network from 127.251 to 127.254 is in use');
 }
 
+/** Whether this machine has an IPv6 loopback address. */
+function hasIpv6(): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen({ host: '::1', port: 0 }, () => server.close(() => resolve(true)));
+  });
+}
+
 function addServices(as: OfficialAs, bin: string, gateway: string, folder: string): void {
-  const add = (kind: keyof typeof configurationOf) => {
+  const add = (kind: keyof typeof configurationOf, program: string) => {
     const name = `${as.number}-${kind}`;
-    const logFile = join(folder, `${name}.log`);
-    services.set(
-      name,
-      new Service({ name, program: join(bin, kind), args: ['--config', configurationOf[kind](as)], logFile }),
-    );
+    const args = ['--config', configurationOf[kind](as)];
+    services.set(name, new Service({ name, program: join(bin, program), args, logFile: join(folder, `${name}.log`) }));
   };
-  const ours = as.number === 111 && !flags['official-only'];
-  if (!ours) add('router');
-  else {
-    const name = `${as.number}-router`;
-    const args = [gateway, 'run', '--as-directory', as.folder, '--log-level', 'debug'];
+  const addOurs = (kind: 'router' | 'sibling', routerName: string) => {
+    const name = `${as.number}-${kind}`;
+    const args = [gateway, 'run', '--as-directory', as.folder, '--router-name', routerName, '--log-level', 'debug'];
     // The official control service holds the address at which the gateway would serve segments.
     const environment = { S3MP_PATH_SERVICE_ENABLED: 'false' };
-    services.set(
-      name,
-      new Service({ name, program: process.execPath, args, environment, logFile: join(folder, `${name}.log`) }),
-    );
+    const logFile = join(folder, `${name}.log`);
+    services.set(name, new Service({ name, program: process.execPath, args, environment, logFile }));
+  };
+  const [first, second] = routerNames(as);
+  if (as.number === 111 && !flags['official-only']) addOurs('router', first);
+  else add('router', 'router');
+  if (as.sibling !== undefined) {
+    if (flags.sibling === 'ours' && !flags['official-only']) addOurs('sibling', second);
+    else add('sibling', 'router');
   }
-  for (const kind of ['control', 'daemon', 'dispatcher'] as const) add(kind);
+  for (const kind of ['control', 'daemon', 'dispatcher'] as const) add(kind, kind);
 }
 
 function show(shown: string, args: readonly string[], result: ToolResult): void {
@@ -139,14 +160,21 @@ async function main(): Promise<number> {
   if (!existsSync(gateway)) throw new Error(`${gateway} is missing: run npm run build`);
 
   const folder = mkdtempSync(join(tmpdir(), 's3mp-official-'));
-  const options = { bfd: !flags['no-bfd'], officialOnly: flags['official-only'] };
+  const { sibling } = flags;
+  if (sibling !== undefined && sibling !== 'ours' && sibling !== 'official')
+    throw new Error(`--sibling ${sibling}: expected ours or official`);
+  const options = { bfd: !flags['no-bfd'], officialOnly: flags['official-only'], sibling } as const;
+  const ipv6 = await hasIpv6();
   const net = await claimNet();
   const { stdout: version } = await runTool(join(bin, 'scion'), ['version']);
   say(
     `official services: ${version.trim().replace(/\s+/g, ' ')}; ours: gateway.js ${S3MP_VERSION}, Node ${process.version}`,
   );
-  say(`networks 127.${net}.0.0/16, BFD ${options.bfd ? 'on' : 'off'}, files in ${folder}`);
-  const network = writeNetwork({ folder, bin, net, bfd: options.bfd });
+  say(
+    `networks 127.${net}.0.0/16, BFD ${options.bfd ? 'on' : 'off'}, IPv6 link ${ipv6 ? 'yes' : 'no'}, files in ${folder}`,
+  );
+  if (sibling !== undefined) say(`the middle has two routers; the second one is ${sibling}`);
+  const network = writeNetwork({ folder, bin, net, bfd: options.bfd, sibling: sibling !== undefined, ipv6 });
   for (const as of network.all) addServices(as, bin, gateway, folder);
   for (const service of services.values()) service.start();
 

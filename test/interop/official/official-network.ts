@@ -3,9 +3,10 @@
  * and our gateway side by side:
  *
  *   1-ff00:0:110 core  #1 ─────── #11  1-ff00:0:111  #21 ─────── #1  1-ff00:0:112
- *                      #2 ─────── #12
+ *                      #2 ─ IPv6 ─ #12
  *
  *   127.N.a.1 border router   .2 control service   .3 daemon   .10 host that answers echoes   .20 host of the tools
+ *   127.N.111.4 second border router of the middle, when wanted: #11 and #12 stay at the first, #21 goes to it
  *
  * Certificates and TRC are made by the official `scion-pki testcrypto`. All addresses are loopback ones.
  */
@@ -21,7 +22,10 @@ export interface OfficialAs {
   /** Last group of the AS number, also in its addresses. */
   readonly number: number;
   readonly folder: string;
+  /** Inner address of the first border router. */
   readonly router: string;
+  /** Inner address of the second one, if there is one. */
+  readonly sibling: string | undefined;
   readonly control: string;
   readonly daemon: string;
   /** IP address of the host that answers echoes. */
@@ -30,6 +34,8 @@ export interface OfficialAs {
   readonly toolHost: string;
   /** `ip:port` of its official router's metrics. */
   readonly routerMetrics: string;
+  /** `ip:port` of its second official router's metrics. */
+  readonly siblingMetrics: string;
 }
 
 export interface OfficialNetwork {
@@ -48,6 +54,10 @@ export interface NetworkOptions {
   readonly net: number;
   /** Whether the routers watch the links with BFD. */
   readonly bfd: boolean;
+  /** Whether the AS in the middle has two routers. */
+  readonly sibling: boolean;
+  /** Whether this machine has the IPv6 loopback address, which one link then uses. */
+  readonly ipv6: boolean;
 }
 
 interface End {
@@ -58,13 +68,16 @@ interface End {
 interface Link {
   readonly parent: End;
   readonly child: End;
+  readonly ipv6?: boolean;
 }
 
 const LINKS: readonly Link[] = [
   { parent: { as: 110, id: 1 }, child: { as: 111, id: 11 } },
-  { parent: { as: 110, id: 2 }, child: { as: 111, id: 12 } },
+  { parent: { as: 110, id: 2 }, child: { as: 111, id: 12 }, ipv6: true },
   { parent: { as: 111, id: 21 }, child: { as: 112, id: 1 } },
 ];
+/** Interface of the second router of the middle. */
+const SIBLING_INTERFACE = 21;
 const MTU = 1400;
 /** The range that official topologies use. */
 export const DISPATCHED_PORTS = '31000-32767';
@@ -100,11 +113,13 @@ function writeAs(options: NetworkOptions, number: number): OfficialAs {
     number,
     folder,
     router: `${host(1)}:30042`,
+    sibling: options.sibling && number === 111 ? `${host(4)}:30042` : undefined,
     control: `${host(2)}:31252`,
     daemon: `${host(3)}:30255`,
     echoHost: host(10),
     toolHost: host(20),
     routerMetrics: `${host(1)}:30442`,
+    siblingMetrics: `${host(4)}:30442`,
   };
   for (const name of ['keys', 'certs', 'db']) mkdirSync(join(folder, name), { recursive: true });
   for (const name of ['master0.key', 'master1.key'])
@@ -116,16 +131,22 @@ function writeAs(options: NetworkOptions, number: number): OfficialAs {
   return as;
 }
 
-function topologyJson({ net, bfd }: NetworkOptions, as: OfficialAs): object {
+function topologyJson({ net, bfd, ipv6 }: NetworkOptions, as: OfficialAs): object {
   const interfaces: Record<string, object> = {};
-  LINKS.forEach(({ parent, child }, index) => {
-    const addresses = [`127.${net}.1.${index + 1}:50000`, `127.${net}.2.${index + 1}:50000`];
+  const siblingInterfaces: Record<string, object> = {};
+  LINKS.forEach(({ parent, child, ipv6: wanted }, index) => {
+    // There is one IPv6 loopback address, so the port tells the ends and the networks apart.
+    const addresses =
+      wanted && ipv6
+        ? [`[::1]:${20_000 + 10 * net}`, `[::1]:${20_001 + 10 * net}`]
+        : [`127.${net}.1.${index + 1}:50000`, `127.${net}.2.${index + 1}:50000`];
     for (const [end, far, link_to, [local, remote]] of [
       [parent, child, 'child', addresses],
       [child, parent, 'parent', addresses.toReversed()],
     ] as const) {
       if (end.as !== as.number) continue;
-      interfaces[end.id] = {
+      const owner = as.sibling !== undefined && end.id === SIBLING_INTERFACE ? siblingInterfaces : interfaces;
+      owner[end.id] = {
         underlay: { local, remote },
         isd_as: isdAs(far.as),
         link_to,
@@ -140,15 +161,27 @@ function topologyJson({ net, bfd }: NetworkOptions, as: OfficialAs): object {
     mtu: MTU,
     attributes: as.number === 110 ? ['core'] : [],
     dispatched_ports: DISPATCHED_PORTS,
-    border_routers: { [`br1-${name}-1`]: { internal_addr: as.router, interfaces } },
+    border_routers: {
+      [`br1-${name}-1`]: { internal_addr: as.router, interfaces },
+      ...(as.sibling === undefined
+        ? {}
+        : { [`br1-${name}-2`]: { internal_addr: as.sibling, interfaces: siblingInterfaces } }),
+    },
     control_service: { [`cs1-${name}-1`]: { addr: as.control } },
     discovery_service: { [`cs1-${name}-1`]: { addr: as.control } },
   };
 }
 
+/** Names of the first and the second border router of an AS. */
+export const routerNames = (as: OfficialAs): readonly [string, string] => [
+  `br1-${fileName(as.number)}-1`,
+  `br1-${fileName(as.number)}-2`,
+];
+
 /** Names of the configuration files, as the official generator names them. */
 export const configurationOf = {
-  router: (as: OfficialAs) => join(as.folder, `br1-${fileName(as.number)}-1.toml`),
+  router: (as: OfficialAs) => join(as.folder, `${routerNames(as)[0]}.toml`),
+  sibling: (as: OfficialAs) => join(as.folder, `${routerNames(as)[1]}.toml`),
   control: (as: OfficialAs) => join(as.folder, `cs1-${fileName(as.number)}-1.toml`),
   daemon: (as: OfficialAs) => join(as.folder, 'sd.toml'),
   dispatcher: (as: OfficialAs) => join(as.folder, 'disp.toml'),
@@ -161,6 +194,7 @@ function configurations(as: OfficialAs): Record<string, string> {
     `[general]\nid = "${id}"\nconfig_dir = "${as.folder}"\n[log.console]\nlevel = "info"\n`;
   return {
     [`br1-${name}-1.toml`]: `${general(`br1-${name}-1`)}[metrics]\nprometheus = "${as.routerMetrics}"\n`,
+    [`br1-${name}-2.toml`]: `${general(`br1-${name}-2`)}[metrics]\nprometheus = "${as.siblingMetrics}"\n`,
     [`cs1-${name}-1.toml`]:
       general(`cs1-${name}-1`) +
       db('beacon_db', 'cs.beacon.db') +
