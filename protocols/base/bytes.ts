@@ -27,8 +27,13 @@ export function readU48(buf: Uint8Array, at: number): number {
   return readU16(buf, at) * 0x1_0000_0000 + readU32(buf, at + 2);
 }
 
+/** Eight bytes of one's own: DataView turns bigint into bytes and back without an object in between. */
+const wide = new DataView(new ArrayBuffer(8));
+const wideBytes = new Uint8Array(wide.buffer);
+
 export function readU64(buf: Uint8Array, at: number): bigint {
-  return (BigInt(readU32(buf, at)) << 32n) | BigInt(readU32(buf, at + 4));
+  for (let i = 0; i < 8; i++) wideBytes[i] = buf[at + i]!;
+  return wide.getBigUint64(0);
 }
 
 export function writeU8(out: Uint8Array, at: number, value: number): number {
@@ -56,8 +61,9 @@ export function writeU48(out: Uint8Array, at: number, value: number): number {
 }
 
 export function writeU64(out: Uint8Array, at: number, value: bigint): number {
-  writeU32(out, at, Number((value >> 32n) & 0xffff_ffffn));
-  return writeU32(out, at + 4, Number(value & 0xffff_ffffn));
+  wide.setBigUint64(0, value);
+  for (let i = 0; i < 8; i++) out[at + i] = wideBytes[i]!;
+  return at + 8;
 }
 
 export function writeBytes(out: Uint8Array, at: number, src: Uint8Array): number {

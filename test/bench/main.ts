@@ -5,6 +5,7 @@
 
 import { join } from 'node:path';
 import { bundles } from './bundles.ts';
+import { codec } from './codec.ts';
 import { delay } from './delay.ts';
 import { failover } from './failover.ts';
 import { memory } from './memory.ts';
@@ -19,6 +20,7 @@ const BENCHES: Readonly<Record<string, (report: Report) => Promise<void>>> = {
   memory,
   poll,
   router,
+  codec,
   start,
   bundles,
 };

@@ -1,19 +1,17 @@
 /**
- * The border router's speed: packets per second through `gateway.js` over real UDP sockets beside a bare relay in Node,
- * both in a process of their own under the same load, and the cost of one packet in memory.
+ * The border router's speed: packets per second through `gateway.js` over real UDP sockets for one, four and sixteen flows,
+ * beside a bare relay in Node and, where SCION_BIN names a folder with its binaries, beside the official router, each in a
+ * process of its own under the same load in the same run; and the cost of one packet in memory.
  *
  * Load and sink share one core with a window of packets under way, so nothing is lost to full buffers; when they are the
- * bottleneck, the packets per second of the process's own CPU time still tell the two apart.
+ * bottleneck, the packets per second of the process's own CPU time still tell the routers apart.
  */
 
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { fromHex } from '#base/bytes';
-import { UdpSocket } from '#hw/udp';
 import { parseHost } from '#scion/address';
 import { parseIsdAs } from '#scion/isd-as';
 import { encodeUdpPacket } from '#scion/packet';
@@ -23,14 +21,13 @@ import { CORE, LEAF, TwoAses } from '../gateway/two-ases.ts';
 import { routerFor } from '../protocols/scion/network.ts';
 import vectors from '../vectors/scion-forwarding.json';
 import { median, type Report } from './report.ts';
+import { gatewayTarget, RouterLoad, type Target } from './router-load.ts';
 
-const PAYLOAD = new Uint8Array(100).fill(0x55);
-const WINDOW = 384;
+const FLOWS = [1, 4, 16];
 const WARM_UP = 30_000;
-const PACKETS = 120_000;
+const PACKETS = 100_000;
 const ROUNDS = 3;
 const IN_MEMORY = 1_000_000;
-const CLOCK_TICKS = 100;
 
 interface Speed {
   /** Packets per second of wall time, and per second of CPU time of the process that carries them. */
@@ -41,25 +38,29 @@ interface Speed {
 export async function router(report: Report): Promise<void> {
   const ases = await TwoAses.create();
   try {
-    const routed: Speed[] = [];
-    const relayed: Speed[] = [];
-    for (let round = 0; round < ROUNDS; round++) {
-      relayed.push(await measure(ases, relayArgs(ases), { host: ases.host(CORE), port: 40_000 }));
-      routed.push(await measure(ases, routerArgs(ases), ases.router(CORE)));
+    const official = officialTarget(ases);
+    for (const flows of FLOWS) {
+      const [routed, relayed, beside]: [Speed[], Speed[], Speed[]] = [[], [], []];
+      for (let round = 0; round < ROUNDS; round++) {
+        relayed.push(await measure(ases, relayTarget(ases), flows));
+        routed.push(await measure(ases, gatewayTarget(ases), flows));
+        if (official !== undefined) beside.push(await measure(ases, official, flows));
+      }
+      socketFigures(report, flows, routed, relayed, beside);
     }
-    socketFigures(report, routed, relayed);
   } finally {
     ases.remove();
   }
   memoryFigures(report);
 }
 
-function socketFigures(report: Report, routed: Speed[], relayed: Speed[]): void {
+function socketFigures(report: Report, flows: number, routed: Speed[], relayed: Speed[], beside: Speed[]): void {
   const of = (speeds: Speed[], key: keyof Speed) => median(speeds.map((s) => s[key]));
+  const count = `${flows} flow${flows === 1 ? '' : 's'}`;
   const wall = of(routed, 'wall');
   report.figure({
     bench: 'router',
-    metric: 'packets through gateway.js, beside a bare relay',
+    metric: `packets through gateway.js, beside a relay, ${count}`,
     value: wall,
     unit: '1/s',
     baseline: of(relayed, 'wall'),
@@ -71,7 +72,7 @@ function socketFigures(report: Report, routed: Speed[], relayed: Speed[]): void 
   const ratio = cpu / of(relayed, 'cpu');
   report.figure({
     bench: 'router',
-    metric: 'packets per second of its CPU time',
+    metric: `packets per second of its CPU time, ${count}`,
     value: cpu,
     unit: '1/s',
     baseline: of(relayed, 'cpu'),
@@ -79,109 +80,57 @@ function socketFigures(report: Report, routed: Speed[], relayed: Speed[]): void 
     goal: '≥ 70 % of the relay',
     ok: ratio >= 0.7,
   });
+  if (beside.length === 0) return;
+  for (const [key, metric] of [
+    ['wall', 'packets, beside the official router'],
+    ['cpu', 'packets per CPU second, beside the official router'],
+  ] as const) {
+    const [value, baseline] = [of(routed, key), of(beside, key)];
+    const ratioToOfficial = value / baseline;
+    report.figure({
+      bench: 'router',
+      metric: `${metric}, ${flows}`,
+      value,
+      unit: '1/s',
+      baseline,
+      ratio: ratioToOfficial,
+    });
+  }
 }
 
-/** The Node for the gateway: the machine's own where npm tells it, as in the field. */
-const gatewayNode = (): string => process.env.npm_node_execpath ?? process.execPath;
-
-const routerArgs = (ases: TwoAses): string[] => [
-  join(__dirname, '..', 'gateway.js'),
-  '--as-directory',
-  ases.directory(CORE),
-  '--no-path-service-enabled',
-  '--json',
-];
-
-function relayArgs(ases: TwoAses): string[] {
+function relayTarget(ases: TwoAses): Target {
+  const [host, port] = [ases.host(CORE), 40_000];
   const sink = ases.link(LEAF);
-  return [join(__dirname, 'udp-relay.js'), ases.host(CORE), '40000', sink.host, String(sink.port)];
+  const args = [join(__dirname, 'udp-relay.js'), host, String(port), sink.host, String(sink.port)];
+  return { command: process.env.npm_node_execpath ?? process.execPath, args, host, port };
 }
 
-async function measure(ases: TwoAses, args: string[], target: { host: string; port: number }): Promise<Speed> {
-  const child = spawn(gatewayNode(), args, { stdio: ['ignore', 'ignore', 'pipe'] });
+/** The official router on the same AS directory, where SCION_BIN has one. */
+function officialTarget(ases: TwoAses): Target | undefined {
+  const command = join(process.env.SCION_BIN ?? '', 'router');
+  if (!process.env.SCION_BIN || !existsSync(command)) return undefined;
+  const directory = ases.directory(CORE);
+  const file = join(directory, 'br.toml');
+  // It wants a second key, and does not use it.
+  writeFileSync(join(directory, 'keys', 'master1.key'), Buffer.alloc(16, 7).toString('base64'));
+  writeFileSync(
+    file,
+    `[general]\nid = "br"\nconfig_dir = "${directory}"\n[features]\n[log.console]\nlevel = "error"\n[api]\n`,
+  );
+  return { command, args: ['--config', file], ...ases.router(CORE) };
+}
+
+async function measure(ases: TwoAses, target: Target, flows: number): Promise<Speed> {
+  const load = await RouterLoad.start(ases, target, flows);
   try {
-    await ready(child);
-    return await load(ases, child, target);
-  } finally {
-    child.kill('SIGTERM');
-    await once(child, 'close');
-  }
-}
-
-function ready(child: ChildProcess): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let text = '';
-    child.stderr!.on('data', (chunk) => {
-      text += chunk;
-      if (text.includes('"ready"')) resolve();
-    });
-    child.once('close', () => reject(new Error(`ended before it was ready: ${text}`)));
-  });
-}
-
-/** Keeps a window of packets under way until all have arrived; a lost one is replaced after a pause. */
-async function load(ases: TwoAses, child: ChildProcess, target: { host: string; port: number }): Promise<Speed> {
-  const source = await UdpSocket.open({ host: ases.addresses.meter(CORE.number, 0), port: 0, onDatagram() {} });
-  const out = new Uint8Array(1500);
-  const end = encodeUdpPacket(out, 0, {
-    src: { ia: parseIsdAs(CORE.isdAs), host: parseHost(source.host), port: source.port },
-    dst: { ia: parseIsdAs(LEAF.isdAs), host: parseHost('127.0.0.1'), port: 31000 },
-    path: ases.path(),
-    payload: PAYLOAD,
-  });
-  const packet = out.subarray(0, end);
-  let arrived = 0;
-  let sent = 0;
-  let limit = 0;
-  let done = () => {};
-  const push = () => {
-    while (sent < limit && sent - arrived < WINDOW) {
-      source.send(packet, target.host, target.port);
-      sent++;
-    }
-  };
-  const sink = await UdpSocket.open({
-    ...ases.link(LEAF),
-    onDatagram() {
-      arrived++;
-      if (arrived >= limit) done();
-      else if ((arrived & 31) === 0) push();
-    },
-  });
-  const run = async (count: number) => {
-    const finished = new Promise<void>((resolve) => {
-      done = resolve;
-    });
-    arrived = 0;
-    sent = 0;
-    limit = count;
-    let before = -1;
-    const watch = setInterval(() => {
-      // Nothing moved: what is missing was lost.
-      if (arrived === before) sent = arrived;
-      before = arrived;
-      push();
-    }, 200);
-    push();
-    await finished;
-    clearInterval(watch);
-  };
-  try {
-    await run(WARM_UP);
-    const [cpu, started] = [cpuSeconds(child), performance.now()];
-    await run(PACKETS);
+    await load.run(WARM_UP);
+    const [cpu, started] = [load.cpuSeconds(), performance.now()];
+    await load.run(PACKETS);
     const wall = (performance.now() - started) / 1000;
-    return { wall: PACKETS / wall, cpu: PACKETS / (cpuSeconds(child) - cpu) };
+    return { wall: PACKETS / wall, cpu: PACKETS / (load.cpuSeconds() - cpu) };
   } finally {
-    await source.close();
-    await sink.close();
+    await load.stop();
   }
-}
-
-/** User and system time of a process, from the kernel's accounting. */
-function cpuSeconds(child: ChildProcess): number {
-  const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS;
 }
 
 function memoryFigures(report: Report): void {
@@ -207,7 +156,7 @@ function inMemory(): { ns: number; bytes: number } {
     src: { ia: parseIsdAs(c.src), host: parseHost('10.0.0.1'), port: 31000 },
     dst: { ia: parseIsdAs(c.dst), host: parseHost('10.0.0.2'), port: 31000 },
     path: fromHex(sent.path_hex),
-    payload: PAYLOAD,
+    payload: new Uint8Array(100).fill(0x55),
   });
   const fresh = out.slice(0, 80);
   const nowMs = 1_700_001_000_000;
