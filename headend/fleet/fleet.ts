@@ -5,7 +5,7 @@
 
 import { messageOf, S3mpError } from '#base/errors';
 import type { CommandBody, MeterBody, MeterState, PathReportBody, ReadingBody, Severity } from '../http/wire.ts';
-import type { MeterConnection, PathSettings } from '../meter-connection.ts';
+import type { MeterConnection, PathSettings, ProfileReading, ProfileRequest } from '../meter-connection.ts';
 import type { CommandRecord, Store } from '../store/store.ts';
 import { commandBody, eventBody, pathReportBody } from './bodies.ts';
 import { type FleetClock, SYSTEM_CLOCK } from './clock.ts';
@@ -29,6 +29,8 @@ export interface FleetOptions extends Partial<AgentSettings> {
 const DEFAULTS: AgentSettings = { deadlineMs: 5_000, idleIntervalMs: 30_000, refreshMs: 15_000, messageLimit: 160 };
 const KEEP_MS = 48 * 3_600_000;
 const TICK_MS = 1_000;
+/** A week: some seven hundred rows of a quarter of an hour. */
+const PROFILE_SLICE_MS = 7 * 86_400_000;
 const PRUNE_MS = 600_000;
 /** Name of a meter's path settings in the store. */
 const PATH_SETTINGS = 'path-policy';
@@ -148,6 +150,21 @@ export class Fleet {
   /** Reads a meter now. @throws S3mpError `meter.unknown`, `meter.busy`, `meter.unreachable`, … */
   read(id: string): Promise<ReadingBody> {
     return this.agent(id).readOnDemand();
+  }
+
+  /**
+   * Reads rows of a profile from the meter, in slices of a few days, so that other requests get their turn in between.
+   * @throws S3mpError `meter.unknown`, `meter.busy`, `meter.unreachable`, …
+   */
+  async profile(id: string, obis: string, { from, to, columns }: ProfileRequest): Promise<ProfileReading> {
+    const agent = this.agent(id);
+    const slices: ProfileReading[] = [];
+    // Rows are captured at full seconds.
+    for (let at = from; at <= to; at += PROFILE_SLICE_MS) {
+      const end = Math.min(to, at + PROFILE_SLICE_MS - 1000);
+      slices.push(await agent.readProfile(obis, { from: at, to: end, ...(columns ? { columns } : {}) }));
+    }
+    return { ...slices[0]!, rows: slices.flatMap(({ rows }) => rows) };
   }
 
   async paths(id: string): Promise<readonly PathReportBody[]> {

@@ -11,6 +11,8 @@ import type {
   PathReport,
   PathSettings,
   PathTaken,
+  ProfileReading,
+  ProfileRequest,
   Reading,
 } from '../meter-connection.ts';
 import type { StoredValue } from '../store/store.ts';
@@ -54,6 +56,8 @@ export interface AgentHooks {
 
 /** Failures that say nothing about whether the meter can be reached. */
 const NOT_A_MISS = new Set(['meter.busy', 'dlms.access-denied', 'dlms.object-undefined', 'dlms.type-unmatched']);
+/** For one slice of a profile. */
+const PROFILE_DEADLINE_MS = 30_000;
 const RATE_WINDOW_MS = 10_000;
 const DELAY_WINDOW_MS = 60_000;
 
@@ -135,6 +139,11 @@ export class MeterAgent implements CommandTarget {
   async readOnDemand(): Promise<ReadingBody> {
     const reading = await this.readNow('on-demand');
     return readingBody(this.id, reading, 0, this.limits);
+  }
+
+  /** Reads rows of a profile, behind what somebody waits for at the same time. */
+  readProfile(obis: string, request: ProfileRequest): Promise<ProfileReading> {
+    return this.call('live', PROFILE_DEADLINE_MS, (ms) => this.connection.readProfile(obis, request, ms));
   }
 
   paths(): Promise<readonly PathReport[]> {

@@ -11,6 +11,8 @@ import type {
   PathReport,
   PathSettings,
   PathTaken,
+  ProfileReading,
+  ProfileRequest,
   Reading,
   RegisterValue,
 } from '../../headend/meter-connection.ts';
@@ -120,6 +122,23 @@ export class ScriptedMeter implements MeterConnection {
 
   readMessage(): Promise<string> {
     return this.answer(() => this.message);
+  }
+
+  readProfile(obis: string, { from, to, columns }: ProfileRequest): Promise<ProfileReading> {
+    return this.answer(() => {
+      this.reads++;
+      const isLog = obis.includes(':99.98.');
+      const fields = [
+        { obis: '1-0:1.8.0.255', unit: 'Wh' },
+        { obis: '1-0:3.8.0.255', unit: 'varh' },
+      ].filter((field) => !columns || columns.includes(field.obis));
+      const rows: ProfileReading['rows'][number][] = [];
+      for (let at = Math.ceil(from / 900_000) * 900_000; at <= to; at += 900_000) {
+        const values = isLog ? [2] : fields.map(({ unit }) => (unit === 'Wh' ? this.energyWh : null));
+        rows.push({ at, quality: values.includes(null) ? 'missing' : 'good', values });
+      }
+      return { fields: isLog ? [{ obis: '0-0:96.11.0.255', unit: '' }] : fields, period: isLog ? 0 : 900, rows };
+    });
   }
 
   async paths(): Promise<readonly PathReport[]> {
