@@ -75,7 +75,9 @@ export class PolicyEditor {
   }
 
   private take(policy: MeterPathPolicyBody): void {
+    const known = JSON.stringify(policy) === JSON.stringify(this.inForce);
     this.inForce = policy;
+    if (known) return;
     if (!this.edited) this.show();
     else this.summarise();
   }
@@ -151,9 +153,8 @@ export class PolicyEditor {
     const path = this.path();
     if (path === undefined) return;
     try {
-      const taken = await call<MeterPathPolicyBody>('PUT', path, policy);
-      this.edited = false;
-      this.take(taken);
+      this.inForce = await call<MeterPathPolicyBody>('PUT', path, policy);
+      this.show();
       this.note('In force');
     } catch (error) {
       this.failed(error);
@@ -166,8 +167,8 @@ export class PolicyEditor {
     if (path === undefined) return;
     try {
       await call('DELETE', path);
-      this.edited = false;
-      await this.load();
+      this.inForce = await call<MeterPathPolicyBody>('GET', path);
+      this.show();
       this.note("The head end's own policy is in force");
     } catch (error) {
       this.failed(error);

@@ -5,6 +5,8 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { seededRandom } from '#hw/random';
+import { runCuts } from '../bench/cuts.ts';
 import { type ApiReading, OBIS, Platform, until } from './platform.ts';
 
 const LTE_HOPS = '1-ff00:0:112 2>23 1-ff00:0:120 21>2 1-ff00:0:111';
@@ -89,6 +91,19 @@ Failover(
     }
   },
 );
+
+Failover('ten readings a second survive cuts within the goal, and a stall of 200 ms moves nothing', async () => {
+  const seed = Number(process.env.S3MP_SEED ?? Date.now() % 1e9);
+  console.log(`seed ${seed}`);
+  const run = await runCuts(platform.lab, { cuts: 2, stalls: 1, random: seededRandom(seed) });
+  for (const { link, tookMs, goalMs } of run.cuts) {
+    console.log(`cut of ${link}: next reading after ${tookMs.toFixed(0)} ms, goal for p95 ${goalMs.toFixed(0)} ms`);
+    assert.ok(tookMs < 1_000, `${tookMs} ms`);
+  }
+  assert.equal(run.lost, []);
+  assert.is(run.cuts.length, 2);
+  assert.ok(run.stallSwitches[0]! <= 2, `${run.stallSwitches[0]} switches`);
+});
 
 Failover('the candidate paths are reported with what was measured, and one is chosen', async () => {
   const { paths } = await platform.get<{

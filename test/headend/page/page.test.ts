@@ -53,6 +53,33 @@ PageTest.after(async ({ browser }) => {
   await browser?.close();
 });
 
+PageTest('a path is pinned and released, and an edited policy is shown on the candidates first', async (context) => {
+  await withPage(context, {}, async (page, rig) => {
+    await seen(page, '#path-list li[data-chosen]');
+    await seen(page, '#path-list li[data-state="forbidden"] .why');
+    await page.locator('#path-list li[data-fingerprint="b7c8d9eaf0112233"] [data-testid="pin"]').click();
+    await seen(page, '#path-list li[data-fingerprint="b7c8d9eaf0112233"][data-pinned]');
+    assert.is(rig.meter.pathSettings?.pin, 'b7c8d9eaf0112233');
+    await page.locator('#path-list li[data-pinned] [data-testid="pin"]').click();
+    await page.waitForSelector('#path-list li[data-pinned]', { state: 'detached' });
+
+    await page.locator('#policy summary').click();
+    await page.getByTestId('policy-acl').fill('- 1-ff00:0:110\n+');
+    await seen(page, '#path-list li[data-fingerprint="a1b2c3d4e5f60718"][data-preview="dropped"]');
+    assert.match((await page.getByTestId('policy-note').textContent())!, /1 kept, 2 dropped/);
+    assert.equal(rig.meter.pathSettings?.acl, []);
+    await page.getByTestId('policy-acl').fill('sideways');
+    await seen(page, '#policy-acl[aria-invalid]');
+    await page.getByTestId('policy-acl').fill('- 1-ff00:0:110\n+');
+    await page.getByTestId('policy-apply').click();
+    await seen(page, '#policy-note:text("In force")');
+    assert.equal(rig.meter.pathSettings?.acl, ['- 1-ff00:0:110', '+']);
+    await page.getByTestId('policy-default').click();
+    await seen(page, '#policy-default:disabled');
+    assert.is(rig.meter.pathSettings, null);
+  });
+});
+
 PageTest('reads once: power, registers, path and a point in the graph', async (context) => {
   await withPage(context, {}, async (page) => {
     await seen(page, '#meter-state[data-state="unknown"]');

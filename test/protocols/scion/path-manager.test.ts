@@ -8,6 +8,7 @@ import { emptyPath } from '#scion/combinator';
 import { parseIsdAs } from '#scion/isd-as';
 import { DOWN_SILENCES, GOOD_ANSWERS, HINT_MS, PathManager, type PathSwitch } from '#scion/path-manager';
 import { hopsText, pathFingerprint, type ScionPath } from '#scion/path-metadata';
+import { DEFAULT_RULES, type PathPreference, pathCost } from '#scion/path-preference';
 import { parsePolicy } from '#scion/policy';
 import { RttEstimator } from '#scion/rtt';
 
@@ -366,6 +367,90 @@ Manager('what is known of a path survives a lookup, also an empty one', () => {
     [['lte', 60, 'alive']],
   );
   assert.equal(manager.select(30).raw, Uint8Array.of(1));
+});
+
+Manager('a destination that stalls moves nothing: repeats go elsewhere, late answers absolve the path', () => {
+  const world = new World([leased, lte, detour]);
+  world.run(3000);
+  const { manager, now } = world;
+  assert.is(world.chosen, 'lte');
+  manager.onSilence(lte.fingerprint, now + 90, now);
+  assert.is(nameOf.get(manager.selectRepeat(now + 90, [lte.fingerprint]).fingerprint), 'leased');
+  assert.equal(world.switches, ['lte first']);
+  manager.onAnswered(lte.fingerprint, 260, now + 260);
+  assert.is(nameOf.get(manager.select(now + 300).fingerprint), 'lte');
+  assert.equal(world.switches, ['lte first']);
+  // All paths used: the best of them once more.
+  const used = [lte, leased, detour].map((p) => p.fingerprint);
+  assert.is(nameOf.get(manager.selectRepeat(now + 300, used).fingerprint), 'leased');
+});
+
+Manager('each preference has its order, and measurements decide among equals', () => {
+  const wide = { ...leased, bandwidthsKbit: [1_000_000, 10_000], mtu: 1472 };
+  const narrow = { ...lte, bandwidthsKbit: [20_000], mtu: 1400 };
+  const around = { ...detour, bandwidthsKbit: [50_000], mtu: 1300 };
+  const chosenBy = (preference: PathPreference) => {
+    const manager = new PathManager({ dst: lte.dst, rules: { ...DEFAULT_RULES, preference } });
+    manager.update([wide, narrow, around], 0, WALL);
+    for (const { fingerprint } of [wide, narrow, around]) {
+      for (let i = 0; i < 4; i++) manager.onAnswered(fingerprint, fingerprint === lte.fingerprint ? 70 : 90, i + 1);
+    }
+    return nameOf.get(manager.select(10).fingerprint);
+  };
+  assert.is(chosenBy('latency'), 'lte');
+  assert.is(chosenBy('hops'), 'lte');
+  assert.is(chosenBy('mtu'), 'leased');
+  assert.is(chosenBy('bandwidth'), 'detour');
+  // The detour shares a link with each of the others, they share none with one another.
+  assert.is(chosenBy('disjoint'), 'lte');
+  assert.is(pathCost('disjoint', detour, [leased, lte, detour]), 2);
+});
+
+Manager('a pinned path carries the traffic while it answers, and gets it back', () => {
+  const world = new World([leased, lte, detour]);
+  world.run(3000);
+  world.manager.setRules({ ...DEFAULT_RULES, pin: detour.fingerprint });
+  world.run(100);
+  assert.is(world.chosen, 'detour');
+  world.cut.add(detour);
+  world.run(3000);
+  assert.is.not(world.chosen, 'detour');
+  world.cut.delete(detour);
+  world.run(10_000);
+  assert.is(world.chosen, 'detour');
+  world.manager.setRules(DEFAULT_RULES);
+  world.run(1000);
+  assert.is(world.chosen, 'lte');
+});
+
+Manager('a fence holds whatever the rules, and an evaluation changes nothing', () => {
+  const world = new World([leased, lte, foreign]);
+  world.run(2000);
+  const rules = { ...DEFAULT_RULES, fence: parsePolicy(['+ 1', '-']), pin: foreign.fingerprint };
+  const evaluation = world.manager.evaluate(rules, world.now);
+  assert.is(evaluation.filter((p) => p.forbidden !== undefined).length, 1);
+  assert.is(nameOf.get(evaluation.find((p) => p.chosen)!.fingerprint), 'lte');
+  assert.is(world.manager.report(world.now).filter((p) => p.forbidden !== undefined).length, 0);
+  world.manager.setRules(rules);
+  world.run(500);
+  assert.is(world.chosen, 'lte');
+  const other = new PathManager({ dst: lte.dst, rules });
+  other.learnFrom(world.manager);
+  assert.is(nameOf.get(other.select(world.now).fingerprint), 'lte');
+  const srtt = (m: PathManager) => m.report(world.now).find((p) => p.fingerprint === lte.fingerprint)!.srttMs;
+  assert.is(srtt(other), srtt(world.manager));
+});
+
+Manager('cut off is when nothing came back on any allowed path, not even from the far router', () => {
+  const manager = new PathManager({ dst: lte.dst, policy: parsePolicy(['+ 1', '-']) });
+  manager.update([lte, leased, foreign], 0, WALL);
+  assert.not(manager.isCutOff(0, 5));
+  for (const { fingerprint } of [lte, leased]) manager.onSilence(fingerprint, 10, 1);
+  assert.ok(manager.isCutOff(1, 20));
+  assert.match(manager.forbiddenPath(20)!.why, /2-210/);
+  manager.onArrived(leased.fingerprint, 30);
+  assert.not(manager.isCutOff(1, 40));
+  assert.ok(manager.isCutOff(35, 40));
 });
 
 Manager('disjoint paths are seen', () => {
