@@ -1,5 +1,6 @@
 /** Two border routers of ours and two hosts on real UDP sockets. */
 
+import { networkInterfaces } from 'node:os';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { S3mpError } from '#base/errors';
@@ -7,11 +8,16 @@ import { createLog } from '#hw/log';
 import { UdpSocket } from '#hw/udp';
 import { parseHost } from '#scion/address';
 import { NextHeader } from '#scion/header';
+import { parseIp } from '#scion/ip';
 import { parseIsdAs } from '#scion/isd-as';
 import { encodeUdpPacket, encodeUdpReply, PacketView, ParseFault, parsePacket } from '#scion/packet';
+import { incPath } from '#scion/path';
 import { decodeScmp, ProblemCode, type ScmpMessage } from '#scion/scmp';
+import { readStunResponse, STUN_REQUEST_LENGTH, writeStunRequest } from '#scion/stun';
+import type { Topology } from '#scion/topology';
 import { readAsDirectory } from '../../gateway/as-directory.ts';
 import { BorderRouter } from '../../gateway/border-router.ts';
+import { needs } from '../needs.ts';
 import { seeded } from '../random.ts';
 import { CORE, LEAF, TwoAses } from './two-ases.ts';
 
@@ -250,5 +256,109 @@ async function refusal(started: Promise<unknown>, code: string, message: RegExp)
   assert.is((error as S3mpError).code, code);
   assert.match((error as S3mpError).message, message);
 }
+
+/** A router of the core AS on IPv4 inside, and on IPv6 inside and on its link. */
+function mixedTopology({ ases }: World): Topology {
+  const { topology } = readAsDirectory(ases.directory(CORE));
+  const [router] = topology.routers;
+  const [link] = router!.interfaces;
+  const interfaces = [{ ...link!, local: { host: '::1', port: 50_771 }, remote: { host: '::1', port: 50_772 } }];
+  const internal = { host: ases.host(CORE), port: 30_771 };
+  return { ...topology, routers: [{ ...router!, internal, interfaces }] };
+}
+
+const hasIpv6 = Object.values(networkInterfaces()).some((all) => all?.some((a) => a.address === '::1'));
+
+if (needs('ipv6', hasIpv6, 'the loopback interface has no ::1')) {
+  Routers('hosts of both IP families behind one router, and an IPv6 link', async (world) => {
+    const topology = mixedTopology(world);
+    const { hopKey } = readAsDirectory(world.ases.directory(CORE));
+    const secondInternal = { host: '::1', port: 30_772 };
+    const mixed = await BorderRouter.start({ topology, router: topology.routers[0]!, hopKey, log, secondInternal });
+    const neighbour = await Host.open('::1', 50_772);
+    const six = await Host.open('::1');
+    try {
+      const packetFrom = (host: Host): Uint8Array => {
+        const out = new Uint8Array(2000);
+        const end = encodeUdpPacket(out, 0, {
+          src: { ia: parseIsdAs(CORE.isdAs), host: parseHost(host.socket.host), port: host.socket.port },
+          dst: { ia: parseIsdAs(LEAF.isdAs), host: parseHost('fd00::8'), port: 4059 },
+          path: world.ases.path(),
+          payload: reading,
+        });
+        return out.slice(0, end);
+      };
+      for (const [host, to] of [
+        [world.a, topology.routers[0]!.internal],
+        [six, secondInternal],
+      ] as const) {
+        host.socket.send(packetFrom(host), to.host, to.port);
+        const { packet } = await neighbour.next();
+        neighbour.socket.send(answerTo(packet), '::1', 50_771);
+        const back = await host.next();
+        assert.equal([back.host, back.port], [to.host, to.port], 'the answer comes from the socket of its family');
+        assert.is(viewOf(back.packet).l4Protocol, NextHeader.udp);
+      }
+      assert.is(mixed.status().unreachableFamily, 0);
+      // An error about a packet of an IPv6 host goes back to it.
+      const expired = packetFrom(six);
+      expired.set(world.ases.path({ timestamp: 1_000_000_000 }), viewOf(expired).pathAt);
+      six.socket.send(expired, secondInternal.host, secondInternal.port);
+      const message = scmpOf(await six.next());
+      assert.equal([message.type, message.code], [4, ProblemCode.pathExpired]);
+    } finally {
+      await mixed.close();
+      await neighbour.socket.close();
+      await six.socket.close();
+    }
+    await refusal(
+      BorderRouter.start({ ...optionsOf(topology, hopKey), secondInternal: { host: '127.0.0.1', port: 30_773 } }),
+      'config.invalid',
+      /other IP family/,
+    );
+    // Without a second socket the packet is counted, not lost without a trace.
+    const alone = await BorderRouter.start({ ...optionsOf(topology, hopKey) });
+    const far = await Host.open('::1', 50_772);
+    const host = await Host.open('::1');
+    const out = new Uint8Array(2000);
+    const path = world.ases.path();
+    const forward = encodeUdpPacket(out, 0, {
+      src: { ia: parseIsdAs(CORE.isdAs), host: parseHost('::1'), port: host.socket.port },
+      dst: { ia: parseIsdAs(LEAF.isdAs), host: parseHost('fd00::8'), port: 4059 },
+      path,
+      payload: reading,
+    });
+    world.a.socket.send(out.slice(0, forward), topology.routers[0]!.internal.host, 30_771);
+    const { packet } = await far.next();
+    far.socket.send(answerTo(packet), '::1', 50_771);
+    const deadline = Date.now() + 2000;
+    while (alone.status().unreachableFamily === 0 && Date.now() < deadline) await new Promise(setImmediate);
+    assert.is(alone.status().unreachableFamily, 1);
+    await alone.close();
+    await far.socket.close();
+    await host.socket.close();
+  });
+}
+
+/** The answer of a host behind the neighbour as the neighbour's router sends it: on to the next hop. */
+function answerTo(packet: Uint8Array): Uint8Array {
+  const out = new Uint8Array(2000);
+  const end = encodeUdpReply(out, 0, packet, viewOf(packet), reading, 0, reading.length);
+  incPath(out, viewOf(out.subarray(0, end)).metaAt);
+  return out.slice(0, end);
+}
+
+const optionsOf = (topology: Topology, hopKey: Uint8Array) => ({ topology, router: topology.routers[0]!, hopKey, log });
+
+Routers('a host behind NAT learns its underlay address', async ({ ases, a }) => {
+  const request = new Uint8Array(STUN_REQUEST_LENGTH);
+  const id = Uint8Array.from({ length: 12 }, (_, i) => i);
+  writeStunRequest(request, 0, id);
+  const { host, port } = ases.router(CORE);
+  a.socket.send(request, host, port);
+  const { packet } = await a.next();
+  const mapped = readStunResponse(packet, 0, packet.length, id);
+  assert.equal(mapped, { host: parseIp(a.socket.host), port: a.socket.port });
+});
 
 Routers.run();
