@@ -1,20 +1,23 @@
 """DLMS client made of the dlms-cosem library, driven by dlms.test.ts over TCP.
 
 Usage: dlms-cosem-client.py HOST PORT PLAN   PLAN is JSON: {"password": "..." or null, "steps": [...]}
-Steps: ["list"] ["read", CLASS, OBIS, ATTRIBUTE] ["action", OBIS, METHOD] ["message", TEXT] ["release"]
+Steps: ["list"] ["profile", OBIS, FROM, TO, COLUMNS] ["read", CLASS, OBIS, ATTRIBUTE] ["action", OBIS, METHOD] ["message", TEXT] ["release"]
 Prints one JSON line for the association and one per step; a refusal is {"error": "..."}.
 """
 
 import json
 import logging
 import sys
+from datetime import datetime, timezone
 
 import structlog
 
 from dlms_cosem import cosem, enumerations, utils
 from dlms_cosem.client import DlmsClient
 from dlms_cosem.io import BlockingTcpIO, TcpTransport
-from dlms_cosem.parsers import AssociationObjectListParser
+from dlms_cosem.cosem.capture_object import CaptureObject
+from dlms_cosem.cosem.selective_access import RangeDescriptor
+from dlms_cosem.parsers import AssociationObjectListParser, ProfileGenericBufferParser
 from dlms_cosem.security import LowLevelSecurityAuthentication, NoSecurityAuthentication
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -37,6 +40,14 @@ def run(client, step):
     if kind == "list":
         items = AssociationObjectListParser.parse_bytes(client.get(attribute(15, "0.0.40.0.0.255", 2)))
         return [[int(item.interface), item.logical_name.to_string(separator=".")] for item in items]
+    if kind == "profile":
+        clock = CaptureObject(cosem_attribute=attribute(8, "0.0.1.0.0.255", 2), data_index=0)
+        begin, end = (datetime.fromtimestamp(second, timezone.utc) for second in step[2:4])
+        wanted = RangeDescriptor(restricting_object=clock, from_value=begin, to_value=end)
+        data = client.get(attribute(7, step[1], 2), access_descriptor=wanted)
+        parser = ProfileGenericBufferParser(capture_objects=[attribute(*each) for each in step[4]], capture_period=15)
+        rows = parser.parse_bytes(data)
+        return [[int(c.value.timestamp()) if isinstance(c.value, datetime) else c.value for c in row] for row in rows]
     if kind == "read":
         data = client.get(attribute(step[1], step[2], step[3]))
         return plain(utils.parse_as_dlms_data(data))

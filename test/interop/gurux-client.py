@@ -14,6 +14,8 @@ from gurux_dlms.enums import Authentication, DataType, InterfaceType, ObjectType
 from gurux_dlms.objects import GXDLMSData, GXDLMSDisconnectControl, GXDLMSObject, GXDLMSRegister
 from gurux_dlms.secure import GXDLMSSecureClient
 
+from gurux_model import run_model
+
 
 class Client:
     def __init__(self, host, port, password):
@@ -99,7 +101,10 @@ def run(client, step):
     if kind == "release":
         client.send(client.dlms.releaseRequest())
         return "done"
-    raise ValueError(kind)
+    result = run_model(client, step)
+    if result is None:
+        raise ValueError(kind)
+    return result
 
 
 def main():
