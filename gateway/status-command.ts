@@ -43,7 +43,8 @@ export function statusLines({ as, router, internal, uptimeMs, links, packets }: 
       `${packets.replied} answered, ${packets.dropped} dropped`,
   ];
   const reasons = Object.entries(packets.reasons).sort(([, a], [, b]) => b - a);
-  if (reasons.length > 0) lines.push(`refused: ${reasons.map(([name, count]) => `${count} ${name}`).join(', ')}`);
+  if (reasons.length > 0)
+    lines.push(`dropped or answered: ${reasons.map(([name, count]) => `${count} ${name}`).join(', ')}`);
   if (packets.strangers > 0) lines.push(`${packets.strangers} packets on links did not come from the neighbour`);
   if (packets.suppressedErrors > 0) lines.push(`${packets.suppressedErrors} SCMP errors not sent: too many at once`);
   if (packets.unreachableFamily > 0) {

@@ -1,0 +1,98 @@
+/**
+ * BFD with its default timers through the lab's link emulator, from AS directories that the lab's writer made with `bfd` on:
+ * delay and jitter of a leased line and of LTE do not disturb it, a cut is noticed and healed, a short stall is ridden out.
+ */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { claimLab } from '#hw/lab/addresses';
+import { writeAsFiles } from '#hw/lab/as-files';
+import { LinkEmulator, PROFILES } from '#hw/lab/link-emulator';
+import { createLog } from '#hw/log';
+import { seededRandom } from '#hw/random';
+import { readAsDirectory } from '../../gateway/as-directory.ts';
+import { BorderRouter } from '../../gateway/border-router.ts';
+
+const Bfd = suite('BFD through the link emulator');
+const log = createLog('test', { level: 'error' });
+const [CORE, LEAF] = ['1-ff00:0:110', '1-ff00:0:111'] as const;
+const LINKS = ['leased', 'lte'] as const;
+
+/** Waits until the links are as wanted. @returns milliseconds that it took; fails after ten seconds */
+async function until(routers: BorderRouter[], wanted: (up: boolean[]) => boolean): Promise<number> {
+  const started = performance.now();
+  for (;;) {
+    const up = routers.flatMap((r) => r.links().map((l) => l.up));
+    const tookMs = performance.now() - started;
+    if (wanted(up)) return tookMs;
+    if (tookMs > 10_000) throw new Error(JSON.stringify(routers.map((r) => r.links().map((l) => l.why))));
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+Bfd('links come up, a cut is named, healing is noticed, and a stall of 200 ms changes nothing', async () => {
+  const lab = await claimLab();
+  const folder = mkdtempSync(join(tmpdir(), 's3mp-bfd-'));
+  const emulator = new LinkEmulator(seededRandom(1));
+  const routers: BorderRouter[] = [];
+  try {
+    const links = [];
+    for (const [i, name] of LINKS.entries()) {
+      const end = (as: number) => ({ host: lab.router(as), port: 50_001 + i });
+      const near = [50_000, 50_001].map((port) => ({ host: lab.link(i), port }));
+      await emulator.add({
+        name,
+        a: { listen: near[0]!, peer: end(110) },
+        b: { listen: near[1]!, peer: end(111) },
+        profile: PROFILES[name]!,
+      });
+      const text = ({ host, port }: { host: string; port: number }) => `${host}:${port}`;
+      links.push({
+        a: { ia: CORE, id: 11 + i, local: text(end(110)), remote: text(near[0]!) },
+        b: { ia: LEAF, id: 1 + i, local: text(end(111)), remote: text(near[1]!) },
+        role: 'child' as const,
+        bfd: true,
+      });
+    }
+    const as = (ia: string, number: number) => ({
+      ia,
+      core: ia === CORE,
+      internal: `${lab.router(number)}:30042`,
+      control: `${lab.controlService(number)}:30252`,
+    });
+    const files = writeAsFiles({ ases: [as(CORE, 110), as(LEAF, 111)], links }, folder);
+    for (const directory of files.folders.values()) {
+      const { topology, hopKey } = readAsDirectory(directory);
+      routers.push(await BorderRouter.start({ topology, router: topology.routers[0]!, hopKey, log }));
+    }
+    const upMs = await until(routers, (up) => up.length === 4 && up.every(Boolean));
+    assert.ok(upMs < 3000, `up after ${upMs} ms`);
+
+    emulator.cut('lte');
+    const downMs = await until(routers, (up) => up.filter((u) => !u).length === 2);
+    assert.ok(downMs > 350 && downMs < 1000, `down after ${downMs} ms`);
+    for (const router of routers) {
+      const [leased, lte] = router.links();
+      assert.ok(leased!.up, leased!.why);
+      assert.match(lte!.why, /no BFD packet for \d+ ms/);
+    }
+    emulator.heal('lte');
+    await until(routers, (up) => up.every(Boolean));
+
+    const changes = () => routers.flatMap((r) => r.links().map((l) => l.bfd!.changes));
+    const before = changes();
+    emulator.stall('leased', 200);
+    await new Promise((resolve) => setTimeout(resolve, 900));
+    assert.equal(changes(), before);
+  } finally {
+    for (const router of routers) await router.close();
+    emulator.close();
+    lab.release();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+Bfd.run();
