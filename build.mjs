@@ -117,7 +117,30 @@ const serialPrebuilds = {
   },
 };
 
-const plugins = [embeddedPage, serialPrebuilds];
+/**
+ * Of serialport only the binding of the system is used: its streams, parsers and mock, Windows, and the debug output of all
+ * of them would be a tenth of the meter's bundle.
+ */
+const serialBindingOnly = {
+  name: 'serial-binding-only',
+  setup(build) {
+    const stubs = {
+      serialport: "exports.SerialPort = { binding: require('@serialport/bindings-cpp').autoDetect() };",
+      debug: 'module.exports = () => () => {};',
+      './win32': '',
+    };
+    build.onResolve({ filter: /^(serialport|debug|\.\/win32)$/ }, ({ path, importer }) =>
+      path === 'serialport' || importer.includes('@serialport') ? { path, namespace: 'serial-stubs' } : undefined,
+    );
+    build.onLoad({ filter: /.*/, namespace: 'serial-stubs' }, ({ path }) => ({
+      contents: stubs[path],
+      loader: 'js',
+      resolveDir: root,
+    }));
+  },
+};
+
+const plugins = [embeddedPage, serialPrebuilds, serialBindingOnly];
 
 async function buildBundles() {
   mkdirSync('dist', { recursive: true });
