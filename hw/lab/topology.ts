@@ -2,13 +2,19 @@
  * The lab's SCION topology: a utility and an LTE provider as cores of ISD 1, the meters and the head end in leaf ASes below
  * both, and a foreign carrier in ISD 2 that offers the shortest way.
  *
- *                      2-210  foreign carrier, core
- *            abroad-a 2 /  \ 2 abroad-b
- *    utility, core 1-110 == 1-120 core, LTE provider         == is trunk, 15 ms
- *                    | \  / |
- *     fibre 1, backup 10  \/  leased 35, lte 25              one-way delays, ms
- *                    | /  \ |
- *       head end  1-112    1-111  concentrator, meters
+ *                     2-210  foreign carrier
+ *                  2 ms ╱              ╲ 2 ms
+ *      utility  1-110 ────── 15 ms ────── 1-120  LTE provider
+ *                 │  ╲                  ╱  │
+ *      fibre 1 ms │   leased 35 ms    ╱    │ lte 25 ms
+ *                 │          ╲     ╱       │
+ *                 │             ╳          │
+ *                 │          ╱     ╲       │
+ *                 │   backup 10 ms   ╲     │
+ *                 │  ╱                  ╲  │
+ *     head end  1-112                    1-111  concentrator, meters
+ *
+ * Links: fibre, leased, backup, lte, trunk (110 to 120), abroad-a and abroad-b (210 to 110 and to 120).
  *
  *   within ISD 1   112-110-111 36 ms, 112-120-111 35 ms, 112-110-120-111 41 ms and longer ones
  *   tempting       112-110-210-120-111 30 ms, through ISD 2
