@@ -69,6 +69,7 @@ const WITHOUT_EFFECT: ReadonlySet<ErrorCode> = new Set([
   'dlms.object-undefined',
   'dlms.type-unmatched',
   'dlms.refused',
+  'dlms.temporarily-unavailable',
   'scion.address',
   'scion.topology',
   'scion.path-service',

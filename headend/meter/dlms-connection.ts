@@ -71,6 +71,8 @@ const REMOTE_DISCONNECT = { ...DISCONNECT_CONTROL, method: 1 };
 const REMOTE_RECONNECT = { ...DISCONNECT_CONTROL, method: 2 };
 /** Status of the rows of load profile and daily billing. */
 const ROW_STATUS: readonly string[] = ['0-0:96.10.1.255', '0-0:96.10.2.255'];
+/** Pause before a contact that rests is asked again. */
+const REST_MS = 250;
 const CONTROL_STATES = ['disconnected', 'connected', 'ready for reconnection'] as const;
 
 export class DlmsConnection implements MeterConnection {
@@ -126,7 +128,19 @@ export class DlmsConnection implements MeterConnection {
   }
 
   async switchOutput(connect: boolean, deadlineMs: number): Promise<void> {
-    await this.run(() => this.client.action(connect ? REMOTE_RECONNECT : REMOTE_DISCONNECT), deadlineMs);
+    const deadlineAt = this.socket.now() + deadlineMs;
+    for (;;) {
+      try {
+        const left = deadlineAt - this.socket.now();
+        await this.run(() => this.client.action(connect ? REMOTE_RECONNECT : REMOTE_DISCONNECT), left);
+        return;
+      } catch (error) {
+        // The contact rests between two movements; the meter says so and has done nothing.
+        const rests = error instanceof S3mpError && error.code === 'dlms.temporarily-unavailable';
+        if (!rests || this.socket.now() + REST_MS >= deadlineAt) throw error;
+        await new Promise((resolve) => setTimeout(resolve, REST_MS));
+      }
+    }
   }
 
   async writeMessage(text: string, deadlineMs: number): Promise<void> {
