@@ -122,10 +122,10 @@ export class DaemonClient implements PathSource {
   }
 }
 
-/** The routers of an AS: interfaces that share an inner address. */
+/** The routers of an AS: interfaces that share an inner address. Daemons tell interfaces in any order. */
 function routersOf(interfaces: ReadonlyMap<number, IpPort>): HostTopology['routers'] {
   const routers = new Map<string, { internal: IpPort; interfaces: { id: number }[] }>();
-  for (const [id, internal] of interfaces) {
+  for (const [id, internal] of [...interfaces].sort(([a], [b]) => a - b)) {
     const key = formatIpPort(internal.host, internal.port);
     const router = routers.get(key) ?? { internal, interfaces: [] };
     router.interfaces.push({ id });

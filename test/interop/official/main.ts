@@ -189,7 +189,7 @@ async function main(): Promise<number> {
   };
   let failed = 0;
   let passed = 0;
-  for (const { name, needsOurs, needsBfd, run } of STEPS) {
+  for (const { name, needsOurs, needsBfd, fatal, run } of STEPS) {
     if ((needsOurs && options.officialOnly) || (needsBfd && !options.bfd)) {
       say(`\n--- ${name}: left out`);
       continue;
@@ -203,6 +203,7 @@ async function main(): Promise<number> {
     } catch (error) {
       failed++;
       say(`FAILED: ${messageOf(error)}`);
+      if (fatal) break;
     }
     for (const service of services.values()) {
       if (service.running || service.stopped) continue;

@@ -24,6 +24,8 @@ export interface Step {
   /** Whether the step says something about our router, and nothing about an official one in its place. */
   readonly needsOurs?: boolean;
   readonly needsBfd?: boolean;
+  /** Whether nothing can work when this step fails. */
+  readonly fatal?: boolean;
   run(official: Official): Promise<void>;
 }
 
@@ -87,6 +89,7 @@ async function waitForPaths({ scionUntil }: Official, from: OfficialAs, to: Offi
 
 const STEP_PATHS: Step = {
   name: 'official control services beacon across the router in the middle',
+  fatal: true,
   async run(official) {
     const { core, middle, leaf } = official.network;
     await waitForPaths(official, leaf, core, 2);
@@ -233,10 +236,12 @@ const STEP_AS: Step = {
       const { ia, core, mtu, dispatchedPorts, routers } = topologyOf(as);
       assert.equal([told.ia, told.core, told.mtu, told.dispatchedPorts], [ia, core, mtu, dispatchedPorts]);
       const shape = (list: typeof told.routers) =>
-        list.map(({ internal, interfaces }) => [
-          formatIpPort(internal.host, internal.port),
-          interfaces.map((i) => i.id).sort(),
-        ]);
+        list
+          .map(
+            ({ internal, interfaces }) =>
+              `${formatIpPort(internal.host, internal.port)} ${interfaces.map((i) => i.id)}`,
+          )
+          .sort();
       assert.equal(shape(told.routers), shape(routers));
       assert.equal(services, [as.control]);
       say(
