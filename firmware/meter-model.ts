@@ -18,17 +18,19 @@ import { Demand } from '#dlms/cosem/demand-register';
 import { ControlState, DisconnectControl, type RelayGuard } from '#dlms/cosem/disconnect-control';
 import { type ImageSlot, ImageTransfer } from '#dlms/cosem/image-transfer';
 import { Limiter } from '#dlms/cosem/limiter';
-import { LogicalDevice } from '#dlms/cosem/logical-device';
+import { type CommandPolicy, LogicalDevice } from '#dlms/cosem/logical-device';
 import { type ProfileColumn, ProfileGeneric, profileRowSize, SPARE_ROWS } from '#dlms/cosem/profile';
 import { MemoryProfileStore, type ProfileStore } from '#dlms/cosem/profile-store';
 import { type PushSender, PushSetup } from '#dlms/cosem/push-setup';
 import { RAW_TYPES, RegisterObject } from '#dlms/cosem/register';
 import { SapAssignment } from '#dlms/cosem/sap-assignment';
 import { MONTHLY, SingleActionSchedule, scriptTable } from '#dlms/cosem/scripts';
+import { invocationCounter, securitySetup } from '#dlms/cosem/security-setup';
 import { enumeration, Setting, type SettingStore, u16 } from '#dlms/cosem/setting';
 import { attribute, NO_METHOD, TableObject } from '#dlms/cosem/table-object';
 import { parseObis } from '#dlms/obis';
 import { Result } from '#dlms/result';
+import type { ServerSecurity } from '#dlms/security';
 import type { ServerEvent } from '#dlms/server';
 import { Unit } from '#dlms/units';
 import { AmrStatus, EventCode } from '#dlms/well-known';
@@ -94,6 +96,10 @@ export interface MeterPort {
   readonly random?: () => number;
   /** The associations that the server offers, for the list of associations. */
   readonly associations?: readonly OfferedAssociation[];
+  /** Keys of the management client; without them it is not offered, nor are the objects of keys. */
+  readonly security?: ServerSecurity | undefined;
+  /** Whether what can switch the supply must be signed. Default: the association is enough. */
+  readonly commands?: CommandPolicy;
   /** IPv4 address as a number, port and limits of the DLMS server. */
   readonly network?: { readonly ipv4: number; readonly port: number; readonly maxPdu: number };
 }
@@ -157,11 +163,12 @@ interface Parts {
 /** Builds the meter's model. @throws DlmsError `internal` when the tables contradict each other */
 export function buildMeter(port: MeterPort): Meter {
   const { identity } = port;
-  const device = new LogicalDevice(logicalDeviceName(identity.serial), Sap.managementServer);
+  const device = new LogicalDevice(logicalDeviceName(identity.serial), Sap.managementServer, port.commands);
   const settings = port.settings ?? volatileSettings();
   const openStore = port.openStore ?? ((_name, rowSize, rows) => new MemoryProfileStore(rowSize, rows));
   const clock = new MeterClock({ read: port.wallClock, set: port.setTime && ((ms) => setTime(ms)) }, settings);
   const events = new EventLogs({ clock, settings, openStore, onAlarm: () => pushes?.alarm.push() });
+  const forgedAt = new Map<number, number>();
   const parts: Parts = { port, device, clock, settings, openStore, events };
 
   addIdentity(parts);
@@ -233,7 +240,13 @@ export function buildMeter(port: MeterPort): Meter {
       for (const push of pushes ? [pushes.interval, pushes.alarm] : []) push.tick(device, steadyMs);
     },
     onServerEvent(event) {
-      const code = SERVER_EVENTS[event.kind];
+      const isReplay = event.kind === 'protection-failed' && event.reason === 'replayed';
+      const code = isReplay ? EventCode.replay : SERVER_EVENTS[event.kind];
+      const now = port.steadyClock();
+      // Anyone can send what does not open: such events must not fill the log.
+      const isForged = event.kind === 'protection-failed' || event.kind === 'command-refused';
+      if (isForged && now - (forgedAt.get(code!) ?? Number.NEGATIVE_INFINITY) < FORGED_EVENT_MS) return;
+      if (isForged) forgedAt.set(code!, now);
       if (code !== undefined) events.record(code);
       if (
         event.kind === 'association-rejected' &&
@@ -254,9 +267,13 @@ const SERVER_EVENTS: Readonly<Record<string, number>> = {
   'association-opened': EventCode.associationOpened,
   'association-closed': EventCode.associationClosed,
   'association-rejected': EventCode.associationRejected,
+  'protection-failed': EventCode.decryptionFailure,
+  'command-refused': EventCode.commandRefused,
 };
+/** Events of forged or repeated requests are recorded this far apart. */
+const FORGED_EVENT_MS = 60_000;
 
-function addIdentity({ port, device, clock }: Parts): void {
+function addIdentity({ port, device, clock, events }: Parts): void {
   const { identity, associations = [], network } = port;
   const data = ({ obis, access }: (typeof OBJECTS)[keyof typeof OBJECTS], read: ValueWriter) =>
     device.add(new DataObject(obis, read), access);
@@ -270,6 +287,12 @@ function addIdentity({ port, device, clock }: Parts): void {
   for (const [i, offered] of associations.entries())
     device.add(new AssociationLn(`0-0:40.0.${i + 1}.255`, offered), ASSOCIATION_ENTRY_ACCESS);
   device.add(new SapAssignment(), OBJECTS.sapAssignment.access);
+  if (port.security) {
+    const { securitySetup: setup, invocationCounter: counter } = OBJECTS;
+    const record = () => events.record(EventCode.keyChanged);
+    device.add(securitySetup(setup.obis, port.security, record), setup.access);
+    device.add(invocationCounter(counter.obis, port.security), counter.access);
+  }
   data(OBJECTS.serialNumber, text(identity.serial));
   data(OBJECTS.equipmentId, text(identity.equipmentId ?? identity.serial));
   if (identity.moduleSerial) data(OBJECTS.moduleSerial, text(identity.moduleSerial));

@@ -3,7 +3,8 @@
  * OBIS codes as in IEC 62056-6-1; value group C = 128 is the manufacturer's own range.
  *
  * Access columns are the roles of the associations (client 16 `public`, 17 `password`, 1 `management`); an empty cell
- * hides the object. `r` reads, `w2` writes attribute 2, `x1` runs method 1.
+ * hides the object. `r` reads, `w2` writes attribute 2, `x1` runs method 1; `!` marks what can switch the supply or replace
+ * the firmware and so needs a signature where commands are signed.
  */
 
 import type { AccessRow } from '#dlms/cosem/logical-device';
@@ -39,18 +40,22 @@ export const OBJECTS = {
   equipmentId: { obis: '0-0:96.1.1.255', access: READ },
   moduleSerial: { obis: '0-0:96.1.2.255', access: READ },
   firmwareId: { obis: '1-0:0.2.0.255', access: READ },
+  /** With keys only, as the next one. Not for everyone else: a policy that is seen is a policy that is probed. */
+  securitySetup: { obis: '0-0:43.0.0.255', access: { management: 'r x1 x2' } },
+  /** Where a client of any head end looks before it associates with keys. */
+  invocationCounter: { obis: '0-0:43.1.0.255', access: { public: 'r', management: 'r' } },
   tcpUdpSetup: { obis: '0-0:25.0.0.255', access: READ },
   ipv4Setup: { obis: '0-0:25.1.0.255', access: READ },
-  imageTransfer: { obis: '0-0:44.0.0.255', access: both('r w5 x1 x2 x3 x4') },
-  disconnectControl: { obis: '0-0:96.3.10.255', access: both('r w4 x1 x2') },
+  imageTransfer: { obis: '0-0:44.0.0.255', access: both('r w5 x1 x2 x3 x4!') },
+  disconnectControl: { obis: '0-0:96.3.10.255', access: both('r w4! x1! x2!') },
   relayOutput: { obis: '0-0:96.4.0.255', access: READ },
-  limiter: { obis: '0-0:17.0.0.255', access: both('r w4 w5 w6 w7 w8 w9 w11') },
+  limiter: { obis: '0-0:17.0.0.255', access: both('r w4! w5! w6! w7! w8! w9! w11!') },
   billingScripts: { obis: '0-0:10.0.1.255', access: both('r x1') },
-  disconnectScripts: { obis: '0-0:10.0.106.255', access: both('r x1') },
+  disconnectScripts: { obis: '0-0:10.0.106.255', access: both('r x1!') },
   pushScripts: { obis: '0-0:10.0.108.255', access: both('r x1') },
-  billingSchedule: { obis: '0-0:15.0.0.255', access: both('r w2 w4') },
-  disconnectSchedule: { obis: '0-0:15.0.1.255', access: both('r w2 w4') },
-  pushSchedule: { obis: '0-0:15.0.4.255', access: both('r w2 w4') },
+  billingSchedule: { obis: '0-0:15.0.0.255', access: both('r w2! w4') },
+  disconnectSchedule: { obis: '0-0:15.0.1.255', access: both('r w2! w4!') },
+  pushSchedule: { obis: '0-0:15.0.4.255', access: both('r w2! w4') },
   pushInterval: { obis: '0-0:25.9.0.255', access: both('r w2 w3 w5 w6 w7 x1') },
   pushAlarm: { obis: '0-1:25.9.0.255', access: both('r w2 w3 w5 w6 w7 x1') },
   status: { obis: '0-0:96.10.1.255', access: READ },

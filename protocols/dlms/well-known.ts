@@ -128,6 +128,7 @@ export const EventCode = {
   parametersChanged: 203,
   firmwareTransferStarted: 204,
   firmwareRejected: 205,
+  commandRefused: 206,
   logCleared: 255,
 } as const;
 

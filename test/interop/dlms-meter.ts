@@ -1,9 +1,12 @@
 /** The real meter model over the real TCP server, with an image of known values and a relay that is a plain object. */
 
-import { asciiBytes } from '#base/bytes';
-import { passwordAssociation, publicAssociation } from '#dlms/association';
-import type { ServerEvent } from '#dlms/server';
+import { asciiBytes, fromHex } from '#base/bytes';
+import { managementAssociation, passwordAssociation, publicAssociation } from '#dlms/association';
+import { CounterBook } from '#dlms/counters';
+import { type KeySet, type SecurityOptions, ServerSecurity } from '#dlms/security';
+import type { ServerEvent, ServerOptions } from '#dlms/server';
 import { DlmsServer } from '#dlms/server';
+import { nodeCrypto } from '#hw/crypto';
 import { type DlmsTcpListener, type DlmsTcpOptions, listenDlmsTcp } from '#hw/dlms-tcp';
 import { MeasurementImage, Quality, Quantity } from '../../firmware/measurement-image.ts';
 import { buildMeter, type Meter, type MeterPort } from '../../firmware/meter-model.ts';
@@ -73,7 +76,31 @@ export function pass(meter: TestMeter, ms: number, stepMs = 1000): void {
 }
 
 /** @param extra  parts of the meter beside those that every test has */
-export function testMeter(extra: Partial<MeterPort> = {}): TestMeter {
+/** Keys of the management client, all published. */
+export const KEYS: KeySet = {
+  unicast: fromHex('000102030405060708090a0b0c0d0e0f'),
+  authentication: fromHex('d0d1d2d3d4d5d6d7d8d9dadbdcdddedf'),
+  master: fromHex('00112233445566778899aabbccddeeff'),
+};
+export const METER_TITLE = asciiBytes('S3M04711');
+
+/** A security setup with counters in memory. */
+export function testSecurity(extra: Partial<SecurityOptions> = {}): ServerSecurity {
+  let record: Uint8Array | undefined;
+  const counters = new CounterBook({
+    load: () => record,
+    store: (next) => {
+      record = next.slice();
+    },
+  });
+  return new ServerSecurity({ crypto: nodeCrypto, counters, serverTitle: METER_TITLE, keys: KEYS, ...extra });
+}
+
+/**
+ * @param extra  parts of the model's port to replace; a security setup adds the management client
+ * @param server  further options of the server
+ */
+export function testMeter(extra: Partial<MeterPort> = {}, server: Partial<ServerOptions> = {}): TestMeter {
   const image = new MeasurementImage();
   const clock = { steadyMs: 50_000, epochMs: Date.UTC(2026, 10, 23, 6, 30, 15, 250), isSet: true };
   measure({ image, clock });
@@ -106,14 +133,19 @@ export function testMeter(extra: Partial<MeterPort> = {}): TestMeter {
   };
   const events: ServerEvent[] = [];
   const model = buildMeter(port);
-  const server = new DlmsServer(model.device, {
-    associations: [publicAssociation(), passwordAssociation(asciiBytes(PASSWORD))],
+  const dlms = new DlmsServer(model.device, {
+    associations: [
+      publicAssociation(),
+      passwordAssociation(asciiBytes(PASSWORD)),
+      ...(port.security ? [managementAssociation(port.security)] : []),
+    ],
+    ...server,
     onEvent: (event) => {
       events.push(event);
       model.onServerEvent(event);
     },
   });
-  return { server, model, port, image, relay, message, events, clock };
+  return { server: dlms, model, port, image, relay, message, events, clock };
 }
 
 export async function listen(meter: TestMeter, options: Partial<DlmsTcpOptions> = {}): Promise<DlmsTcpListener> {

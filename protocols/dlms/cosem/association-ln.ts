@@ -3,7 +3,7 @@
  * the associations that the meter offers, one each.
  *
  * Attributes: 2 object list, 3 partners, 4 application context, 5 xDLMS context, 6 mechanism, 7 secret (no right reads or
- * writes it), 8 status, 9 security setup, 10 user list, 11 current user. There are no users and no security setup behind
+ * writes it), 8 status, 9 security setup, 10 user list, 11 current user. There are no users, and no security setup behind
  * associations without ciphering: an empty list and a logical name of zeros.
  */
 
@@ -18,6 +18,8 @@ import { Result } from '#dlms/result';
 import type { ByteWriter } from '#dlms/writer';
 
 const NO_REFERENCE = new Uint8Array(6);
+/** The one security setup. */
+const SECURITY_SETUP = parseObis('0-0:43.0.0.255');
 const NO_KEY = new Uint8Array(0);
 const STATUS_NOT_ASSOCIATED = 0;
 /** Told of the association that asks; whether others are open is theirs to know. */
@@ -29,6 +31,8 @@ export interface OfferedAssociation {
   readonly role: string;
   readonly mechanism: number;
   readonly conformance: number;
+  /** Present for associations that are ciphered. */
+  readonly security?: unknown;
 }
 
 /** The object identifier 2.16.756.5.8.arc.last as a structure of seven numbers. */
@@ -59,19 +63,22 @@ export class AssociationLn implements CosemObject {
   }
 
   get(attribute: number, w: ByteWriter, asking: RequestContext): number {
-    const context = { ...asking, ...this.#offered };
+    const offered = this.#offered;
+    const context = { ...asking, ...offered };
+    const isCiphered = offered ? offered.security !== undefined : (asking.isCiphered ?? false);
     switch (attribute) {
       case 3:
         w.u8(Tag.structure).u8(2).u8(Tag.integer).u8(context.clientSap);
         w.u8(Tag.longUnsigned).u16(context.serverSap);
         break;
       case 4:
-        writeOidStructure(w, 1, Context.logicalName);
+        writeOidStructure(w, 1, isCiphered ? Context.logicalNameCiphered : Context.logicalName);
         break;
       case 5:
         w.u8(Tag.structure).u8(6).u8(Tag.bitString).u8(24);
         w.u8(context.conformance >>> 16).u16(context.conformance & 0xffff);
-        w.u8(Tag.longUnsigned).u16(context.maxReceivePdu).u8(Tag.longUnsigned).u16(context.maxSendPdu);
+        w.u8(Tag.longUnsigned).u16(context.maxReceivePdu).u8(Tag.longUnsigned);
+        w.u16(context.maxSendPdu + (context.overhead ?? 0));
         w.u8(Tag.unsigned).u8(DLMS_VERSION).u8(Tag.integer).u8(0);
         writeOctetString(w, NO_KEY);
         break;
@@ -82,7 +89,7 @@ export class AssociationLn implements CosemObject {
         w.u8(Tag.enum).u8(context.clientSap === asking.clientSap ? STATUS_ASSOCIATED : STATUS_NOT_ASSOCIATED);
         break;
       case 9:
-        writeOctetString(w, NO_REFERENCE);
+        writeOctetString(w, isCiphered ? SECURITY_SETUP : NO_REFERENCE);
         break;
       case 10:
         w.u8(Tag.array).u8(0);

@@ -3,13 +3,14 @@
  * request is checked. Pure: the objects get their values through the ports they were built with.
  *
  * Checks, in this order: the object is visible in this association (4), its class fits (9), the attribute or method
- * exists (4), the association's access right (3), then the object itself.
+ * exists (4), the association's access right (3), the protection that the right asks for (13), then the object itself.
  */
 
 import { readU48 } from '#base/bytes';
 import { DlmsError } from '#base/errors';
 import type { Selection } from '#dlms/apdu';
 import { type Data, Tag, writeLength, writeOctetString } from '#dlms/axdr';
+import { Protection } from '#dlms/cipher';
 import { formatObis } from '#dlms/obis';
 import { arrayPieces, type Pieces, writePieces } from '#dlms/pieces';
 import { Result } from '#dlms/result';
@@ -65,14 +66,22 @@ export interface CosemObject {
 
 /** Rights of one association on one object; index = attribute or method number. */
 interface Access {
-  readonly canRead: readonly boolean[];
-  readonly canWrite: readonly boolean[];
-  readonly canRun: readonly boolean[];
+  readonly canRead: readonly Right[];
+  readonly canWrite: readonly Right[];
+  readonly canRun: readonly Right[];
 }
+
+/** No right, a right, or one that asks for protection of the request. */
+const Right = { none: 0, plain: 1, authenticated: 2, command: 3 } as const;
+type Right = (typeof Right)[keyof typeof Right];
+
+/** Whether commands, the rights marked `!`, need the signature of a command certificate. */
+export type CommandPolicy = 'association' | 'signed';
 
 /**
  * Access rights per role, written `r` (read every attribute), `r3` (read attribute 3), `w2` (write attribute 2), `x1` (run
- * method 1). A role that is not named does not see the object.
+ * method 1). A role that is not named does not see the object. `+` behind a right asks for an authenticated request, `!` for
+ * a signed one where the device takes signed commands only.
  */
 export type AccessRow = Readonly<Record<string, string>>;
 
@@ -85,18 +94,19 @@ const NAME_ATTRIBUTE = 1;
 const NO_BYTES = new Uint8Array(0);
 
 function parseAccess(text: string, object: CosemObject): Access {
-  const canRead = new Array<boolean>(object.attributes + 1).fill(false);
-  const canWrite = new Array<boolean>(object.attributes + 1).fill(false);
-  const canRun = new Array<boolean>(object.methods + 1).fill(false);
-  canRead[NAME_ATTRIBUTE] = true;
+  const canRead = new Array<Right>(object.attributes + 1).fill(Right.none);
+  const canWrite = new Array<Right>(object.attributes + 1).fill(Right.none);
+  const canRun = new Array<Right>(object.methods + 1).fill(Right.none);
+  canRead[NAME_ATTRIBUTE] = Right.plain;
   for (const word of text.split(' ').filter(Boolean)) {
-    const [, kind, digits] = /^([rwx])(\d*)$/.exec(word) ?? [];
+    const [, kind, digits, mark] = /^([rwx])(\d*)([+!]?)$/.exec(word) ?? [];
+    const right = mark === '!' ? Right.command : mark === '+' ? Right.authenticated : Right.plain;
     const list = kind === 'r' ? canRead : kind === 'w' ? canWrite : kind === 'x' ? canRun : undefined;
     const id = Number(digits);
     if (!list || (digits === '' && kind !== 'r') || id >= list.length)
       throw new DlmsError('internal', `access right "${word}" does not fit ${formatObis(object.ln)}`);
-    if (digits === '') list.fill(true, 1);
-    else list[id] = true;
+    if (digits === '') list.fill(right, 1);
+    else list[id] = right;
   }
   return { canRead, canWrite, canRun };
 }
@@ -105,11 +115,23 @@ export class LogicalDevice {
   /** Logical device name, 16 octets: manufacturer's three letters and a serial number. */
   readonly name: Uint8Array;
   readonly sap: number;
+  readonly commands: CommandPolicy;
   readonly #entries = new Map<number, Entry>();
 
-  constructor(name: Uint8Array, sap: number) {
+  constructor(name: Uint8Array, sap: number, commands: CommandPolicy = 'association') {
     this.name = name;
     this.sap = sap;
+    this.commands = commands;
+  }
+
+  /** Judges a right: missing (3), or asking for more protection than the request has (13). */
+  #judge(right: Right | undefined, context: RequestContext): number {
+    if (!right) return Result.readWriteDenied;
+    const needsSignature = right === Right.command && this.commands === 'signed';
+    if (needsSignature && !context.isSigned) return Result.scopeOfAccessViolated;
+    const needsTag = right === Right.authenticated;
+    if (needsTag && ((context.protection ?? 0) & Protection.authenticated) === 0) return Result.scopeOfAccessViolated;
+    return Result.success;
   }
 
   /**
@@ -179,7 +201,8 @@ export class LogicalDevice {
     if (entry.object.classId !== classId) return Result.objectClassInconsistent;
     if (attribute === 0) return selection ? Result.typeUnmatched : this.#getAll(entry.object, access, w, context);
     if (attribute < 0 || attribute > entry.object.attributes) return Result.objectUndefined;
-    if (!access.canRead[attribute]) return Result.readWriteDenied;
+    const refusal = this.#judge(access.canRead[attribute], context);
+    if (refusal !== Result.success) return refusal;
     return this.#getOne(entry.object, attribute, selection, w, context);
   }
 
@@ -212,10 +235,11 @@ export class LogicalDevice {
 
   #getAll(object: CosemObject, access: Access, w: ByteWriter, context: RequestContext): number {
     let count = 0;
-    for (let id = 1; id <= object.attributes; id++) if (access.canRead[id]) count++;
+    const isReadable = (id: number) => this.#judge(access.canRead[id], context) === Result.success;
+    for (let id = 1; id <= object.attributes; id++) if (isReadable(id)) count++;
     writeLength(w.u8(Tag.structure), count);
     for (let id = 1; id <= object.attributes; id++) {
-      if (!access.canRead[id]) continue;
+      if (!isReadable(id)) continue;
       const result = this.#getOne(object, id, null, w, context);
       if (result !== Result.success) return result;
     }
@@ -229,7 +253,8 @@ export class LogicalDevice {
     const { object } = entry;
     if (object.classId !== classId) return Result.objectClassInconsistent;
     if (attribute < 1 || attribute > object.attributes) return Result.objectUndefined;
-    if (!access.canWrite[attribute] || !object.set) return Result.readWriteDenied;
+    const refusal = object.set ? this.#judge(access.canWrite[attribute], context) : Result.readWriteDenied;
+    if (refusal !== Result.success || !object.set) return refusal;
     return object.set(attribute, value, context);
   }
 
@@ -248,7 +273,8 @@ export class LogicalDevice {
     const { object } = entry;
     if (object.classId !== classId) return Result.objectClassInconsistent;
     if (method < 1 || method > object.methods) return Result.objectUndefined;
-    if (!access.canRun[method] || !object.invoke) return Result.readWriteDenied;
+    const refusal = object.invoke ? this.#judge(access.canRun[method], context) : Result.readWriteDenied;
+    if (refusal !== Result.success || !object.invoke) return refusal;
     return object.invoke(method, parameter, context, w);
   }
 
@@ -274,8 +300,13 @@ function writeListElement(object: CosemObject, rights: Access, w: ByteWriter): v
   w.u8(Tag.structure).u8(2);
   writeLength(w.u8(Tag.array), object.attributes);
   for (let id = 1; id <= object.attributes; id++) {
-    const mode = (rights.canRead[id] ? 1 : 0) | (rights.canWrite[id] ? 2 : 0);
-    w.u8(Tag.structure).u8(3).u8(Tag.integer).u8(id).u8(Tag.enum).u8(mode);
+    const read = rights.canRead[id]!;
+    const write = rights.canWrite[id]!;
+    // Modes 4…6 are 1…3 with authentication, which is all that version 2 can say of protection.
+    const mode = (read ? 1 : 0) | (write ? 2 : 0);
+    const isProtected = read > Right.plain || write === Right.authenticated;
+    w.u8(Tag.structure).u8(3).u8(Tag.integer).u8(id).u8(Tag.enum);
+    w.u8(isProtected ? mode + 3 : mode);
     const selectors = (id === 2 && object.selectors) || [];
     if (selectors.length === 0) w.u8(Tag.nullData);
     else w.u8(Tag.array).u8(selectors.length);
@@ -288,6 +319,6 @@ function writeListElement(object: CosemObject, rights: Access, w: ByteWriter): v
       .u8(Tag.integer)
       .u8(id)
       .u8(Tag.enum)
-      .u8(rights.canRun[id] ? 1 : 0);
+      .u8(rights.canRun[id] === Right.authenticated ? 2 : rights.canRun[id] ? 1 : 0);
   }
 }
