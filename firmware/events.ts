@@ -42,7 +42,8 @@ export const ALARMS: Readonly<Record<number, number>> = {
 const ERRORS = (1 << 0) | (1 << 4) | (1 << 6);
 
 function logOf(code: number): LogName {
-  if (code >= 200 && code < 255) return 'communication';
+  if (code === EventCode.commandRefused) return 'fraud';
+  if (code >= EventCode.associationOpened && code <= EventCode.associationRejected) return 'communication';
   if (code >= 76 && code <= 90) return 'quality';
   if (code >= 59 && code <= 75) return 'disconnector';
   return code >= 40 && code <= 58 ? 'fraud' : 'standard';

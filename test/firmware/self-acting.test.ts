@@ -364,7 +364,7 @@ Acting('an image goes on after a restart, is refused when it is not whole, and i
       code(() => third.action(18, IMAGE, 4)),
       'dlms.refused',
     );
-    assert.equal(third.codes(0).slice(-1), [EventCode.firmwareReady]);
+    assert.equal(third.codes(0).slice(-2), [EventCode.firmwareReady, EventCode.firmwareRejected]);
     third.action(18, IMAGE, 1, structure(octets(asciiBytes('other')), u32(4096)));
     assert.is(third.get(18, IMAGE, 4), 0, 'another image begins at its beginning');
     for (const size of [0, 32, (1 << 18) + 1])
