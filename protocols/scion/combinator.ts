@@ -20,8 +20,9 @@ import { type SegmentEntry, type SegmentHop, type SegmentShape, type SegmentType
 
 /** SegLen has six bits. */
 const MAX_SEGMENT_HOPS = 63;
-/** Partial solutions looked at before the search stops: far above any real set, a stop for a hostile one. */
-const MAX_SOLUTIONS = 20_000;
+/** Partial and whole solutions before the search stops: far above any real set, a stop for a hostile one. */
+const MAX_PARTIAL = 20_000;
+const MAX_SOLUTIONS = 10_000;
 
 export interface Segments {
   readonly up: readonly SegmentShape[];
@@ -171,14 +172,15 @@ function mayFollow(next: SegmentType, last: SegmentType | undefined): boolean {
 function search(graph: Graph, from: string, to: string): Solution[] {
   const found: Solution[] = [];
   const queue: { vertex: string; solution: Solution }[] = [{ vertex: from, solution: { edges: [], cost: 0 } }];
-  for (let i = 0; i < queue.length && i < MAX_SOLUTIONS; i++) {
+  for (let i = 0; i < queue.length; i++) {
     const { vertex, solution } = queue[i]!;
     const last = solution.edges[solution.edges.length - 1]?.used.type;
     for (const edge of graph.get(vertex)?.values() ?? []) {
       if (!mayFollow(edge.used.type, last)) continue;
       const longer = { edges: [...solution.edges, edge], cost: solution.cost + edge.weight };
-      if (edge.to === to) found.push(longer);
-      else queue.push({ vertex: edge.to, solution: longer });
+      if (edge.to !== to) {
+        if (queue.length < MAX_PARTIAL) queue.push({ vertex: edge.to, solution: longer });
+      } else if (found.push(longer) === MAX_SOLUTIONS) return found;
     }
   }
   return found;

@@ -136,13 +136,12 @@ export class PathManager {
   // --- Candidates ------------------------------------------------------------------------------------------------------
 
   /**
-   * Takes the paths of a lookup; what is known about a path survives by its fingerprint. An empty lookup keeps the paths
-   * that still live.
+   * Takes the paths of a lookup; what is known about a path survives by its fingerprint. A lookup without living paths
+   * keeps those that still live.
    * @param wallNow  Unix ms
    */
   update(paths: readonly ScionPath[], now: number, wallNow: number): void {
     this.updatedAt = now;
-    if (paths.length === 0) return;
     const next = new Map<string, Candidate>();
     for (const path of paths) {
       const expiresAt = now + (path.expiryMs - wallNow);
@@ -153,6 +152,7 @@ export class PathManager {
       candidate.forbidden = whyAgainstRules(this.rules, path);
       next.set(path.fingerprint, candidate);
     }
+    if (next.size === 0) return;
     this.candidates = next;
     if (this.home !== undefined && !next.has(this.home.path.fingerprint)) this.home = undefined;
   }

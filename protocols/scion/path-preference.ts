@@ -25,8 +25,12 @@ export interface PathRules {
 
 export const DEFAULT_RULES: PathRules = { policy: ALLOW_ALL, preference: 'latency', pin: undefined };
 
+/** Room for headers around the path, extensions and some data: a path that leaves less is of no use. */
+const LEAST_ROOM = 200;
+
 /** Why rules forbid a path, in words; undefined when it conforms. */
 export function whyAgainstRules({ fence, policy }: PathRules, path: ScionPath): string | undefined {
+  if (path.mtu < path.raw.length + LEAST_ROOM) return `its MTU of ${path.mtu} bytes leaves no room for data`;
   return (fence === undefined ? undefined : whyForbidden(fence, path)) ?? whyForbidden(policy, path);
 }
 

@@ -11,6 +11,7 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { writeU16 } from '#base/bytes';
 import type { ProtoReader, ProtoWriter } from '#base/proto';
+import { formatIpPort, parseIpPort } from '#scion/ip';
 
 /** Geographic position of a border router, WGS 84 degrees. */
 export interface GeoPosition {
@@ -151,15 +152,27 @@ function readEpic(r: ProtoReader): EpicDetached {
   return { hop, peers };
 }
 
+/** Addresses that cannot be read are left out; a list of nothing else is an error. */
 function readServices(r: ProtoReader): Services {
-  const control: string[] = [];
-  const discovery: string[] = [];
+  const lists: Record<2 | 3, string[]> = { 2: [], 3: [] };
+  const damaged = new Set<number>();
   while (r.next()) {
-    if (r.field === 2) control.push(r.text());
-    else if (r.field === 3) discovery.push(r.text());
-    else r.skip();
+    const { field } = r;
+    if (field !== 2 && field !== 3) {
+      r.skip();
+      continue;
+    }
+    const text = r.text();
+    try {
+      const { host, port } = parseIpPort(text);
+      lists[field].push(formatIpPort(host, port));
+    } catch {
+      damaged.add(field);
+    }
   }
-  return { control, discovery };
+  for (const field of [2, 3] as const)
+    if (damaged.has(field) && lists[field].length === 0) throw r.invalid('service addresses as ip:port');
+  return { control: lists[2], discovery: lists[3] };
 }
 
 function readStaticInfo(r: ProtoReader): StaticInfo {
@@ -174,11 +187,11 @@ function readStaticInfo(r: ProtoReader): StaticInfo {
   const internalHops = new Map<number, number>();
   let note = '';
   while (r.next()) {
-    if (r.field === 1) readPair(r.message('LatencyInfo'), info.latencyIntra, info.latencyInter);
-    else if (r.field === 2) readPair(r.message('BandwidthInfo'), info.bandwidthIntra, info.bandwidthInter);
+    if (r.field === 1) readPair(r.message('LatencyInfo'), info.latencyIntra, info.latencyInter, 32);
+    else if (r.field === 2) readPair(r.message('BandwidthInfo'), info.bandwidthIntra, info.bandwidthInter, 64);
     else if (r.field === 3) readGeo(r.message('map entry'), geo);
     else if (r.field === 4) readLinkType(r.message('map entry'), linkTypes);
-    else if (r.field === 5) readMapEntry(r.message('map entry'), internalHops);
+    else if (r.field === 5) readMapEntry(r.message('map entry'), internalHops, 32);
     else if (r.field === 6) note = r.text();
     else r.skip();
   }
@@ -191,21 +204,24 @@ function readStaticInfo(r: ProtoReader): StaticInfo {
   };
 }
 
-function readPair(r: ProtoReader, intra: Map<number, number>, inter: Map<number, number>): void {
+function readPair(r: ProtoReader, intra: Map<number, number>, inter: Map<number, number>, bits: 32 | 64): void {
   while (r.next()) {
-    if (r.field === 1) readMapEntry(r.message('map entry'), intra);
-    else if (r.field === 2) readMapEntry(r.message('map entry'), inter);
+    if (r.field === 1) readMapEntry(r.message('map entry'), intra, bits);
+    else if (r.field === 2) readMapEntry(r.message('map entry'), inter, bits);
     else r.skip();
   }
 }
 
-/** Values beyond 2^53 - 1 are hints that no line can have; they are left out. */
-function readMapEntry(r: ProtoReader, map: Map<number, number>): void {
+/**
+ * Values beyond 2^53 - 1 are hints that no line can have; they are left out.
+ * @param bits  of the value; protobuf lets more overflow
+ */
+function readMapEntry(r: ProtoReader, map: Map<number, number>, bits: 32 | 64): void {
   let key = 0n;
   let value = 0n;
   while (r.next()) {
     if (r.field === 1) key = r.u64();
-    else if (r.field === 2) value = r.u64();
+    else if (r.field === 2) value = BigInt.asUintN(bits, r.u64());
     else r.skip();
   }
   if (key <= 0xffffn && value <= BigInt(Number.MAX_SAFE_INTEGER)) map.set(Number(key), Number(value));
@@ -213,9 +229,13 @@ function readMapEntry(r: ProtoReader, map: Map<number, number>): void {
 
 function readLinkType(r: ProtoReader, map: Map<number, LinkType>): void {
   const raw = new Map<number, number>();
-  readMapEntry(r, raw);
-  // Types that are not known count as not announced.
-  for (const [id, number] of raw) if (number !== 0 && LINK_TYPES[number]) map.set(id, LINK_TYPES[number]);
+  readMapEntry(r, raw, 32);
+  for (const [id, number] of raw) {
+    const type = LINK_TYPES[number] ?? 'unset';
+    // The last entry of an interface counts, also one of a type that is not known.
+    if (type === 'unset') map.delete(id);
+    else map.set(id, type);
+  }
 }
 
 function readGeo(r: ProtoReader, map: Map<number, GeoPosition>): void {

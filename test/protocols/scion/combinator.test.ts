@@ -328,6 +328,19 @@ Combinator('segments with one AS, or with more hops than a path may have, give n
   assert.equal(between(33), []);
 });
 
+Combinator('a flood of segments ends in a bounded search', () => {
+  const many = (ases: bigint[]) =>
+    Array.from({ length: 200 }, (_, i) =>
+      chain(ases.map((as, k) => ({ as, in: k === 0 ? 0 : i + 1, out: k === ases.length - 1 ? 0 : i + 1 }))),
+    );
+  const set = { up: many([1n, 3n]), core: many([2n, 1n]), down: many([2n, 4n]) };
+  const begun = process.hrtime.bigint();
+  const paths = combinePaths(IA(3n), IA(4n), set);
+  assert.is(paths.length, 10_000);
+  assert.is(paths[0]!.weight, 3);
+  assert.ok(Number(process.hrtime.bigint() - begun) / 1e9 < 20);
+});
+
 Combinator('the path inside the own AS is empty and never expires', () => {
   const path = emptyPath(IA(1n), 1472);
   assert.is(path.raw.length, 0);

@@ -453,6 +453,20 @@ Manager('cut off is when nothing came back on any allowed path, not even from th
   assert.ok(manager.isCutOff(35, 40));
 });
 
+Manager('a lookup of expired paths alone keeps those that live', () => {
+  const manager = new PathManager({ dst: parseIsdAs('1-111') });
+  manager.update([lte], 0, WALL);
+  manager.update([{ ...leased, expiryMs: WALL - 1 }], 10, WALL);
+  assert.is(manager.select(20).fingerprint, lte.fingerprint);
+});
+
+Manager('a path whose MTU has no room for data is not used, and says why', () => {
+  const manager = new PathManager({ dst: parseIsdAs('1-111') });
+  manager.update([{ ...lte, mtu: 0 }, leased], 0, WALL);
+  assert.is(manager.select(1).fingerprint, leased.fingerprint);
+  assert.match(manager.report(1)[0]!.forbidden!, /MTU of 0 bytes/);
+});
+
 Manager('disjoint paths are seen', () => {
   assert.ok(new World([leased, lte]).manager.hasDisjointPaths(1000));
   assert.not(new World([lte, detour]).manager.hasDisjointPaths(1000));

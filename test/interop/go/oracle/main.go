@@ -101,8 +101,12 @@ func main() {
 		line, err := in.ReadBytes('\n')
 		if len(line) > 1 {
 			if err := encoder.Encode(run(line)); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				os.Exit(1)
+				// Nothing was written: the value has no JSON form.
+				err = encoder.Encode(answer{Error: err.Error()})
+				if err != nil {
+					fmt.Fprintln(os.Stderr, err)
+					os.Exit(1)
+				}
 			}
 		}
 		if err == io.EOF {
