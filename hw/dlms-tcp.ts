@@ -1,12 +1,16 @@
 /**
- * DLMS wrapper over TCP (IEC 62056-4-7): the server's listener, and a client channel for tools and tests. Nothing is
- * shared between connections: each has its own stream buffer, session and timers.
+ * DLMS over TCP: the server's listener, and client channels for tools and tests. A connection carries the wrapper
+ * (IEC 62056-4-7) or HDLC, which its first byte tells: 00 or 7E. Nothing is shared between connections: each has its own
+ * stream buffer, session and timers.
  */
 
 import * as net from 'node:net';
 import { S3mpError } from '#base/errors';
+import { FLAG } from '#dlms/hdlc';
+import type { HdlcClientOptions } from '#dlms/hdlc-client';
 import type { DlmsServer, ServerSession } from '#dlms/server';
 import { WRAPPER_PORT, WRAPPER_SIZE, WrapperStream } from '#dlms/wrapper';
+import { HdlcChannel, type HdlcLine, serveHdlc } from '#hw/dlms-hdlc';
 
 export interface DlmsTcpOptions {
   readonly server: DlmsServer;
@@ -82,12 +86,19 @@ function listenError(error: NodeJS.ErrnoException, host: string, port: number): 
   return new S3mpError('socket.failed', `cannot listen on TCP ${where}: ${error.message}`, { where }, error);
 }
 
+/** What cuts a connection's bytes into frames and answers them. */
+interface Framing {
+  readonly isPartial: boolean;
+  push(chunk: Uint8Array): void;
+  close(): void;
+}
+
 function serve(socket: net.Socket, key: string, options: DlmsTcpOptions): void {
   const { server, idleMs = 180_000, partialMs = 10_000, now = () => performance.now() } = options;
   const maxPdu = server.maxPdu('stream');
-  const stream = new WrapperStream(maxPdu);
-  const out = new Uint8Array(WRAPPER_SIZE + maxPdu);
-  let session: ServerSession | undefined;
+  const source = socket.remoteAddress ?? key;
+  const mostWaiting = 16 * (WRAPPER_SIZE + maxPdu);
+  let framing: Framing | undefined;
   let partialTimer: NodeJS.Timeout | undefined;
 
   const drop = (why: string) => {
@@ -100,35 +111,61 @@ function serve(socket: net.Socket, key: string, options: DlmsTcpOptions): void {
     partialTimer = undefined;
   };
 
-  const onFrame = (frame: Uint8Array): boolean => {
-    // Each frame has its own time, also when the next one begins in the same segment.
-    stopPartialTimer();
-    session ??= server.session(key, { transport: 'stream', source: socket.remoteAddress ?? key });
-    if (!session) {
-      drop('all sessions are taken');
-      return false;
-    }
-    const length = session.receive(frame, out, now());
-    // A copy: the socket may keep it while the next frame is answered into the same buffer.
-    if (length > 0) socket.write(Uint8Array.prototype.slice.call(out, 0, length));
-    return !socket.destroyed;
+  // A copy: the socket may keep it while the next frame is answered into the same buffer.
+  const send = (bytes: Uint8Array) => {
+    socket.write(Uint8Array.prototype.slice.call(bytes));
   };
+
+  const wrapper = (): Framing => {
+    const stream = new WrapperStream(maxPdu);
+    const out = new Uint8Array(WRAPPER_SIZE + maxPdu);
+    let session: ServerSession | undefined;
+    const onFrame = (frame: Uint8Array): boolean => {
+      // Each frame has its own time, also when the next one begins in the same segment.
+      stopPartialTimer();
+      session ??= server.session(key, { transport: 'stream', source });
+      if (!session) {
+        drop('all sessions are taken');
+        return false;
+      }
+      const length = session.receive(frame, out, now());
+      if (length > 0) send(out.subarray(0, length));
+      return !socket.destroyed;
+    };
+    return {
+      push: (chunk) => {
+        stream.push(chunk, onFrame);
+        if (stream.fault)
+          drop(stream.fault === 'version' ? 'not a DLMS wrapper' : `an APDU longer than ${maxPdu} bytes`);
+      },
+      get isPartial() {
+        return stream.isPartial;
+      },
+      close: () => session?.close(),
+    };
+  };
+
+  const hdlc = (): Framing =>
+    serveHdlc(server, key, source, now, (frame) => {
+      stopPartialTimer();
+      send(frame);
+    });
 
   socket.setNoDelay(true);
   if (idleMs > 0) socket.setTimeout(idleMs, () => drop(`idle for ${idleMs} ms`));
   socket.on('data', (chunk) => {
-    stream.push(chunk, onFrame);
-    if (stream.fault) drop(stream.fault === 'version' ? 'not a DLMS wrapper' : `an APDU longer than ${maxPdu} bytes`);
+    framing ??= chunk[0] === FLAG ? hdlc() : wrapper();
+    framing.push(chunk);
     // A client that sends and never reads would fill the memory with answers.
-    else if (socket.writableLength > 16 * out.length) drop('answers are not taken');
-    if (stream.isPartial && !socket.destroyed) {
+    if (!socket.destroyed && socket.writableLength > mostWaiting) drop('answers are not taken');
+    if (framing.isPartial && !socket.destroyed) {
       partialTimer ??= setTimeout(() => drop(`a frame was not whole after ${partialMs} ms`), partialMs);
     }
   });
   socket.on('error', () => socket.destroy());
   socket.once('close', () => {
     stopPartialTimer();
-    session?.close();
+    framing?.close();
   });
 }
 
@@ -141,16 +178,12 @@ export interface DlmsTcpChannel {
   close(): void;
 }
 
-/**
- * Connects a client channel.
- * @param timeoutMs  for connecting and for each answer; default 5 s
- * @throws S3mpError `meter.unreachable`
- */
-export async function connectDlmsTcp(host: string, port: number, timeoutMs = 5000): Promise<DlmsTcpChannel> {
+const unreachableAt = (where: string) => (why: string, cause?: unknown) =>
+  new S3mpError('meter.unreachable', `${where}: ${why}`, { where }, cause);
+
+async function connectTcp(host: string, port: number, timeoutMs: number): Promise<net.Socket> {
+  const unreachable = unreachableAt(`${host}:${port}`);
   const socket = net.connect({ host, port });
-  const where = `${host}:${port}`;
-  const unreachable = (why: string, cause?: unknown) =>
-    new S3mpError('meter.unreachable', `${where}: ${why}`, { where }, cause);
   await new Promise<void>((resolve, reject) => {
     socket.setTimeout(timeoutMs, () => {
       socket.destroy();
@@ -163,6 +196,44 @@ export async function connectDlmsTcp(host: string, port: number, timeoutMs = 500
     });
   });
   socket.setNoDelay(true);
+  return socket;
+}
+
+/**
+ * Connects a client channel that speaks HDLC inside TCP, and its link.
+ * @param timeoutMs  for connecting and for each frame before it is sent again; default 5 s
+ * @throws S3mpError `meter.unreachable`, DlmsError `dlms.association-rejected`
+ */
+export async function connectHdlcTcp(
+  host: string,
+  port: number,
+  options: HdlcClientOptions,
+  timeoutMs = 5000,
+): Promise<DlmsTcpChannel> {
+  const socket = await connectTcp(host, port, timeoutMs);
+  const line: HdlcLine = { write: (bytes) => socket.write(bytes), onData: () => {} };
+  socket.on('data', (chunk) => line.onData(chunk, chunk.length));
+  // The frames that do not come any more tell; without a listener the error would end the process.
+  socket.on('error', () => socket.destroy());
+  const channel = new HdlcChannel(line, options, timeoutMs);
+  try {
+    await channel.connect();
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+  return { exchange: (frame) => channel.exchange(frame), close: () => socket.destroy() };
+}
+
+/**
+ * Connects a client channel for the wrapper.
+ * @param timeoutMs  for connecting and for each answer; default 5 s
+ * @throws S3mpError `meter.unreachable`
+ */
+export async function connectDlmsTcp(host: string, port: number, timeoutMs = 5000): Promise<DlmsTcpChannel> {
+  const where = `${host}:${port}`;
+  const unreachable = unreachableAt(where);
+  const socket = await connectTcp(host, port, timeoutMs);
   const stream = new WrapperStream(0xffff);
   let waiting: { resolve: (frame: Uint8Array) => void; reject: (error: S3mpError) => void } | undefined;
   const fail = (error: S3mpError) => {

@@ -13,7 +13,8 @@ import { DecodeError } from '#base/errors';
 import { ApduTag, type AttributeRef, writeDescriptor } from '#dlms/apdu';
 import { type Data, decodeData, encodeData, Tag } from '#dlms/axdr';
 import { DATE_TIME_SIZE } from '#dlms/date-time';
-import type { ByteReader } from '#dlms/reader';
+import { ByteReader } from '#dlms/reader';
+import { isWrapperFrame, WRAPPER_SIZE, wrapperDestination, wrapperSource } from '#dlms/wrapper';
 import type { ByteWriter } from '#dlms/writer';
 
 /** Bits of the long invoke id; bits 23…0 count. */
@@ -117,4 +118,25 @@ export function decodeEventNotification(r: ByteReader): EventNotification {
   const value = decodeData(r);
   r.expectEnd('event notification');
   return { dateTime, classId, ln, attribute, value };
+}
+
+/** A push as a listener gets it. */
+export type Push = { readonly serverSap: number; readonly clientSap: number } & (
+  | { readonly kind: 'data'; readonly notification: DataNotification }
+  | { readonly kind: 'event'; readonly notification: EventNotification }
+);
+
+/**
+ * Reads a wrapper frame that a meter sent unasked.
+ * @returns undefined for another frame, also for a ciphered one
+ * @throws DecodeError for a broken notification
+ */
+export function readPush(frame: Uint8Array): Push | undefined {
+  if (!isWrapperFrame(frame)) return undefined;
+  const saps = { serverSap: wrapperSource(frame), clientSap: wrapperDestination(frame) };
+  const r = new ByteReader(frame, WRAPPER_SIZE);
+  const tag = frame[WRAPPER_SIZE];
+  if (tag === ApduTag.dataNotification) return { ...saps, kind: 'data', notification: decodeDataNotification(r) };
+  if (tag === ApduTag.eventNotification) return { ...saps, kind: 'event', notification: decodeEventNotification(r) };
+  return undefined;
 }
