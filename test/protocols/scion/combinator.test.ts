@@ -280,6 +280,19 @@ for (const [name, dst, mtu, ...entries] of [
   });
 }
 
+Combinator('MTUs count as the official combinator counts: 0 is nothing only for a link, and 16 bits are kept', () => {
+  const path = (first: number, link: number) => {
+    const up = chain([
+      { as: 1n, in: 0, out: 1, mtu: first },
+      { as: 2n, in: 2, out: 0, inMtu: link },
+    ]);
+    return combinePaths(IA(2n), IA(1n), { up: [up], core: [], down: [] })[0]!.mtu;
+  };
+  assert.is(path(1472, 0), 1472);
+  assert.is(path(0, 1400), 0);
+  assert.is(path(65_536 + 1300, 1400), 1300);
+});
+
 Combinator('a path expires with the first of the hop fields that it uses', () => {
   const up = chain(
     [

@@ -238,4 +238,40 @@ Segment('mutations of a segment are refused or stay a segment that path combinat
   assert.ok(refused > 1000 && taken > 1000, `${refused} refused, ${taken} taken`);
 });
 
+Segment('all announcements, services and EPIC authenticators go through, and a wrong digest is refused', () => {
+  const staticInfo = {
+    latencyIntra: new Map([[11, 400]]),
+    latencyInter: new Map([[12, 25_000]]),
+    bandwidthIntra: new Map([[11, 2 ** 40]]),
+    bandwidthInter: new Map([[12, 1000]]),
+    geo: new Map([[12, { latitude: 47.25, longitude: -8.5, address: 'Zürich' }]]),
+    linkTypes: new Map([[12, 'multihop' as const]]),
+    internalHops: new Map([[11, 3]]),
+    note: 'night work on Sundays',
+  };
+  const services = { control: ['10.0.0.1:30252'], discovery: ['[2001:db8::1]:30252'] };
+  const hops = builtHops.map((hop) => ({ ...hop, staticInfo, services, epic: true }));
+  const made = buildSegment(1_700_000_000, 7, hops);
+  const bytes = encodeSegment(made);
+  const segment = decodeSegment(bytes);
+  assert.is(toHex(encodeSegment(segment)), toHex(bytes));
+  for (const [i, entry] of segment.entries.entries()) {
+    assert.equal(entry.staticInfo, staticInfo);
+    assert.equal(entry.services, services);
+    assert.equal(entry.epic, made.entries[i]!.epic);
+  }
+  const full = new Uint8Array(16);
+  const { hop } = segment.entries[0]!;
+  new HopMac(hops[0]!.key).computeFull(full, 0, 7, 1_700_000_000, hop.expTime, hop.consIngress, hop.consEgress);
+  assert.is(toHex(hop.mac) + toHex(segment.entries[0]!.epic!.hop), toHex(full));
+  const [path] = combinePaths(leaf, core, { up: [segment], core: [], down: [] });
+  assert.is(toHex(path!.epic!.last), toHex(full));
+  assert.equal(path!.notes!.texts, Array(3).fill(staticInfo.note));
+  assert.equal(path!.notes!.linkTypes, ['unset', 'multihop'].reverse());
+  const forged = bytes.slice();
+  const at = toHex(bytes).indexOf(toHex(segment.entries[0]!.epic!.hop)) / 2;
+  forged[at]! ^= 1;
+  assert.throws(() => decodeSegment(forged), /digest/);
+});
+
 Segment.run();
