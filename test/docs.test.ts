@@ -13,6 +13,7 @@ import { type ConfigSpec, environmentOf, flagOf, loadConfig } from '#hw/config';
 import { FIRMWARE_CONFIG } from '../firmware/config.ts';
 import { GATEWAY_CONFIG } from '../gateway/config.ts';
 import { HEADEND_CONFIG } from '../headend/config.ts';
+import { conformancePage } from './docs/conformance.ts';
 
 const root = join(__dirname, '..', '..');
 const GENERATED = '<!-- Generated from the code by test/docs.test.ts; do not edit. -->';
@@ -73,6 +74,7 @@ function exampleFile(name: string, spec: ConfigSpec): string {
 const PAGES: readonly [file: string, text: () => string][] = [
   ['docs/configuration.md', configurationPage],
   ['docs/error-codes.md', errorPage],
+  ['docs/conformance.md', () => conformancePage(GENERATED)],
   ...DEVICES.map(([name, spec]): [string, () => string] => [`examples/${name}.toml`, () => exampleFile(name, spec)]),
 ];
 

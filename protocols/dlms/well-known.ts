@@ -43,6 +43,8 @@ const NAMES = new Map<string, string>([
   ['0-0:25.1.0.255', 'IPv4 setup'],
   ['0-0:25.9.0.255', 'Push at intervals'],
   ['0-1:25.9.0.255', 'Push of alarms'],
+  ['0-0:43.0.0.255', 'Security setup'],
+  ['0-0:43.1.0.255', 'Invocation counter'],
   ['0-0:44.0.0.255', 'Image transfer'],
   ['0-0:40.0.1.255', 'Association of the public client'],
   ['0-0:40.0.2.255', 'Association with a password'],

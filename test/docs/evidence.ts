@@ -1,0 +1,128 @@
+/**
+ * What shows that a part of DLMS works: tests by file and the beginning of their names. `ours` are tests with our own
+ * client or with published vectors, the others run a foreign program. The conformance page is made of this table, and a
+ * test sees to it that each named test is there.
+ */
+
+export type Peer = 'ours' | 'Gurux (Python)' | 'dlms-cosem';
+export const PEERS: readonly Peer[] = ['ours', 'Gurux (Python)', 'dlms-cosem'];
+
+/** File below `test/`, and how the test's name begins. */
+export type TestRef = readonly [file: string, name: string];
+export type Evidence = Readonly<Partial<Record<Peer, TestRef>>>;
+
+const SERVER = 'protocols/dlms/server.test.ts';
+const MODEL = 'firmware/meter-model.test.ts';
+const PROFILES = 'firmware/profiles.test.ts';
+const ACTING = 'firmware/self-acting.test.ts';
+const SECURITY = 'protocols/dlms/security.test.ts';
+const PEER = 'interop/dlms.test.ts';
+const PEER_MODEL = 'interop/dlms-model.test.ts';
+
+const READ_BY_ALL: Evidence = {
+  ours: [MODEL, 'every listed object answers every attribute'],
+  'Gurux (Python)': [PEER_MODEL, 'reads every attribute that the association view says'],
+};
+const DISCONNECT: Evidence = {
+  ours: ['protocols/dlms/cosem/disconnect-control.test.ts', ''],
+  'Gurux (Python)': [PEER, 'disconnects and reconnects the relay'],
+  'dlms-cosem': [PEER, 'disconnects, reconnects and sets the message'],
+};
+
+/** Evidence of the classes, beyond that each attribute is read. */
+export const CLASSES: Readonly<Record<number, { readonly name: string; readonly more?: Evidence }>> = {
+  1: { name: 'Data', more: { 'dlms-cosem': [PEER, 'disconnects, reconnects and sets the message'] } },
+  3: {
+    name: 'Register',
+    more: {
+      ours: [MODEL, 'every register takes its value'],
+      'dlms-cosem': [PEER, 'parses the object list, which comes in blocks, and reads every register'],
+    },
+  },
+  4: { name: 'Extended Register', more: { ours: [PROFILES, 'the month is billed'] } },
+  5: { name: 'Demand Register', more: { ours: [PROFILES, 'the month is billed'] } },
+  7: {
+    name: 'Profile Generic',
+    more: {
+      ours: [PROFILES, 'a range takes both ends'],
+      'Gurux (Python)': [PEER_MODEL, 'reads the load profile by range, with selected columns, and by entry'],
+      'dlms-cosem': [PEER_MODEL, 'reads the load profile by range, in blocks'],
+    },
+  },
+  8: {
+    name: 'Clock',
+    more: { ours: [PROFILES, 'setting the clock'], 'Gurux (Python)': [PEER_MODEL, 'sets the clock'] },
+  },
+  9: {
+    name: 'Script Table',
+    more: { 'Gurux (Python)': [PEER_MODEL, 'disconnects and reconnects by script'] },
+  },
+  15: { name: 'Association LN', more: { 'dlms-cosem': [PEER, 'parses the object list'] } },
+  17: { name: 'SAP Assignment' },
+  18: {
+    name: 'Image Transfer',
+    more: {
+      ours: [ACTING, 'an image goes on after a restart'],
+      'Gurux (Python)': [PEER_MODEL, 'transfers an image'],
+    },
+  },
+  22: { name: 'Single Action Schedule', more: { ours: [ACTING, 'a schedule disconnects at its local time'] } },
+  40: {
+    name: 'Push Setup',
+    more: { ours: [ACTING, 'a new alarm is pushed once'], 'Gurux (Python)': [PEER_MODEL, 'receives a push over UDP'] },
+  },
+  41: { name: 'TCP-UDP Setup' },
+  42: { name: 'IPv4 Setup' },
+  64: {
+    name: 'Security Setup',
+    more: { ours: [SECURITY, 'the security setup and the counter are read'] },
+  },
+  70: { name: 'Disconnect Control', more: DISCONNECT },
+  71: { name: 'Limiter', more: { ours: [ACTING, 'the limiter opens the contact'] } },
+};
+
+/** Evidence of a class: what reads all of them, overruled by its own. */
+export function classEvidence(classId: number): Evidence {
+  // The objects of keys are offered to the management client only.
+  return { ...(classId === 64 ? {} : READ_BY_ALL), ...CLASSES[classId]?.more };
+}
+
+/** Services, by the name of their bit in the conformance block. */
+export const SERVICES: Readonly<Record<string, Evidence>> = {
+  get: READ_BY_ALL,
+  set: {
+    ours: [PROFILES, 'setting the clock'],
+    'Gurux (Python)': [PEER_MODEL, 'sets the clock'],
+    'dlms-cosem': [PEER, 'disconnects, reconnects and sets the message'],
+  },
+  action: DISCONNECT,
+  selectiveAccess: CLASSES[7]!.more!,
+  blockTransferWithGet: {
+    ours: [SERVER, 'the object list comes in blocks'],
+    'Gurux (Python)': [PEER, 'reads the association view in blocks'],
+    'dlms-cosem': [PEER, 'parses the object list, which comes in blocks'],
+  },
+  blockTransferWithSet: { ours: ['protocols/dlms/blocks.test.ts', ''] },
+  blockTransferWithAction: { ours: ['protocols/dlms/blocks.test.ts', ''] },
+  multipleReferences: { ours: [SERVER, ''] },
+  attribute0WithGet: { ours: [SERVER, ''] },
+  priorityManagement: { ours: [SERVER, ''] },
+  generalProtection: { ours: [SECURITY, 'an object list comes in blocks'] },
+  dataNotification: CLASSES[40]!.more!,
+};
+
+/** Authentication mechanisms, by their name in acse.ts. */
+export const MECHANISMS: Readonly<Record<string, Evidence>> = {
+  none: {
+    ours: [SERVER, ''],
+    'Gurux (Python)': [PEER, 'without authentication sees public objects only'],
+    'dlms-cosem': [PEER, 'without authentication sees public objects only'],
+  },
+  password: {
+    ours: [SERVER, ''],
+    'Gurux (Python)': [PEER, 'a wrong password is rejected'],
+    'dlms-cosem': [PEER, 'a wrong password is rejected'],
+  },
+  gmac: { ours: [SECURITY, 'the AARE is short'] },
+  ecdsa: { ours: [SECURITY, 'mechanisms SHA-256 and ECDSA authenticate'] },
+};
