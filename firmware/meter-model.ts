@@ -75,8 +75,6 @@ export interface MeterPort {
   readonly relay: RelayGuard;
   /** Text for the customer; whoever holds it also shows it. */
   readonly message: { get(): string; set(text: string): void };
-  /** Control state kept over a restart; without it the state follows the contact. */
-  readonly controlState?: { readonly initial?: ControlState; store(state: ControlState): void };
   /** Wall clock and whether it has been set. */
   readonly wallClock: () => ClockReading;
   /** Sets the wall clock; without it clients cannot. @returns whether the time is plausible and was taken */
@@ -440,17 +438,20 @@ function addProfile(
 }
 
 function addControl({ port, device, settings, events }: Parts): DisconnectControl {
-  const { relay, controlState } = port;
+  const { relay } = port;
   const { disconnectControl, relayOutput } = OBJECTS;
   const mode = new Setting(settings, `${disconnectControl.obis}/4`, {
     example: enumeration(CONTROL_MODE),
     isValid: (value) => value.type === 'enum' && value.value <= HIGHEST_CONTROL_MODE,
   });
+  const kept = new Setting(settings, `${disconnectControl.obis}/3`, { example: enumeration(ControlState.connected) });
+  // A start moves no contact. A state that the contact contradicts is not believed.
+  const isKept = (kept.number === ControlState.connected) === relay.isConnected();
   const control = new DisconnectControl(disconnectControl.obis, relay, {
     mode,
-    initialState: controlState?.initial,
+    ...(isKept ? { initialState: kept.number as ControlState } : {}),
     onState: (state) => {
-      controlState?.store(state);
+      kept.write(enumeration(state));
       if (state === ControlState.readyForReconnection) events.record(EventCode.readyForReconnection);
     },
   });

@@ -4,16 +4,14 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asciiBytes, asciiText } from '#base/bytes';
 import { decodeUtf8 } from '#base/utf8';
-import { passwordAssociation, publicAssociation } from '#dlms/association';
 import type { Data } from '#dlms/axdr';
 import { DlmsClient } from '#dlms/client';
 import { decodeDateTime } from '#dlms/date-time';
 import { type Exchange, exchangeSync } from '#dlms/exchange';
 import { formatObis, parseObis } from '#dlms/obis';
-import { DlmsServer } from '#dlms/server';
 import { MEASUREMENT_TIME, obisName, SUSPECT_QUANTITIES, suspectBit } from '#dlms/well-known';
 import { Quality, Quantity } from '../../firmware/measurement-image.ts';
-import { buildMeterModel, logicalDeviceName, type MeterPort } from '../../firmware/meter-model.ts';
+import { logicalDeviceName } from '../../firmware/meter-model.ts';
 import { REGISTERS } from '../../firmware/meter-objects.ts';
 import { OBJECT_COUNT, PASSWORD, pass, testMeter } from '../interop/dlms-meter.ts';
 
@@ -125,19 +123,26 @@ Model('the relay output is what is measured, not what was commanded', () => {
   assert.is(contentOf(get(70, '0-0:96.3.10.255', 4).data), 4);
 });
 
-Model('a control state that was stored is kept, and changes are handed on', () => {
-  const meter = testMeter();
-  const stored: number[] = [];
-  meter.relay.connected = false;
-  const port: MeterPort = { ...meter.port, controlState: { initial: 0, store: (state) => stored.push(state) } };
-  const server = new DlmsServer(buildMeterModel(port), {
-    associations: [publicAssociation(), passwordAssociation(asciiBytes(PASSWORD))],
-  });
-  const { get, run, client } = connect({ ...meter, server });
-  assert.is(contentOf(get(70, '0-0:96.3.10.255', 3).data), 0);
-  run(client.action({ classId: 70, ln: parseObis('0-0:96.3.10.255'), method: 2 }));
-  assert.equal(stored, [1]);
-  assert.is(meter.relay.connected, true);
+Model('the control state is kept over a restart, unless the contact contradicts it', () => {
+  const values = new Map<string, Uint8Array>();
+  const settings = {
+    get: (key: string) => values.get(key),
+    set: (key: string, value: Uint8Array) => values.set(key, value),
+  };
+  const start = (connected: boolean) => {
+    const meter = testMeter({ settings, relay: { switchRelay: () => true, isConnected: () => connected } });
+    const { get, run, client } = connect(meter);
+    return {
+      state: () => contentOf(get(70, '0-0:96.3.10.255', 3).data),
+      act: (method: number) => run(client.action({ classId: 70, ln: parseObis('0-0:96.3.10.255'), method })),
+      model: meter.model,
+    };
+  };
+  start(true).model.control.trigger('local-disconnect', 'test');
+  assert.is(start(false).state(), 2, 'ready for reconnection');
+  assert.is(start(true).state(), 1, 'a contact that is closed is connected');
+  start(false).act(1);
+  assert.is(start(false).state(), 0);
 });
 
 Model('every listed object answers every attribute by its declared right, and every object has a name', () => {
