@@ -48,6 +48,20 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
     help: 'HOST:PORT of the DLMS wrapper over TCP for legacy clients; empty keeps it off',
     default: '',
   },
+  'dlms.key_file': {
+    type: 'string',
+    help: 'keys of client 1 (TOML, mode 0600); without it that client is not offered',
+  },
+  'dlms.commands': {
+    type: 'string',
+    help: 'what switches the supply: signed by a command key, or any association with the right',
+    default: 'signed',
+    choices: ['signed', 'association'],
+  },
+  'dlms.command_key_file': {
+    type: 'string',
+    help: 'public key or certificate (PEM) whose signature commands need; without it signed commands are refused',
+  },
   'dlms.password_file': { type: 'string', help: 'file with the LLS password of client 17, mode 0600' },
   'state.directory': { type: 'string', help: 'folder for what must survive a restart', default: '/var/lib/s3mp' },
 };

@@ -2,7 +2,7 @@
 
 import { performance } from 'node:perf_hooks';
 import { ConfigError, messageOf } from '#base/errors';
-import { passwordAssociation, publicAssociation } from '#dlms/association';
+import { managementAssociation, passwordAssociation, publicAssociation } from '#dlms/association';
 import { DlmsServer } from '#dlms/server';
 import type { Config } from '#hw/config';
 import { type Display, noDisplay } from '#hw/display';
@@ -22,6 +22,7 @@ import { parseIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { MeasurementImage } from './measurement-image.ts';
 import { buildMeter, logicalDeviceName } from './meter-model.ts';
+import { openMeterSecurity } from './meter-security.ts';
 import { PollLoop } from './poll-loop.ts';
 import { Pusher } from './push.ts';
 import { guardRelay } from './relay-guard.ts';
@@ -62,7 +63,13 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
 
   let draw = () => {};
   let messageAt = steadyClock();
-  const associations = [publicAssociation(), passwordAssociation(password)];
+  const keys = openMeterSecurity(config, log.child('keys'));
+  const { security } = keys;
+  const associations = [
+    publicAssociation(),
+    passwordAssociation(password),
+    ...(security ? [managementAssociation(security)] : []),
+  ];
   const wallClock = openWallClock();
   const pushes = new Pusher(log.child('push'));
   const model = buildMeter({
@@ -93,6 +100,8 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     sendPush: (destination, frame) => pushes.send(destination, frame),
     random: Math.random,
     associations,
+    security,
+    commands: keys.commands,
     network: {
       ipv4: ipv4Number(config.string('scion.address')),
       port: config.number('scion.port'),
@@ -103,10 +112,16 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const server = new DlmsServer(model.device, {
     associations,
     maxDatagramPdu: MAX_DATAGRAM_PDU,
+    commands: keys.authority,
+    epochS: () => {
+      const { epochMs, isSet } = wallClock.read();
+      return isSet ? Math.floor(epochMs / 1000) : undefined;
+    },
     onEvent: (event) => {
       model.onServerEvent(event);
       const { kind, ...fields } = event;
-      if (kind === 'association-rejected') events.warn(kind, fields);
+      if (kind === 'association-rejected' || kind === 'protection-failed' || kind === 'command-refused')
+        events.warn(kind, fields);
       else events.info(kind, fields);
     },
   });
@@ -158,6 +173,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
       await Promise.all([loop.close(), tcp?.close(), socket.close()]);
       display.close();
       relay.close();
+      keys.close();
     },
   };
 }

@@ -38,9 +38,25 @@ export const HEADEND_CONFIG: ConfigSpec = {
     help: 'path policy (geofence) as an access control list, such as "+ 1,-": only paths inside ISD 1',
     default: ['+'],
   },
+  'dlms.instance': {
+    type: 'integer',
+    help: 'number of this head end among those that have the same keys; no two may have the same',
+    default: 0,
+    min: 0,
+    max: 255,
+  },
+  'dlms.starts_file': {
+    type: 'string',
+    help: 'remembers the starts, whose number is in the system title',
+    default: '/var/lib/s3mp/headend-starts',
+  },
+  'dlms.command_key_file': {
+    type: 'string',
+    help: 'private key (PEM, mode 0600) that signs what switches the supply; without it such commands go unsigned',
+  },
   meters: {
     type: 'tables',
-    help: 'meters: id, address ("[1-ff00:0:111,10.1.0.5]:4059"), password_file',
+    help: 'meters: id, address ("[1-ff00:0:111,10.1.0.5]:4059"), key_file or password_file',
     default: [],
   },
 };

@@ -2,6 +2,7 @@
 
 import { ConfigError, messageOf } from '#base/errors';
 import type { Config } from '#hw/config';
+import { type KeyFile, readCommandSigner, readKeyFile } from '#hw/dlms-keys';
 import { readOrMakeToken, readSecretFile } from '#hw/files';
 import type { Log } from '#hw/log';
 import { openPathSource } from '#hw/path-source';
@@ -16,6 +17,7 @@ import { startHttpServer } from './http/server.ts';
 import { hashToken, type StoredToken } from './http/tokens.ts';
 import { ChannelSwitch } from './meter/channel.ts';
 import { DlmsConnection } from './meter/dlms-connection.ts';
+import { CommandSigner, meterKeys, takeHeadEndTitle } from './meter/head-end-keys.ts';
 import { openSqliteStore } from './store/sqlite.ts';
 
 export interface RunningHeadend {
@@ -28,7 +30,8 @@ interface MeterEntry {
   readonly id: string;
   readonly address: string;
   readonly endpoint: HostEndpoint;
-  readonly password: Uint8Array;
+  readonly password: Uint8Array | undefined;
+  readonly keys: KeyFile | undefined;
 }
 
 const HOUR_MS = 3_600_000;
@@ -70,16 +73,27 @@ export async function startHeadend(config: Config, log: Log): Promise<RunningHea
       });
 
     const channels = new ChannelSwitch(socket);
+    const instance = config.number('dlms.instance');
+    const title = meters.some(({ keys }) => keys)
+      ? takeHeadEndTitle(config.string('dlms.starts_file'), instance)
+      : undefined;
+    const commandKey = config.optionalString('dlms.command_key_file');
+    const signer =
+      commandKey === undefined
+        ? undefined
+        : new CommandSigner(readCommandSigner(commandKey), title ?? new Uint8Array(8));
     const fleet = new Fleet({
       store,
       keepMs: config.number('store.live_hours') * HOUR_MS,
-      meters: meters.map(({ id, address, endpoint, password }) => ({
+      meters: meters.map(({ id, address, endpoint, password, keys }) => ({
         config: { id, address },
         connection: new DlmsConnection({
           socket,
           channels,
           meter: endpoint,
           password,
+          security: keys && title && meterKeys(title, keys),
+          signer,
           fence: policy,
           log: log.child(id),
         }),
@@ -118,12 +132,14 @@ function readMeter(table: Readonly<Record<string, unknown>>, index: number): Met
     if (typeof value === 'string' && value !== '') return value;
     throw new ConfigError('config.invalid', `meter ${index + 1}: ${key} is missing`, { key });
   };
-  const unknown = Object.keys(table).find((key) => !['id', 'address', 'password_file'].includes(key));
+  const unknown = Object.keys(table).find((key) => !['id', 'address', 'password_file', 'key_file'].includes(key));
   if (unknown !== undefined) throw new ConfigError('config.invalid', `meter ${index + 1}: unknown key ${unknown}`);
   const address = text('address');
   try {
     const endpoint = parseEndpoint(address);
-    return { id: text('id'), address, endpoint, password: readSecretFile(text('password_file')) };
+    const keys = table.key_file === undefined ? undefined : readKeyFile(text('key_file'));
+    const password = keys ? undefined : readSecretFile(text('password_file'));
+    return { id: text('id'), address, endpoint, password, keys };
   } catch (error) {
     if (error instanceof ConfigError) throw error;
     throw new ConfigError('config.invalid', `meter ${index + 1}: ${messageOf(error)}`, { address }, error);

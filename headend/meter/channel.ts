@@ -22,8 +22,12 @@ interface Sending {
   count: number;
 }
 
+/** Whether an answer's frame is to the request's frame. */
+export type Matcher = (request: Uint8Array, answer: Uint8Array) => boolean;
+
 interface Pending {
   readonly frame: Uint8Array;
+  readonly takes: Matcher;
   readonly deadlineAt: number;
   readonly sendings: Sending[];
   readonly resolve: (answer: Answer) => void;
@@ -80,15 +84,16 @@ export class MeterChannel {
   /**
    * Sends a request frame until its answer comes. One at a time.
    * @param deadlineAt  steady ms of the socket's clock
+   * @param takes  asked last of all, so that an answer that it takes is the answer
    * @throws S3mpError `meter.unreachable` at the deadline; ScionError `path.none`, `path.none-conforming` when there was
    *   no path until then
    */
-  exchange(frame: Uint8Array, deadlineAt: number): Promise<Answer> {
+  exchange(frame: Uint8Array, deadlineAt: number, takes: Matcher = isAnswerTo): Promise<Answer> {
     if (this.pending !== undefined) {
       return Promise.reject(new S3mpError('meter.busy', 'a request to this meter is under way'));
     }
     return new Promise((resolve, reject) => {
-      this.pending = { frame: frame.slice(), deadlineAt, sendings: [], resolve, reject, timer: undefined };
+      this.pending = { frame: frame.slice(), takes, deadlineAt, sendings: [], resolve, reject, timer: undefined };
       this.send(this.pending);
     });
   }
@@ -188,7 +193,13 @@ export class MeterChannel {
       return;
     }
     const sending = pending.sendings.find((s) => cameBackOn(peer, s.path));
+    // Only the client can tell an answer that is ciphered from a late one.
+    if (sending !== undefined && !pending.takes(pending.frame, frame)) {
+      this.receiveLate(frame, peer);
+      return;
+    }
     if (sending === undefined) {
+      if (this.receiveLate(frame, peer)) return;
       this.mismatches++;
       this.log.warn('an answer came over a path that was not chosen', { meter: peer.text });
       return;
@@ -203,14 +214,15 @@ export class MeterChannel {
   }
 
   /** A second answer to the last request tells that its path was slow, not cut. */
-  private receiveLate(frame: Uint8Array, peer: PeerRef): void {
+  private receiveLate(frame: Uint8Array, peer: PeerRef): boolean {
     const { answered } = this;
-    if (answered === undefined || !isAnswerTo(answered.frame, frame)) return;
+    if (answered === undefined || !isAnswerTo(answered.frame, frame)) return false;
     const index = answered.sendings.findIndex((s) => cameBackOn(peer, s.path));
-    if (index < 0) return;
+    if (index < 0) return false;
     const [sending] = answered.sendings.splice(index, 1);
     const now = this.socket.now();
     this.manager.onAnswered(sending!.path.fingerprint, now - sending!.firstAt, now, 'request');
+    return true;
   }
 
   private finish(pending: Pending): void {

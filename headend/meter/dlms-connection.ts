@@ -7,6 +7,7 @@ import { DlmsError, S3mpError } from '#base/errors';
 import { decodeUtf8, encodeUtf8 } from '#base/utf8';
 import type { Data } from '#dlms/axdr';
 import { DlmsClient } from '#dlms/client';
+import type { ClientSecurityOptions } from '#dlms/client-security';
 import { ClockStatus, decodeDateTime } from '#dlms/date-time';
 import type { Exchange } from '#dlms/exchange';
 import type { GetResult } from '#dlms/get';
@@ -33,13 +34,18 @@ import type {
   RegisterValue,
 } from '../meter-connection.ts';
 import { type Answer, type ChannelSwitch, MeterChannel } from './channel.ts';
+import type { CommandSigner } from './head-end-keys.ts';
 
 export interface DlmsConnectionOptions {
   readonly socket: ScionSocket;
   readonly channels: ChannelSwitch;
   readonly meter: HostEndpoint;
-  /** LLS secret of client 17. */
-  readonly password: Uint8Array;
+  /** LLS secret of client 17, where there are no keys. */
+  readonly password?: Uint8Array | undefined;
+  /** Keys of client 1. */
+  readonly security?: ClientSecurityOptions | undefined;
+  /** Signs what switches the supply. */
+  readonly signer?: CommandSigner | undefined;
   /** What the configuration allows: the meter's own settings can only narrow it. */
   readonly fence?: PathPolicy;
   readonly log: Log;
@@ -79,17 +85,25 @@ export class DlmsConnection implements MeterConnection {
   private readonly socket: ScionSocket;
   private readonly channel: MeterChannel;
   private readonly client: DlmsClient;
+  private readonly signer: CommandSigner | undefined;
   private readonly profiles: ProfileReader;
   private readonly fence: PathPolicy;
   private lastAnswer: Answer | undefined;
+  private readonly takes = (request: Uint8Array, answer: Uint8Array) => this.client.takes(request, answer);
   private settings: PathSettings | null = null;
 
-  constructor({ socket, channels, meter, password, fence = ALLOW_ALL, log }: DlmsConnectionOptions) {
+  constructor(options: DlmsConnectionOptions) {
+    const { socket, channels, meter, password, security, signer, fence = ALLOW_ALL, log } = options;
+    this.signer = signer;
     this.fence = fence;
     this.socket = socket;
     this.channel = new MeterChannel(socket, meter, log);
     channels.add(this.channel);
-    this.client = new DlmsClient({ clientSap: Sap.passwordClient, password });
+    this.client = new DlmsClient(
+      security
+        ? { clientSap: Sap.managementClient, security }
+        : { clientSap: Sap.passwordClient, ...(password ? { password } : {}) },
+    );
     this.profiles = new ProfileReader(this.client);
   }
 
@@ -132,7 +146,9 @@ export class DlmsConnection implements MeterConnection {
     for (;;) {
       try {
         const left = deadlineAt - this.socket.now();
-        await this.run(() => this.client.action(connect ? REMOTE_RECONNECT : REMOTE_DISCONNECT), left);
+        const action = () => this.client.action(connect ? REMOTE_RECONNECT : REMOTE_DISCONNECT);
+        const sign = this.signer?.sign(connect ? 'reconnect' : 'disconnect');
+        await this.run(() => (sign ? this.client.signed(sign, action()) : action()), left);
         return;
       } catch (error) {
         // The contact rests between two movements; the meter says so and has done nothing.
@@ -210,7 +226,7 @@ export class DlmsConnection implements MeterConnection {
   private async drive<T>(operation: Exchange<T>, deadlineAt: number): Promise<T> {
     let step = operation.next();
     while (!step.done) {
-      this.lastAnswer = await this.channel.exchange(step.value, deadlineAt);
+      this.lastAnswer = await this.channel.exchange(step.value, deadlineAt, this.takes);
       step = operation.next(this.lastAnswer.frame);
     }
     return step.value;

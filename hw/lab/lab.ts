@@ -4,10 +4,11 @@
  * end-to-end tests and by the benches.
  */
 
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError } from '#base/errors';
+import { writeKeyFile } from '#hw/dlms-keys';
 import { claimLab, type LabAddresses } from '#hw/lab/addresses';
 import { writeAsFiles } from '#hw/lab/as-files';
 import { labFolderPrefix } from '#hw/lab/control';
@@ -41,6 +42,9 @@ export interface LabMeter {
   /** SCION address, `[1-ff00:0:111,127.16.111.100]:4059`. */
   readonly address: string;
   readonly host: string;
+  /** Keys of client 1. */
+  readonly keyFile: string;
+  /** Password of client 17, for foreign clients. */
   readonly passwordFile: string;
   readonly relayFolder: string;
   readonly displayFolder: string;
@@ -51,6 +55,8 @@ export interface LabMeter {
 
 const DLMS_PORT = 4059;
 const MODBUS_PORT = 1502;
+const COMMAND_KEY = 'command-key.pem';
+const COMMAND_PUBLIC_KEY = 'command-key-public.pem';
 
 export class Lab {
   readonly folder: string;
@@ -83,6 +89,7 @@ export class Lab {
     const topology = labTopology(addresses, options.lines ?? 'field');
     const { folders } = writeAsFiles(topology.description, folder);
     const lab = new Lab(options, addresses, folder, folders);
+    lab.makeCommandKey();
     try {
       for (const link of topology.links) await lab.links.add(link);
       await Promise.all(LAB_ASES.map((as) => lab.startGateway(as)));
@@ -105,6 +112,13 @@ export class Lab {
     return join(this.asFolder(ia), 'topology.json');
   }
 
+  /** The key that signs commands: private for the head end, public for the meters. */
+  private makeCommandKey(): void {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
+    writeFileSync(join(this.folder, COMMAND_KEY), privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+    writeFileSync(join(this.folder, COMMAND_PUBLIC_KEY), publicKey.export({ type: 'spki', format: 'pem' }));
+  }
+
   private async startGateway({ ia, number }: LabAs): Promise<void> {
     await this.startProcess(`gateway-${number}`, 'gateway.js', deviceNode(), [], ['--as-directory', this.asFolder(ia)]);
   }
@@ -118,6 +132,9 @@ export class Lab {
     const passwordFile = join(folder, 'password');
     mkdirSync(join(folder, 'state'), { recursive: true, mode: 0o700 });
     writeFileSync(passwordFile, randomBytes(12).toString('base64url'), { mode: 0o600 });
+    const keyFile = join(folder, 'keys.toml');
+    const key = () => randomBytes(16);
+    writeKeyFile(keyFile, { unicast: key(), authentication: key(), master: key() });
 
     const host = addresses.meter(METER_AS.number, index);
     let url = options.serialUrls?.[index];
@@ -133,6 +150,7 @@ export class Lab {
       id,
       address: `[${METER_AS.ia},${host}]:${DLMS_PORT}`,
       host,
+      keyFile,
       passwordFile,
       relayFolder,
       displayFolder,
@@ -146,6 +164,7 @@ export class Lab {
       ['--display-driver', 'sim', '--display-path', displayFolder],
       ['--scion-topology', this.topologyFile(METER_AS.ia), '--scion-address', host],
       ['--dlms-password-file', passwordFile],
+      ['--dlms-key-file', keyFile, '--dlms-command-key-file', join(this.folder, COMMAND_PUBLIC_KEY)],
       ['--state-directory', join(folder, 'state')],
       options.dlmsTcp ? ['--dlms-tcp-address', `${host}:${DLMS_PORT}`] : [],
     ].flat();
@@ -157,13 +176,14 @@ export class Lab {
     mkdirSync(folder, { mode: 0o700 });
     const file = join(folder, 'headend.toml');
     const meters = this.meters.map(
-      (m) => `[[meters]]\nid = "${m.id}"\naddress = "${m.address}"\npassword_file = "${m.passwordFile}"\n`,
+      (m) => `[[meters]]\nid = "${m.id}"\naddress = "${m.address}"\nkey_file = "${m.keyFile}"\n`,
     );
     const settings = [
       `[http]\nhost = "${host}"\nport = ${port}\nlab_mode = true\ntoken_file = "${join(folder, 'token')}"`,
       `[store]\nfile = "${join(folder, 'headend.db')}"`,
       `[scion]\ntopology = "${this.topologyFile(HEADEND_AS.ia)}"\naddress = "${this.addresses.headend(HEADEND_AS.number)}"`,
       `[path]\nacl = ["+ 1", "-"]`,
+      `[dlms]\nstarts_file = "${join(folder, 'starts')}"\ncommand_key_file = "${join(this.folder, COMMAND_KEY)}"`,
     ];
     writeFileSync(file, `${[...settings, ...meters].join('\n\n')}\n`, { mode: 0o600 });
     const ready = await this.startProcess('headend', 'headend.js', process.execPath, [], ['serve', '--config', file]);

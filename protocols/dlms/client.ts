@@ -604,7 +604,9 @@ export class DlmsClient {
       wrapperSource(answer) === this.#options.serverSap &&
       wrapperDestination(answer) === this.#options.clientSap;
     if (!isBetween) return false;
-    if (answer[WRAPPER_SIZE] === ApduTag.exception) return true;
+    // A counter error inside an association answers a late copy of an earlier request: ours only grow.
+    if (answer[WRAPPER_SIZE] === ApduTag.exception)
+      return answer[WRAPPER_SIZE + 2] !== ExceptionService.invocationCounterError;
     const plain = this.#security.open(new ByteReader(answer.slice(), WRAPPER_SIZE));
     if (!plain || plain.buf[plain.at] !== this.#answerTag) return false;
     this.#opened = plain;

@@ -1,5 +1,7 @@
 /** A DLMS client of a lab's meter, in the head end's AS or beside the meter, as the head end itself connects. */
 
+import { join } from 'node:path';
+import { readKeyFile } from '#hw/dlms-keys';
 import { readSecretFile, readTopologyFile } from '#hw/files';
 import type { Lab, LabMeter } from '#hw/lab/lab';
 import { HEADEND_AS, METER_AS } from '#hw/lab/topology';
@@ -12,6 +14,7 @@ import { formatIpPort } from '#scion/ip';
 import { parsePolicy } from '#scion/policy';
 import { ChannelSwitch } from '../../headend/meter/channel.ts';
 import { DlmsConnection } from '../../headend/meter/dlms-connection.ts';
+import { meterKeys, takeHeadEndTitle } from '../../headend/meter/head-end-keys.ts';
 
 export interface BenchClient {
   readonly connection: DlmsConnection;
@@ -22,12 +25,14 @@ export interface BenchClient {
 /**
  * @param place  `headend`: across the gateways; `beside`: in the meter's own AS, without a router between
  * @param acl  path policy; the lab's head end has this one
+ * @param credential  client 1, ciphered, or client 17 in the clear
  */
 export async function connectMeter(
   lab: Lab,
   meter: LabMeter,
   place: 'headend' | 'beside',
   acl: readonly string[] = ['+ 1', '-'],
+  credential: 'keys' | 'password' = 'keys',
 ): Promise<BenchClient> {
   const as = place === 'headend' ? HEADEND_AS : METER_AS;
   const hostIp = place === 'headend' ? lab.addresses.headend(as.number) : lab.addresses.meter(as.number, 120);
@@ -42,7 +47,9 @@ export async function connectMeter(
     socket,
     channels: new ChannelSwitch(socket),
     meter: parseEndpoint(meter.address),
-    password: readSecretFile(meter.passwordFile),
+    ...(credential === 'keys'
+      ? { security: meterKeys(takeHeadEndTitle(join(lab.folder, 'client-starts'), 255), readKeyFile(meter.keyFile)) }
+      : { password: readSecretFile(meter.passwordFile) }),
     log,
   });
   return {
