@@ -1,6 +1,6 @@
 """DLMS client made of the dlms-cosem library, driven by dlms.test.ts over TCP.
 
-Usage: dlms-cosem-client.py HOST PORT PLAN   PLAN is JSON: {"password": "..." or null, "steps": [...]}
+Usage: dlms-cosem-client.py HOST PORT PLAN   PLAN is JSON: {"password": "..." or null, "security": {...}, "steps": [...]}
 Steps: ["list"] ["profile", OBIS, FROM, TO, COLUMNS] ["read", CLASS, OBIS, ATTRIBUTE] ["action", OBIS, METHOD] ["message", TEXT] ["release"]
 Prints one JSON line for the association and one per step; a refusal is {"error": "..."}.
 """
@@ -18,7 +18,11 @@ from dlms_cosem.io import BlockingTcpIO, TcpTransport
 from dlms_cosem.cosem.capture_object import CaptureObject
 from dlms_cosem.cosem.selective_access import RangeDescriptor
 from dlms_cosem.parsers import AssociationObjectListParser, ProfileGenericBufferParser
-from dlms_cosem.security import LowLevelSecurityAuthentication, NoSecurityAuthentication
+from dlms_cosem.security import (
+    HighLevelSecurityGmacAuthentication,
+    LowLevelSecurityAuthentication,
+    NoSecurityAuthentication,
+)
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
@@ -73,12 +77,22 @@ def main():
     host, port, plan = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
     password = plan["password"]
     io = BlockingTcpIO(host=host, port=port, timeout=5)
-    sap = 16 if password is None else 17
+    sap = 1 if "security" in plan else 16 if password is None else 17
     transport = TcpTransport(client_logical_address=sap, server_logical_address=1, io=io)
     authentication = (
         NoSecurityAuthentication() if password is None else LowLevelSecurityAuthentication(secret=password.encode())
     )
-    client = DlmsClient(transport=transport, authentication=authentication)
+    options = {}
+    security = plan.get("security")
+    if security:
+        authentication = HighLevelSecurityGmacAuthentication(challenge_length=16)
+        options = {
+            "encryption_key": bytes.fromhex(security["unicast"]),
+            "authentication_key": bytes.fromhex(security["authentication"]),
+            "client_system_title": bytes.fromhex(security["title"]),
+            "client_initial_invocation_counter": security["counter"],
+        }
+    client = DlmsClient(transport=transport, authentication=authentication, **options)
     client.connect()
     try:
         client.associate()

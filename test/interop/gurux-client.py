@@ -1,6 +1,7 @@
 """DLMS client made of Gurux's Python library, driven by dlms.test.ts over TCP.
 
-Usage: gurux-client.py HOST PORT PLAN        PLAN is JSON: {"password": "..." or null, "steps": [...]}
+Usage: gurux-client.py HOST PORT PLAN        PLAN is JSON: {"password": "..." or null, "security": {...}, "steps": [...]}
+Security: mechanism, title, unicast, authentication, counter; dedicated, general, signing, peer as wanted; in hexadecimal
 Steps: ["view"] ["registers"] ["read", CLASS, OBIS, ATTRIBUTE] ["action", OBIS, METHOD] ["message", TEXT] ["release"]
 Prints one JSON line for the association and one per step; a refusal is {"error": "..."}.
 """
@@ -10,18 +11,49 @@ import socket
 import sys
 
 from gurux_dlms import GXByteBuffer, GXReplyData
-from gurux_dlms.enums import Authentication, DataType, InterfaceType, ObjectType
+from gurux_dlms.ecdsa import GXPrivateKey, GXPublicKey
+from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceType, ObjectType, Security
 from gurux_dlms.objects import GXDLMSData, GXDLMSDisconnectControl, GXDLMSObject, GXDLMSRegister
+from gurux_dlms.objects.enums import SecuritySuite
 from gurux_dlms.secure import GXDLMSSecureClient
 
 from gurux_model import run_model
 
+MECHANISMS = {
+    "gmac": Authentication.HIGH_GMAC,
+    "sha256": Authentication.HIGH_SHA256,
+    "ecdsa": Authentication.HIGH_ECDSA,
+}
+
 
 class Client:
-    def __init__(self, host, port, password):
+    def __init__(self, host, port, plan):
         self.socket = socket.create_connection((host, port), timeout=5)
+        password = plan["password"]
         sap, mechanism = (17, Authentication.LOW) if password is not None else (16, Authentication.NONE)
+        if "security" in plan:
+            sap, mechanism = 1, MECHANISMS[plan["security"]["mechanism"]]
         self.dlms = GXDLMSSecureClient(True, sap, 1, mechanism, password, InterfaceType.WRAPPER)
+        if "security" in plan:
+            self.protect(plan["security"])
+
+    def protect(self, security):
+        """Keys of client 1; every APDU encrypted and authenticated."""
+        ciphering = self.dlms.ciphering
+        ciphering.security = Security.AUTHENTICATION_ENCRYPTION
+        ciphering.systemTitle = bytes.fromhex(security["title"])
+        ciphering.blockCipherKey = bytes.fromhex(security["unicast"])
+        ciphering.authenticationKey = bytes.fromhex(security["authentication"])
+        ciphering.invocationCounter = security["counter"]
+        if security.get("dedicated"):
+            ciphering.dedicatedKey = bytes.fromhex(security["dedicated"])
+        if security.get("general"):
+            self.dlms.proposedConformance |= Conformance.GENERAL_PROTECTION
+        if "signing" in security:
+            ciphering.securitySuite = SecuritySuite.SUITE_1
+            own = GXPrivateKey.fromRawBytes(bytes.fromhex(security["signing"]))
+            peer = GXPublicKey.fromRawBytes(bytes.fromhex(security["peer"]))
+            ciphering.signingKeyPair = (peer, own)
 
     def exchange(self, request, reply):
         """Sends one frame and feeds received bytes to the library until the answer is whole."""
@@ -54,6 +86,9 @@ class Client:
         for frame in self.dlms.aarqRequest():
             self.exchange(frame, reply)
         self.dlms.parseAareResponse(reply.data)
+        if self.dlms.authentication > Authentication.LOW:
+            reply = self.send(self.dlms.getApplicationAssociationRequest())
+            self.dlms.parseApplicationAssociationResponse(reply.data)
         return {"conformance": int(self.dlms.negotiatedConformance), "maxPdu": self.dlms.maxReceivePDUSize}
 
     def read(self, item, attribute):
@@ -109,7 +144,7 @@ def run(client, step):
 
 def main():
     host, port, plan = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
-    client = Client(host, port, plan["password"])
+    client = Client(host, port, plan)
     try:
         print(json.dumps({"associated": client.associate()}), flush=True)
     except Exception as error:
