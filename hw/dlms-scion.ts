@@ -23,7 +23,7 @@ export function serveDlmsOverScion(socket: ScionSocket, server: DlmsServer, log:
       log.warn('too many DLMS clients, one is refused', { peer: key });
       return;
     }
-    const length = session.receive(frame, out, performance.now());
-    if (length > 0) socket.reply(peer, out.subarray(0, length));
+    let length = session.receive(frame, out, performance.now());
+    for (; length > 0; length = session.next(out)) socket.reply(peer, out.subarray(0, length));
   };
 }

@@ -128,8 +128,8 @@ function serve(socket: net.Socket, key: string, options: DlmsTcpOptions): void {
         drop('all sessions are taken');
         return false;
       }
-      const length = session.receive(frame, out, now());
-      if (length > 0) send(out.subarray(0, length));
+      let length = session.receive(frame, out, now());
+      for (; length > 0; length = session.next(out)) send(out.subarray(0, length));
       return !socket.destroyed;
     };
     return {

@@ -26,6 +26,7 @@ export interface DlmsUdpOptions {
  */
 export async function listenDlmsUdp(options: DlmsUdpOptions): Promise<UdpSocket> {
   const { server, host, port = WRAPPER_PORT } = options;
+  const out = new Uint8Array(WRAPPER_SIZE + server.maxPdu('datagram'));
   const socket = await UdpSocket.open({
     host,
     port,
@@ -38,10 +39,9 @@ export async function listenDlmsUdp(options: DlmsUdpOptions): Promise<UdpSocket>
         options.log?.(`too many DLMS clients, ${key} is refused`);
         return;
       }
-      // A buffer of its own, since the socket sends after this turn.
-      const out = new Uint8Array(WRAPPER_SIZE + server.maxPdu('datagram'));
-      const length = session.receive(frame, out, performance.now());
-      if (length > 0) socket.send(out.subarray(0, length), from.address, from.port);
+      let length = session.receive(frame, out, performance.now());
+      // Copies, since the socket sends after this turn.
+      for (; length > 0; length = session.next(out)) socket.send(out.slice(0, length), from.address, from.port);
     },
     onError: (error) => options.log?.(`UDP: ${error.message}`),
   });

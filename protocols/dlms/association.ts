@@ -25,6 +25,7 @@ export interface AssociationSpec {
 }
 
 const READING =
+  Conformance.generalBlockTransfer |
   Conformance.priorityManagement |
   Conformance.attribute0WithGet |
   Conformance.blockTransferWithGet |

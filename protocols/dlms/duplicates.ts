@@ -58,15 +58,19 @@ export class DuplicateMemory {
     const opening = this.#opening;
     if (opening && nowMs - opening.ms <= OPENING_WINDOW_MS && equalBytes(opening.request, request))
       return opening.answer;
+    return this.isLate(request, nowMs) ? NOTHING : null;
+  }
+
+  /** Whether these bytes were carried out a short time ago. */
+  isLate(request: Uint8Array, nowMs: number): boolean {
     const { high, low } = hash(request);
-    const isLate = this.#traces.some(
+    return this.#traces.some(
       (trace) =>
         trace.low === low &&
         trace.high === high &&
         this.#count - trace.number < MEMORY &&
         nowMs - trace.ms <= this.#windowMs,
     );
-    return isLate ? NOTHING : null;
   }
 
   /** Counts a request that may run again, like a GET. */
@@ -76,8 +80,13 @@ export class DuplicateMemory {
 
   /** Keeps a request that must not run again, and its answer. */
   keep(request: Uint8Array, answer: Uint8Array, nowMs: number): void {
-    this.#count++;
+    this.trace(request, nowMs);
     this.#latest = { request: request.slice(), answer: answer.slice(), ms: nowMs };
+  }
+
+  /** Keeps that a request was carried out, without its answer. */
+  trace(request: Uint8Array, nowMs: number): void {
+    this.#count++;
     if (this.#traces.length === MEMORY) this.#traces.shift();
     this.#traces.push({ ...hash(request), number: this.#count, ms: nowMs });
   }

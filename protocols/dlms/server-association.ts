@@ -30,8 +30,10 @@ import { isWholeBer } from '#dlms/ber';
 import { CIPHER_HEADROOM, TITLE_SIZE } from '#dlms/cipher';
 import type { RequestContext } from '#dlms/cosem/logical-device';
 import { DuplicateMemory } from '#dlms/duplicates';
+import { decodeGbt, type GbtBlock, GbtEndpoint, MAX_GBT_WINDOW } from '#dlms/gbt';
 import { CHALLENGE_SIZE, checkHls, type HlsPass, hlsCounter, MAX_CHALLENGE, MIN_CHALLENGE, proveHls } from '#dlms/hls';
 import {
+  Conformance,
   DLMS_VERSION,
   decodeInitiateRequest,
   encodeInitiateError,
@@ -46,7 +48,7 @@ import { AssociationCipher, Policy } from '#dlms/security';
 import type { ProtectionFailure, ServerCore } from '#dlms/server';
 import { ServerServices } from '#dlms/server-services';
 import { decodeSigned, GENERAL_SIGNING, judgeCommand } from '#dlms/signing';
-import type { ByteWriter } from '#dlms/writer';
+import { ByteWriter } from '#dlms/writer';
 
 export interface AssociationPlace {
   readonly key: string;
@@ -55,6 +57,8 @@ export interface AssociationPlace {
   /** null: nobody configured this access point. */
   readonly spec: AssociationSpec | null;
   readonly isStream: boolean;
+  /** One answer a request, as on HDLC: general block transfer does not stream. */
+  readonly isPolled: boolean;
   /** Longest APDU either way that this transport carries. */
   readonly maxPdu: number;
   /** Whether the transport vouches for the sender of each frame. */
@@ -102,6 +106,9 @@ interface Rejection {
 
 const NO_BYTES = new Uint8Array(0);
 const PENDING_MS = 30_000;
+/** Longest request and answer in general block transfer. */
+const MAX_GBT_APDU = 4608;
+const GBT_WINDOW = 4;
 /** Requests that a pending association refuses before it is over. */
 const MAX_STRAYS = 2;
 const ASSOCIATION_CLASS = 15;
@@ -122,6 +129,8 @@ export class ServerAssociation {
   /** Longest APDU for this client, ciphering included. */
   #sendLimit = 0;
   readonly #duplicates: DuplicateMemory;
+  /** Made when the client uses general block transfer. */
+  #blocks: GbtEndpoint | null = null;
   /** Whether the request at hand was opened, so that it is the client's own. */
   #isGenuine = false;
 
@@ -130,6 +139,10 @@ export class ServerAssociation {
     this.#place = place;
     this.#services = new ServerServices(core, place.key);
     this.#duplicates = new DuplicateMemory(core.duplicateWindowMs);
+  }
+
+  get clientSap(): number {
+    return this.#place.clientSap;
   }
 
   get isAssociated(): boolean {
@@ -141,6 +154,10 @@ export class ServerAssociation {
     this.expire(nowMs);
     this.#usedMs = nowMs;
     let request = frame.subarray(at);
+    if (frame[at] === ApduTag.generalBlockTransfer && this.#transfersBlocks) {
+      this.#receiveBlock(request, w, nowMs);
+      return;
+    }
     const isKept = this.#context !== null || this.#pending !== null;
     const known = isKept && !this.#place.isStream ? this.#duplicates.answerTo(request, nowMs) : null;
     if (known) {
@@ -152,13 +169,65 @@ export class ServerAssociation {
     // Opening works in place, so what must be recognized later is copied before.
     if (!this.#place.isStream && (isCipheredTag(tag) || tag === ApduTag.aarq)) request = request.slice();
     this.#isGenuine = false;
-    this.#dispatch(tag, this.#reader.reset(frame, at, frame.length), w, nowMs);
+    if (request.length > this.#place.maxPdu) this.#refuse(w, ExceptionService.pduTooLong);
+    else this.#dispatch(tag, this.#reader.reset(frame, at, frame.length), w, nowMs);
     this.#remember(tag, request, w, start, nowMs);
   }
 
+  get #transfersBlocks(): boolean {
+    return this.#context !== null && (this.#context.conformance & Conformance.generalBlockTransfer) !== 0;
+  }
+
+  /**
+   * Takes a block of general block transfer. The APDU that it makes whole is served like any other; its answer goes back in
+   * blocks, the first of them now, the others of the client's window by `next`.
+   */
+  #receiveBlock(bytes: Uint8Array, w: ByteWriter, nowMs: number): void {
+    const repeats = !this.#place.isStream;
+    this.#blocks ??= new GbtEndpoint({
+      maxApdu: MAX_GBT_APDU,
+      window: GBT_WINDOW,
+      repeats,
+      maxTurn: this.#place.isPolled ? 1 : MAX_GBT_WINDOW,
+    });
+    let block: GbtBlock;
+    try {
+      block = decodeGbt(new ByteReader(bytes));
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      this.#refuse(w, ExceptionService.otherReason);
+      return;
+    }
+    if (repeats && this.#blocks.begins(block)) {
+      if (this.#duplicates.isLate(bytes, nowMs)) return;
+      this.#duplicates.trace(bytes, nowMs);
+    }
+    const whole = this.#blocks.receive(block);
+    if (whole) this.#blocks.send(this.#serveWhole(whole, nowMs), this.#sendLimit);
+    this.#blocks.next(w);
+  }
+
+  /** Serves an APDU that came in blocks. @returns the answer, longer than one APDU may be in a frame */
+  #serveWhole(apdu: Uint8Array, nowMs: number): Uint8Array {
+    const w = new ByteWriter(new Uint8Array(MAX_GBT_APDU));
+    const tag = apdu[0] ?? 0;
+    const limit = this.#sendLimit;
+    this.#sendLimit = MAX_GBT_APDU;
+    // Neither another association nor blocks inside blocks.
+    if (isServiceTag(tag) || tag === GENERAL_SIGNING || isCipheredTag(tag))
+      this.#dispatch(tag, new ByteReader(apdu), w, nowMs);
+    else encodeException(w, ExceptionState.serviceUnknown, ExceptionService.serviceNotSupported);
+    this.#sendLimit = limit;
+    return w.overflowed ? NO_BYTES : w.buf.slice(0, w.at);
+  }
+
+  /** Writes a further APDU that belongs to the last answer. @returns whether there was one */
+  next(w: ByteWriter): boolean {
+    return this.#blocks?.next(w) ?? false;
+  }
+
   #dispatch(tag: number, r: ByteReader, w: ByteWriter, nowMs: number): void {
-    if (r.remaining > this.#place.maxPdu) this.#refuse(w, ExceptionService.pduTooLong);
-    else if (tag === ApduTag.aarq) this.#associate(r, w);
+    if (tag === ApduTag.aarq) this.#associate(r, w);
     else if (tag === ApduTag.releaseRequest) this.#release(r, w);
     else if (isCipheredTag(tag)) this.#decipher(r, w, nowMs);
     else if (!isServiceTag(tag) && tag !== GENERAL_SIGNING)
@@ -276,6 +345,7 @@ export class ServerAssociation {
     this.#pending = null;
     this.#cipher = null;
     this.#services.reset();
+    this.#blocks = null;
     this.#duplicates.clear();
     if (!wasAssociated) return;
     const { key, clientSap } = this.#place;

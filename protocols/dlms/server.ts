@@ -91,6 +91,8 @@ export interface ServerOptions {
 export interface SessionOptions {
   /** `datagram` (default) keeps the duplicate cache and drops what it cannot attribute; `stream` answers instead. */
   readonly transport?: 'datagram' | 'stream';
+  /** One answer a request, as on HDLC. */
+  readonly isPolled?: boolean;
   /** Whom failed passwords count against; the key by default. A TCP server gives the address without the port. */
   readonly source?: string;
   /** Whether the transport vouches for the sender of each frame. Default false. */
@@ -174,6 +176,13 @@ export class DlmsServer {
   }
 }
 
+/** Puts the wrapper in front of an answer. @returns bytes of the frame, 0 for none */
+function finish(w: ByteWriter, source: number, destination: number): number {
+  if (w.length === 0 || w.overflowed) return 0;
+  encodeWrapperHeader(w.buf, 0, source, destination, w.length);
+  return w.at;
+}
+
 export class ServerSession {
   readonly key: string;
   /** Time of the last frame. */
@@ -182,9 +191,12 @@ export class ServerSession {
   readonly #transport: 'datagram' | 'stream';
   readonly #source: string;
   readonly #isAuthentic: boolean;
+  readonly #isPolled: boolean;
   readonly #forget: () => void;
   readonly #associations = new Map<number, ServerAssociation>();
   readonly #writer = new ByteWriter(new Uint8Array(0));
+  /** The association of the last frame. */
+  #last: ServerAssociation | null = null;
 
   constructor(server: DlmsServer, key: string, options: SessionOptions, forget: () => void) {
     this.key = key;
@@ -192,6 +204,7 @@ export class ServerSession {
     this.#transport = options.transport ?? 'datagram';
     this.#source = options.source ?? key;
     this.#isAuthentic = options.isAuthentic ?? false;
+    this.#isPolled = options.isPolled ?? false;
     this.#forget = forget;
   }
 
@@ -213,9 +226,21 @@ export class ServerSession {
     const limit = this.#server.maxPdu(this.#transport);
     const w = this.#writer.reset(out, WRAPPER_SIZE, Math.min(out.length, WRAPPER_SIZE + limit));
     association.receive(frame, WRAPPER_SIZE, w, nowMs);
-    if (w.length === 0 || w.overflowed) return 0;
-    encodeWrapperHeader(out, 0, serverSap, clientSap, w.length);
-    return w.at;
+    this.#last = association;
+    return finish(w, serverSap, clientSap);
+  }
+
+  /**
+   * Writes a further frame of the last answer: general block transfer sends several in a row. To be called after each frame
+   * that was sent, until it returns 0.
+   * @param out  as for `receive`
+   */
+  next(out: Uint8Array): number {
+    const association = this.#last;
+    if (!association) return 0;
+    const limit = this.#server.maxPdu(this.#transport);
+    const w = this.#writer.reset(out, WRAPPER_SIZE, Math.min(out.length, WRAPPER_SIZE + limit));
+    return association.next(w) ? finish(w, this.#server.core.device.sap, association.clientSap) : 0;
   }
 
   #association(clientSap: number): ServerAssociation | undefined {
@@ -232,6 +257,7 @@ export class ServerSession {
       isStream: this.#transport === 'stream',
       maxPdu: this.#server.maxPdu(this.#transport),
       isAuthentic: this.#isAuthentic,
+      isPolled: this.#isPolled,
     });
     // Not kept for unknown access points: they have no state, and a client could name 65535 of them.
     if (spec) this.#associations.set(clientSap, association);
