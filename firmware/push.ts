@@ -58,7 +58,10 @@ export class Pusher {
       this.#log.warn('not pushed, no path: the destination was not heard of', { destination });
       return false;
     }
-    this.#socket.reply({ ...peer, port: endpoint.port }, frame);
+    const { port } = endpoint;
+    // Inside the AS no router looks at the SCION port: the underlay's is the destination's.
+    const nextHop = peer.path.length === 0 ? { ...peer.nextHop, port } : peer.nextHop;
+    this.#socket.reply({ ...peer, port, nextHop }, frame);
     this.#log.info('pushed', { destination, bytes: frame.length });
     return true;
   }
