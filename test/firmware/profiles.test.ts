@@ -14,6 +14,7 @@ import { parseObis } from '#dlms/obis';
 import { type ProfileRange, ProfileReader } from '#dlms/profile-reader';
 import { AmrStatus, EventCode } from '#dlms/well-known';
 import { createLog } from '#hw/log';
+import { seededRandom } from '#hw/random';
 import { Quality, Quantity } from '../../firmware/measurement-image.ts';
 import { StateFiles } from '../../firmware/state-files.ts';
 import { measure, PASSWORD, pass, type TestMeter, testMeter } from '../interop/dlms-meter.ts';
@@ -266,6 +267,41 @@ Profiles('rows and settings survive a restart; a torn end is cut off, another la
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+Profiles('mutated selections and settings get an answer, harm nothing and keep the meter reading', () => {
+  const seed = Date.now() & 0x7fff_ffff;
+  console.log(`seed ${seed}`);
+  const random = seededRandom(seed);
+  const meter = testMeter();
+  pass(meter, 3_600_000, 60_000);
+  const session = meter.server.session('client')!;
+  const out = new Uint8Array(2048);
+  const frames: Uint8Array[] = [];
+  const { client, run, read } = connect(meter);
+  const keep = <T>(operation: Exchange<T>) =>
+    exchangeSync(operation, (frame) => {
+      frames.push(frame.slice());
+      return out.subarray(0, session.receive(frame, out, 0));
+    });
+  const reader = new ProfileReader(client);
+  keep(reader.read(LOAD, { from: 0, to: meter.clock.epochMs, columns: ['1-0:1.8.0.255'] }));
+  keep(reader.read(LOAD, EVERYTHING));
+  keep(client.set({ classId: 71, ln: parseObis('0-0:17.0.0.255'), attribute: 9 }, array(u16(1), u16(2))));
+  keep(client.set({ classId: 22, ln: parseObis('0-0:15.0.0.255'), attribute: 4 }, array()));
+  const before = frames.length;
+  for (let i = 0; i < 20_000; i++) {
+    const frame = frames[Math.floor(random() * before)]!.slice();
+    // Behind the choice and invoke id, so that most stay requests.
+    for (let n = 0; n <= random() * 3; n++)
+      frame[11 + Math.floor(random() * (frame.length - 11))] = Math.floor(random() * 256);
+    const length = session.receive(frame, out, i);
+    assert.ok(length > 8 && length <= 8 + 1024, `seed ${seed}, mutation ${i}: ${length} bytes`);
+    if (i % 1000 === 0) meter.model.tick();
+  }
+  client.reset();
+  run(client.associate());
+  assert.ok(read(LOAD, EVERYTHING).rows.length >= 4);
 });
 
 Profiles('a log that is emptied says so', () => {
