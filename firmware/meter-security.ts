@@ -6,7 +6,7 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { asciiBytes } from '#base/bytes';
+import { asciiBytes, writeU32 } from '#base/bytes';
 import type { VerifyKey } from '#base/crypto';
 import { ConfigError, messageOf } from '#base/errors';
 import type { CommandPolicy } from '#dlms/cosem/logical-device';
@@ -26,9 +26,19 @@ export interface MeterSecurity {
   close(): void;
 }
 
-/** System title: the manufacturer and five bytes of the serial number. */
+/**
+ * System title: the manufacturer and the serial number as a number of five bytes; of a serial number with letters, five
+ * bytes of its hash. A signed command names its meter by this title, so no two meters may share one.
+ */
 export function meterTitle(serial: string): Uint8Array {
-  return asciiBytes(`S3M${serial.slice(-5).padStart(5, '0')}`);
+  const title = new Uint8Array(8);
+  title.set(asciiBytes('S3M'));
+  if (/^\d+$/.test(serial)) {
+    const number = BigInt.asUintN(40, BigInt(serial));
+    title[3] = Number(number >> 32n);
+    writeU32(title, 4, Number(number & 0xffff_ffffn));
+  } else title.set(nodeCrypto.hash('sha256', asciiBytes(serial)).subarray(0, 5), 3);
+  return title;
 }
 
 /**

@@ -1,0 +1,73 @@
+/** Keys and counters of a meter over restarts: transferred keys stay, counters go on, and what is missing is left out. */
+
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { fromHex, toHex } from '#base/bytes';
+import { loadConfig } from '#hw/config';
+import { nodeCrypto } from '#hw/crypto';
+import { readKeyFile, writeKeyFile } from '#hw/dlms-keys';
+import { createLog } from '#hw/log';
+import { FIRMWARE_CONFIG } from '../../firmware/config.ts';
+import { meterTitle, openMeterSecurity } from '../../firmware/meter-security.ts';
+import { KEYS } from '../interop/dlms-meter.ts';
+
+const Security = suite('meter security');
+const folder = mkdtempSync(join(tmpdir(), 's3mp-meter-keys-'));
+Security.after(() => rmSync(folder, { recursive: true }));
+const keyFile = join(folder, 'keys.toml');
+writeKeyFile(keyFile, KEYS);
+const NEW_KEY = fromHex('a0a1a2a3a4a5a6a7a8a9aaabacadaeaf');
+
+function open(state: string, flags: Record<string, string> = { 'dlms-key-file': keyFile }) {
+  const lines: string[] = [];
+  const log = createLog('test', { write: (line) => lines.push(line) });
+  const config = loadConfig(FIRMWARE_CONFIG, { flags: { 'state-directory': join(folder, state), ...flags } });
+  return { ...openMeterSecurity(config, log), lines };
+}
+
+Security('without a key file there is no management client, and commands still need a signature', () => {
+  const { security, authority, commands } = open('none', {});
+  assert.equal([security, authority, commands], [undefined, undefined, 'signed']);
+});
+
+Security(
+  'counters go on behind a restart, and transferred keys and a raised policy win over the configured ones',
+  () => {
+    const first = open('kept');
+    const counters = first.security!.options.counters;
+    const used = [counters.next(), counters.next()];
+    assert.ok(first.security!.transfer([[0, nodeCrypto.wrapKey(KEYS.master, NEW_KEY)]]));
+    first.close();
+    const second = open('kept');
+    assert.ok(second.security!.options.counters.next() > used[1]!);
+    assert.is(toHex(second.security!.options.keys.unicast), toHex(NEW_KEY));
+    const file = join(folder, 'kept', 'dlms-keys.toml');
+    assert.is(statSync(file).mode & 0o777, 0o600);
+    assert.is(readKeyFile(file).policy, 3);
+    assert.is(readFileSync(keyFile, 'utf8').includes(toHex(NEW_KEY)), false, 'the configured file is not touched');
+    second.close();
+  },
+);
+
+Security('counters that cannot be kept leave the management client out, and the log says so', () => {
+  const broken = join(folder, 'broken');
+  mkdirSync(broken);
+  writeFileSync(join(broken, 'counters'), new Uint8Array(4608).fill(7));
+  const { security, lines } = open('broken');
+  assert.is(security, undefined);
+  assert.match(lines.join(''), /no invocation counters/);
+  assert.not.match(lines.join(''), toHex(KEYS.unicast));
+});
+
+Security('the title is the serial number, and no two serial numbers share one', () => {
+  assert.is(toHex(meterTitle('42')), '53334d000000002a');
+  assert.is(toHex(meterTitle('0000000000042')), '53334d000000002a');
+  assert.is(toHex(meterTitle('1000000000000')), '53334de8d4a51000');
+  const titles = ['1', '100001', '200001', 'A1', 'A2', 'a1'].map((serial) => toHex(meterTitle(serial)));
+  assert.is(new Set(titles).size, titles.length);
+});
+
+Security.run();
