@@ -11,7 +11,7 @@ import { ByteReader } from '#dlms/reader';
 import { obisName } from '#dlms/well-known';
 import { ByteWriter } from '#dlms/writer';
 import { testMeter, testSecurity } from '../interop/dlms-meter.ts';
-import { CLASSES, classEvidence, type Evidence, MECHANISMS, PEERS, SERVICES } from './evidence.ts';
+import { CLASSES, classEvidence, type Evidence, MECHANISMS, PEERS, SERVICES, TRANSPORTS } from './evidence.ts';
 
 interface Listed {
   readonly classId: number;
@@ -94,6 +94,7 @@ export function conformancePage(generated: string): string {
     const clients = isSuite1 ? `${specs.at(-1)!.clientSap} with suite 1` : offered.join(' ');
     return row(`${id} ${name}`, clients || '–', ...evidenceCells(MECHANISMS[name]));
   });
+  const transportRows = Object.entries(TRANSPORTS).map(([name, evidence]) => row(name, ...evidenceCells(evidence)));
   const objectRows = objects.map(({ classId, obis, readable, writable, methods }) =>
     row(obis, obisName(obis), classId, readable.join(' '), writable.join(' '), methods.join(' ')),
   );
@@ -122,6 +123,10 @@ ${table(['Service', 'Clients', ...PEERS.map((peer) => `Tested: ${peer}`)], servi
 Mechanisms of the meter as server. The head end's client speaks more; MD5 and SHA-1 are off there as delivered.
 
 ${table(['Mechanism', 'Clients', ...PEERS.map((peer) => `Tested: ${peer}`)], mechanismRows)}
+
+## Transports
+
+${table(['Transport', ...PEERS.map((peer) => `Tested: ${peer}`)], transportRows)}
 
 ## Objects
 

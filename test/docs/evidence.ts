@@ -16,6 +16,10 @@ const MODEL = 'firmware/meter-model.test.ts';
 const PROFILES = 'firmware/profiles.test.ts';
 const ACTING = 'firmware/self-acting.test.ts';
 const SECURITY = 'protocols/dlms/security.test.ts';
+const BLOCKS = 'protocols/dlms/blocks.test.ts';
+const GBT = 'protocols/dlms/gbt.test.ts';
+const PEER_SECURITY = 'interop/dlms-security.test.ts';
+const PEER_TRANSPORT = 'interop/dlms-transport.test.ts';
 const PEER = 'interop/dlms.test.ts';
 const PEER_MODEL = 'interop/dlms-model.test.ts';
 
@@ -102,12 +106,23 @@ export const SERVICES: Readonly<Record<string, Evidence>> = {
     'Gurux (Python)': [PEER, 'reads the association view in blocks'],
     'dlms-cosem': [PEER, 'parses the object list, which comes in blocks'],
   },
-  blockTransferWithSet: { ours: ['protocols/dlms/blocks.test.ts', ''] },
-  blockTransferWithAction: { ours: ['protocols/dlms/blocks.test.ts', ''] },
+  blockTransferWithSet: {
+    ours: [BLOCKS, 'SET in blocks: the published frames'],
+    'Gurux (Python)': [PEER_TRANSPORT, 'writes in blocks, reads in blocks'],
+  },
+  blockTransferWithAction: { ours: [BLOCKS, 'lists of values and methods go in one request'] },
+  generalBlockTransfer: {
+    ours: [GBT, 'APDUs of any size go through'],
+    'Gurux (Python)': [PEER_TRANSPORT, 'sends SET and ACTION in general block transfer'],
+  },
   multipleReferences: { ours: [SERVER, ''] },
   attribute0WithGet: { ours: [SERVER, ''] },
   priorityManagement: { ours: [SERVER, ''] },
-  generalProtection: { ours: [SECURITY, 'an object list comes in blocks'] },
+  generalProtection: {
+    ours: [SECURITY, 'an object list comes in blocks'],
+    'Gurux (Python)': [PEER_SECURITY, 'HLS-GMAC with '],
+    'dlms-cosem': [PEER_SECURITY, 'HLS-GMAC with general ciphering'],
+  },
   dataNotification: CLASSES[40]!.more!,
 };
 
@@ -123,6 +138,29 @@ export const MECHANISMS: Readonly<Record<string, Evidence>> = {
     'Gurux (Python)': [PEER, 'a wrong password is rejected'],
     'dlms-cosem': [PEER, 'a wrong password is rejected'],
   },
-  gmac: { ours: [SECURITY, 'the AARE is short'] },
-  ecdsa: { ours: [SECURITY, 'mechanisms SHA-256 and ECDSA authenticate'] },
+  gmac: {
+    ours: [SECURITY, 'the AARE is short'],
+    'Gurux (Python)': [PEER_SECURITY, 'HLS-GMAC with '],
+    'dlms-cosem': [PEER_SECURITY, 'HLS-GMAC with general ciphering'],
+  },
+  sha256: { ours: [SECURITY, 'mechanisms SHA-256 and ECDSA authenticate'] },
+  ecdsa: {
+    ours: [SECURITY, 'mechanisms SHA-256 and ECDSA authenticate'],
+    'Gurux (Python)': [PEER_SECURITY, 'HLS-ECDSA with suite 1'],
+  },
+};
+
+/** Transports of the meter. */
+export const TRANSPORTS: Readonly<Record<string, Evidence>> = {
+  'wrapper over SCION/UDP': { ours: ['e2e/commands.test.ts', 'read prints registers'] },
+  'wrapper over TCP': {
+    ours: ['hw/dlms-tcp.test.ts', ''],
+    'Gurux (Python)': [PEER, 'reads the association view in blocks'],
+    'dlms-cosem': [PEER, 'parses the object list'],
+  },
+  'wrapper over UDP': { 'Gurux (Python)': [PEER_TRANSPORT, 'writes in blocks, reads in blocks'] },
+  'HDLC over TCP': {
+    ours: ['hw/dlms-hdlc.test.ts', ''],
+    'Gurux (Python)': [PEER_TRANSPORT, 'writes in blocks, reads in blocks'],
+  },
 };
