@@ -62,6 +62,14 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
     type: 'string',
     help: 'public key or certificate (PEM) whose signature commands need; without it signed commands are refused',
   },
-  'dlms.password_file': { type: 'string', help: 'file with the LLS password of client 17, mode 0600' },
+  'dlms.public_over_scion': {
+    type: 'boolean',
+    help: 'also offer the public client 16 over SCION; head ends with keys do not need it there',
+    default: false,
+  },
+  'dlms.password_file': {
+    type: 'string',
+    help: 'file with the LLS password of client 17, mode 0600; without it that client is not offered',
+  },
   'state.directory': { type: 'string', help: 'folder for what must survive a restart', default: '/var/lib/s3mp' },
 };

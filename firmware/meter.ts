@@ -4,6 +4,7 @@ import { performance } from 'node:perf_hooks';
 import { ConfigError, messageOf } from '#base/errors';
 import { managementAssociation, passwordAssociation, publicAssociation } from '#dlms/association';
 import { DlmsServer } from '#dlms/server';
+import { Sap } from '#dlms/wrapper';
 import type { Config } from '#hw/config';
 import { type Display, noDisplay } from '#hw/display';
 import { serveDlmsOverScion } from '#hw/dlms-scion';
@@ -51,7 +52,8 @@ export interface RunningMeter {
  */
 export async function startMeter(config: Config, log: Log): Promise<RunningMeter> {
   const steadyClock = () => performance.now();
-  const password = readSecretFile(config.string('dlms.password_file'));
+  const passwordFile = config.optionalString('dlms.password_file');
+  const password = passwordFile === undefined ? undefined : readSecretFile(passwordFile);
   const topology = readTopologyFile(config.string('scion.topology'));
   const serial = config.string('meter.serial');
   const relay = openRelay(config);
@@ -67,7 +69,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const { security } = keys;
   const associations = [
     publicAssociation(),
-    passwordAssociation(password),
+    ...(password ? [passwordAssociation(password)] : []),
     ...(security ? [managementAssociation(security)] : []),
   ];
   const wallClock = openWallClock();
@@ -132,7 +134,8 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     port: config.number('scion.port'),
     log: log.child('scion'),
   });
-  serveDlmsOverScion(socket, server, events);
+  const hidden = config.boolean('dlms.public_over_scion') ? [] : [Sap.publicClient];
+  serveDlmsOverScion(socket, server, events, hidden);
   pushes.open(socket);
   let tcp: DlmsTcpListener | undefined;
   try {

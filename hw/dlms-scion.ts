@@ -7,8 +7,16 @@ import type { Log } from '#hw/log';
 import type { ScionSocket } from '#hw/scion-socket';
 import type { PeerRef } from '#scion/end-host';
 
-/** Answers DLMS requests that arrive on a SCION socket; replies take the reversed path. */
-export function serveDlmsOverScion(socket: ScionSocket, server: DlmsServer, log: Log): void {
+/**
+ * Answers DLMS requests that arrive on a SCION socket; replies take the reversed path.
+ * @param hiddenClients  clients that are for other transports only
+ */
+export function serveDlmsOverScion(
+  socket: ScionSocket,
+  server: DlmsServer,
+  log: Log,
+  hiddenClients: readonly number[] = [],
+): void {
   const out = new Uint8Array(WRAPPER_SIZE + server.maxPdu('datagram'));
   // A peer is one object as long as it uses one path, so its key is put together once.
   const keys = new WeakMap<PeerRef, string>();
@@ -18,7 +26,7 @@ export function serveDlmsOverScion(socket: ScionSocket, server: DlmsServer, log:
       key = `[${peer.text}]:${peer.port}`;
       keys.set(peer, key);
     }
-    const session = server.session(key);
+    const session = server.session(key, { hiddenClients });
     if (session === undefined) {
       log.warn('too many DLMS clients, one is refused', { peer: key });
       return;

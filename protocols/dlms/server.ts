@@ -95,6 +95,8 @@ export interface SessionOptions {
   readonly isPolled?: boolean;
   /** Whom failed passwords count against; the key by default. A TCP server gives the address without the port. */
   readonly source?: string;
+  /** Clients that do not exist on this transport. */
+  readonly hiddenClients?: readonly number[] | undefined;
   /** Whether the transport vouches for the sender of each frame. Default false. */
   readonly isAuthentic?: boolean;
 }
@@ -190,6 +192,7 @@ export class ServerSession {
   readonly #server: DlmsServer;
   readonly #transport: 'datagram' | 'stream';
   readonly #source: string;
+  readonly #hiddenClients: readonly number[];
   readonly #isAuthentic: boolean;
   readonly #isPolled: boolean;
   readonly #forget: () => void;
@@ -203,6 +206,7 @@ export class ServerSession {
     this.#server = server;
     this.#transport = options.transport ?? 'datagram';
     this.#source = options.source ?? key;
+    this.#hiddenClients = options.hiddenClients ?? [];
     this.#isAuthentic = options.isAuthentic ?? false;
     this.#isPolled = options.isPolled ?? false;
     this.#forget = forget;
@@ -246,7 +250,7 @@ export class ServerSession {
   #association(clientSap: number): ServerAssociation | undefined {
     const known = this.#associations.get(clientSap);
     if (known) return known;
-    const spec = this.#server.specs.get(clientSap);
+    const spec = this.#hiddenClients.includes(clientSap) ? undefined : this.#server.specs.get(clientSap);
     // A datagram from an access point that nobody configured is dropped; on a connection it is refused in words.
     if (!spec && this.#transport === 'datagram') return undefined;
     const association = new ServerAssociation(this.#server.core, {

@@ -23,7 +23,7 @@ export async function start(report: Report): Promise<void> {
     const { socket } = await connectMeter(lab, lab.meters[0]!, 'beside');
     const meter = parseEndpoint(lab.meters[0]!.address);
     const [path] = await socket.paths(meter.ia);
-    const request = new DlmsClient({ clientSap: Sap.publicClient }).associate().next().value as Uint8Array;
+    const request = new DlmsClient({ clientSap: Sap.passwordClient }).associate().next().value as Uint8Array;
 
     // Interleaved, so that a drift of the machine meets both.
     for (let round = 0; round < ROUNDS; round++) {

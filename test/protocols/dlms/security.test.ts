@@ -652,4 +652,15 @@ Security('a captured exchange is opened by the server with the same keys', () =>
   assert.is(toHex(header), '00000064');
 });
 
+Security('a client that is hidden on a transport does not exist there', () => {
+  const meter = secure();
+  const ask16 = (hiddenClients: readonly number[]) => {
+    const session = meter.server.session(`hidden ${hiddenClients}`, { hiddenClients })!;
+    const client = new DlmsClient({ clientSap: 16 });
+    return give(session, client.associate().next().value as Uint8Array).length;
+  };
+  assert.is(ask16([16]), 0);
+  assert.ok(ask16([]) > 0);
+});
+
 Security.run();
