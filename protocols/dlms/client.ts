@@ -559,7 +559,9 @@ export class DlmsClient {
   /** Longest APDU that may be sent. */
   #plainLimit(): number {
     const room = this.#frame.length - WRAPPER_SIZE;
-    const limit = this.#serverMaxPdu === 0 ? room : Math.min(room, this.#serverMaxPdu);
+    // General block transfer carries what is longer.
+    const isBound = this.#serverMaxPdu > 0 && (this.#conformance & Conformance.generalBlockTransfer) === 0;
+    const limit = isBound ? Math.min(room, this.#serverMaxPdu) : room;
     return limit - (this.#security?.isCiphered ? this.#security.overhead(limit) : 0);
   }
 
@@ -598,7 +600,8 @@ export class DlmsClient {
    */
   takes(request: Uint8Array, answer: Uint8Array): boolean {
     const isOpen = this.#isAssociated || this.#isAuthenticating;
-    if (!isOpen || !this.#security?.isCiphered) return isAnswerTo(request, answer);
+    const isBlock = request[WRAPPER_SIZE] === ApduTag.generalBlockTransfer;
+    if (!isOpen || isBlock || !this.#security?.isCiphered) return isAnswerTo(request, answer);
     const isBetween =
       isWrapperFrame(answer) &&
       wrapperSource(answer) === this.#options.serverSap &&

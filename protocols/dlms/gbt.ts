@@ -86,6 +86,11 @@ export class GbtEndpoint {
     this.#options = options;
   }
 
+  /** Grows with every block received or acknowledged. */
+  get progress(): number {
+    return this.#received + this.#acknowledged;
+  }
+
   /** Forgets everything under way. */
   reset(): void {
     this.#first = NOTHING;

@@ -4,7 +4,7 @@
  * within a block transfer by the block number (IEC 62056-5-3 §7.3).
  */
 
-import { readU32 } from '#base/bytes';
+import { readU16, readU32 } from '#base/bytes';
 import { ActionAnswer, ActionChoice } from '#dlms/action';
 import { ApduTag } from '#dlms/apdu';
 import { GetChoice } from '#dlms/get';
@@ -17,6 +17,7 @@ const ANSWER_OF: Readonly<Record<number, number>> = {
   [ApduTag.actionRequest]: ApduTag.actionResponse,
   [ApduTag.aarq]: ApduTag.aare,
   [ApduTag.releaseRequest]: ApduTag.releaseResponse,
+  [ApduTag.generalBlockTransfer]: ApduTag.generalBlockTransfer,
 };
 
 /**
@@ -60,6 +61,24 @@ function fitsBlock(block: number, answer: Uint8Array): boolean {
 }
 
 /**
+ * Whether a block of general block transfer answers another one, with one block on the way at a time: it acknowledges the
+ * block sent, or is the one behind the block that was acknowledged.
+ */
+function fitsTransfer(request: Uint8Array, answer: Uint8Array): boolean {
+  const at = WRAPPER_SIZE;
+  if (request.length < at + 7 || answer.length < at + 7) return false;
+  const isAcknowledgement = request.length === at + 7;
+  if (isAcknowledgement) return readU16(answer, at + 2) === readU16(request, at + 4) + 1;
+  if (readU16(answer, at + 4) !== readU16(request, at + 2)) return false;
+  // Where both begin, a plain APDU in them is matched like any other.
+  const expected = ANSWER_OF[request[at + 7]!];
+  const isFirst = readU16(request, at + 2) === 1 && readU16(answer, at + 2) === 1 && answer.length > at + 9;
+  const hasShortLengths = request[at + 6]! < 0x80 && answer[at + 6]! < 0x80;
+  if (!isFirst || !hasShortLengths || expected === undefined || answer[at + 7] === ApduTag.exception) return true;
+  return answer[at + 7] === expected && answer[at + 9] === request[at + 9];
+}
+
+/**
  * Whether `answer` can be the answer to `request`, both whole wrapper frames. An exception or a confirmed service error
  * names no request: it is taken for the answer, since only one request is outstanding.
  */
@@ -74,6 +93,7 @@ export function isAnswerTo(request: Uint8Array, answer: Uint8Array): boolean {
   const expected = ANSWER_OF[requestTag];
   if (expected === undefined) return true;
   if (tag !== expected) return false;
+  if (tag === ApduTag.generalBlockTransfer) return fitsTransfer(request, answer);
   if (tag === ApduTag.aare || tag === ApduTag.releaseResponse) return true;
   if (answer.length < WRAPPER_SIZE + 3 || answer[WRAPPER_SIZE + 2] !== request[WRAPPER_SIZE + 2]) return false;
   const block = requestBlock(request);

@@ -3,15 +3,20 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fromHex, toHex } from '#base/bytes';
-import { DecodeError } from '#base/errors';
+import { DecodeError, type DlmsError, S3mpError } from '#base/errors';
+import { DlmsClient } from '#dlms/client';
+import { type Exchange, exchangeSync } from '#dlms/exchange';
 import { decodeGbt, encodeGbt, type GbtBlock, GbtEndpoint } from '#dlms/gbt';
+import { inBlocks } from '#dlms/gbt-client';
+import { Conformance } from '#dlms/initiate';
 import { ByteReader } from '#dlms/reader';
 import type { ServerSession } from '#dlms/server';
 import { encodeSetRequest } from '#dlms/set';
 import { encodeWrapperHeader } from '#dlms/wrapper';
 import { ByteWriter } from '#dlms/writer';
 import { seeded } from '#test/random';
-import { connect, NOTE, octets, smallMeter } from './small-device.ts';
+import { LossyNetwork } from './lossy.ts';
+import { connect, ECHO, NOTE, octets, PASSWORD, ROWS, smallMeter } from './small-device.ts';
 import { vector } from './vectors.ts';
 
 const Gbt = suite('dlms general block transfer');
@@ -282,6 +287,90 @@ Gbt('on a line that is polled each block waits for its acknowledgement', () => {
     ['e0840001000106c401c1000301'],
     'a stream has no duplicates: the same request is a new one',
   );
+});
+
+// The client
+
+const EVERYTHING = Conformance.generalBlockTransfer | Conformance.get | Conformance.set | Conformance.action;
+
+Gbt('a client runs its operations in blocks, with requests and answers longer than a PDU', () => {
+  const meter = smallMeter({ rows: 60, maxPdu: 100 });
+  const session = meter.server.session('client')!;
+  const { client, send } = connect(session, { maxPdu: 100, conformance: EVERYTHING });
+  let longest = 0;
+  const measured = (frame: Uint8Array) => {
+    const answer = send(frame);
+    longest = Math.max(longest, frame.length - 8, answer.length - 8);
+    assert.is(answer[8], 0xe0);
+    return answer;
+  };
+  const run = <T>(operation: Exchange<T>) => exchangeSync(inBlocks(operation, client.serverMaxPdu), measured);
+  for (const size of [3, 94, 95, 500, 1500]) {
+    run(client.set(NOTE, octets(size)));
+    assert.equal(meter.note.value, octets(size));
+    assert.equal(run(client.get(NOTE)), octets(size));
+    assert.equal(run(client.action(ECHO, octets(size, 7))), octets(size, 7));
+  }
+  const rows = run(client.get(ROWS));
+  assert.is(rows.type === 'array' && rows.value.length, 60);
+  assert.ok(longest <= 100);
+});
+
+Gbt('over a bad datagram network each operation in blocks has its effect once', () => {
+  const random = seeded();
+  const meter = smallMeter({ maxPdu: 100 });
+  const network = new LossyNetwork(() => meter.server.session('client')!, random, {
+    loss: 20,
+    duplicates: 20,
+    attempts: 9,
+  });
+  const client = new DlmsClient({ clientSap: 17, password: PASSWORD, maxPdu: 100, conformance: EVERYTHING });
+  let unknown = 0;
+  for (let i = 0; i < 200; i++) {
+    const before = meter.note.log.length;
+    const value = octets(random.below(700), i);
+    const changes = i % 3 === 2 ? 0 : 1;
+    try {
+      if (!client.isAssociated) network.run(client.associate());
+      if (i % 3 === 0) assert.equal(network.run(inBlocks(client.action(ECHO, value), 100)), value);
+      else if (i % 3 === 1) network.run(inBlocks(client.set(NOTE, value), 100));
+      else network.run(inBlocks(client.get(NOTE), 100));
+    } catch (error) {
+      assert.ok(error instanceof S3mpError && error.code === 'meter.unreachable', String(error));
+      unknown++;
+      client.reset();
+      network.wait(500);
+      assert.ok(meter.note.log.length - before <= changes);
+      continue;
+    }
+    network.wait(300);
+    assert.is(meter.note.log.length - before, changes);
+    if (changes > 0) assert.equal(meter.note.log.at(-1), value);
+  }
+  assert.ok(unknown < 20, `${unknown} unknown`);
+});
+
+Gbt('a client gives up on a server that does not go on, and takes an exception for the answer', () => {
+  const code = (answer: (frame: Uint8Array) => Uint8Array) => {
+    const meter = smallMeter();
+    const { client } = connect(meter.server.session('client')!, { conformance: EVERYTHING });
+    try {
+      exchangeSync(inBlocks(client.get(NOTE), 100), answer);
+    } catch (error) {
+      return (error as DlmsError).code;
+    }
+    return 'none';
+  };
+  const framed = (hex: string) => () => {
+    const frame = new Uint8Array(8 + hex.length / 2);
+    encodeWrapperHeader(frame, 0, 1, 17, hex.length / 2);
+    frame.set(fromHex(hex), 8);
+    return frame;
+  };
+  assert.is(code(framed('e0010001000100')), 'dlms.unexpected-answer');
+  assert.is(code(framed('e0010001')), 'dlms.unexpected-answer');
+  assert.is(code(framed('e0810001000100')), 'dlms.unexpected-answer');
+  assert.is(code(framed('d80101')), 'dlms.not-associated');
 });
 
 Gbt.run();
