@@ -94,10 +94,11 @@ export class DuplicateMemory {
   /**
    * Keeps a ciphered request, whatever its service: its counter makes it unique, so it is known for as long as it is the
    * latest, and a replay behind that.
+   * @param request  kept, not copied
    */
   keepUnique(request: Uint8Array, answer: Uint8Array): void {
     this.clear();
-    this.#latest = { request: request.slice(), answer: answer.slice(), ms: Number.POSITIVE_INFINITY };
+    this.#latest = { request, answer: answer.slice(), ms: Number.POSITIVE_INFINITY };
   }
 
   /** Keeps the request that opened the association. */

@@ -23,15 +23,15 @@ import {
   Mechanism,
   NO_COMMON_ACSE_VERSION,
 } from '#dlms/acse';
-import { ApduTag, Descriptor, isCipheredTag } from '#dlms/apdu';
+import { ApduTag, isCipheredTag } from '#dlms/apdu';
 import type { AssociationSpec } from '#dlms/association';
-import { readOctets, Tag } from '#dlms/axdr';
+import { Tag } from '#dlms/axdr';
 import { isWholeBer } from '#dlms/ber';
 import { CIPHER_HEADROOM, TITLE_SIZE } from '#dlms/cipher';
 import type { RequestContext } from '#dlms/cosem/logical-device';
 import { DuplicateMemory } from '#dlms/duplicates';
 import { decodeGbt, type GbtBlock, GbtEndpoint, MAX_GBT_WINDOW } from '#dlms/gbt';
-import { CHALLENGE_SIZE, checkHls, type HlsPass, hlsCounter, MAX_CHALLENGE, MIN_CHALLENGE, proveHls } from '#dlms/hls';
+import { checkHls, type HlsPass, hlsCounter, MAX_CHALLENGE, MIN_CHALLENGE, proveHls } from '#dlms/hls';
 import {
   Conformance,
   DLMS_VERSION,
@@ -46,8 +46,9 @@ import { ByteReader } from '#dlms/reader';
 import { ExceptionService, ExceptionState, encodeException, Result } from '#dlms/result';
 import { AssociationCipher, Policy } from '#dlms/security';
 import type { ProtectionFailure, ServerCore } from '#dlms/server';
+import { freshChallenge, readReplyToHls } from '#dlms/server-hls';
 import { ServerServices } from '#dlms/server-services';
-import { decodeSigned, GENERAL_SIGNING, judgeCommand } from '#dlms/signing';
+import { decodeSigned, encodeCommandRefusal, GENERAL_SIGNING, judgeCommand } from '#dlms/signing';
 import { ByteWriter } from '#dlms/writer';
 
 export interface AssociationPlace {
@@ -111,10 +112,6 @@ const MAX_GBT_APDU = 4608;
 const GBT_WINDOW = 4;
 /** Requests that a pending association refuses before it is over. */
 const MAX_STRAYS = 2;
-const ASSOCIATION_CLASS = 15;
-const REPLY_TO_HLS = 1;
-/** 0-0:40.0.0.255 */
-const CURRENT_ASSOCIATION = Uint8Array.of(0, 0, 40, 0, 0, 255);
 
 export class ServerAssociation {
   readonly #core: ServerCore;
@@ -322,7 +319,7 @@ export class ServerAssociation {
         return true;
       }
       reason = refusal;
-      refuseService(w, content);
+      encodeCommandRefusal(w, content);
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
       reason = 'format';
@@ -638,14 +635,6 @@ function isServiceTag(tag: number): boolean {
   return tag === ApduTag.getRequest || tag === ApduTag.setRequest || tag === ApduTag.actionRequest;
 }
 
-/** A challenge that is not the client's own: else it could be made to answer itself. */
-function freshChallenge(random: (length: number) => Uint8Array, theirs: Uint8Array): Uint8Array {
-  for (;;) {
-    const challenge = random(CHALLENGE_SIZE);
-    if (!equalBytes(challenge, theirs)) return challenge;
-  }
-}
-
 /**
  * Judges the counter inside the answer of mechanism 5. Peers use the one of the ciphered request around it, or the one
  * before; in a plain association it stands alone and is the client's next.
@@ -656,32 +645,4 @@ function takesCounter({ acceptance, counter }: Pending, proof: Uint8Array): bool
   const used = hlsCounter(proof);
   if (cipher) return used > counter && used <= cipher.counter;
   return spec.security!.options.counters.accept(clientTitle, used);
-}
-
-/** Reads the ACTION reply_to_HLS_authentication of the current association; undefined when it is anything else. */
-function readReplyToHls(r: ByteReader): { readonly invoke: number; readonly proof: Uint8Array } | undefined {
-  try {
-    if (r.u8('tag') !== ApduTag.actionRequest || r.u8('choice') !== 1) return undefined;
-    const invoke = r.u8('invoke id');
-    const { classId, lnAt, id } = new Descriptor().read(r);
-    const isCurrent = equalBytes(r.buf.subarray(lnAt, lnAt + 6), CURRENT_ASSOCIATION);
-    if (classId !== ASSOCIATION_CLASS || id !== REPLY_TO_HLS || !isCurrent) return undefined;
-    r.expect(1, 'parameter');
-    r.expect(Tag.octetString, 'answer to the challenge');
-    const proof = readOctets(r, 'answer to the challenge').slice();
-    r.expectEnd('answer to the challenge');
-    return { invoke, proof };
-  } catch (error) {
-    if (error instanceof DecodeError) return undefined;
-    throw error;
-  }
-}
-
-/** Refuses a signed service that must not run: its security is below what the access right asks for. */
-function refuseService(w: ByteWriter, request: Uint8Array): void {
-  const { getResponse, setResponse, actionResponse } = ApduTag;
-  const [tag, , invoke = 0] = request;
-  if (tag === ApduTag.actionRequest) w.u8(actionResponse).u8(1).u8(invoke).u8(Result.scopeOfAccessViolated).u8(0);
-  else if (tag === ApduTag.setRequest) w.u8(setResponse).u8(1).u8(invoke).u8(Result.scopeOfAccessViolated);
-  else w.u8(getResponse).u8(1).u8(invoke).u8(1).u8(Result.scopeOfAccessViolated);
 }

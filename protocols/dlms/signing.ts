@@ -12,9 +12,11 @@ import { readU32, readU64 } from '#base/bytes';
 import type { SigningKey, VerifyKey } from '#base/crypto';
 import { DecodeError, DlmsError } from '#base/errors';
 import { decodeUtf8, encodeUtf8 } from '#base/utf8';
+import { ApduTag } from '#dlms/apdu';
 import { readOctets, writeOctets } from '#dlms/axdr';
 import { TITLE_SIZE } from '#dlms/cipher';
 import type { ByteReader } from '#dlms/reader';
+import { Result } from '#dlms/result';
 import type { ByteWriter } from '#dlms/writer';
 
 export const GENERAL_SIGNING = 0xdf;
@@ -142,4 +144,13 @@ export function judgeCommand(
   if (epochS < command.notBefore) return 'not-yet';
   if (epochS > command.expiry) return 'expired';
   return accept(command.number) ? null : 'replayed';
+}
+
+/** Refuses a signed service that must not run: its security is below what the access right asks for. */
+export function encodeCommandRefusal(w: ByteWriter, request: Uint8Array): void {
+  const { getResponse, setResponse, actionResponse } = ApduTag;
+  const [tag, , invoke = 0] = request;
+  if (tag === ApduTag.actionRequest) w.u8(actionResponse).u8(1).u8(invoke).u8(Result.scopeOfAccessViolated).u8(0);
+  else if (tag === ApduTag.setRequest) w.u8(setResponse).u8(1).u8(invoke).u8(Result.scopeOfAccessViolated);
+  else w.u8(getResponse).u8(1).u8(invoke).u8(1).u8(Result.scopeOfAccessViolated);
 }
