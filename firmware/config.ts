@@ -45,7 +45,12 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
 
   'dlms.tcp_address': {
     type: 'string',
-    help: 'HOST:PORT of the DLMS wrapper over TCP for legacy clients; empty keeps it off',
+    help: 'HOST:PORT of DLMS over TCP (wrapper and HDLC) for legacy clients; empty keeps it off',
+    default: '',
+  },
+  'dlms.udp_address': {
+    type: 'string',
+    help: 'HOST:PORT of the DLMS wrapper over plain UDP, for laboratories; empty keeps it off',
     default: '',
   },
   'dlms.key_file': {

@@ -9,7 +9,12 @@ const run: Verb = {
   async run({ config, log }) {
     const stop = stopRequested();
     const meter = await startMeter(config, log);
-    log.info('ready', { meter: meter.name, address: meter.address, tcp: meter.tcpAddress ?? null });
+    log.info('ready', {
+      meter: meter.name,
+      address: meter.address,
+      tcp: meter.tcpAddress ?? null,
+      udp: meter.udpAddress ?? null,
+    });
     await stop;
     await meter.close();
     return 0;

@@ -9,6 +9,7 @@ import type { Config } from '#hw/config';
 import { type Display, noDisplay } from '#hw/display';
 import { serveDlmsOverScion } from '#hw/dlms-scion';
 import { type DlmsTcpListener, listenDlmsTcp } from '#hw/dlms-tcp';
+import { listenDlmsUdp } from '#hw/dlms-udp';
 import { readSecretFile, readTopologyFile } from '#hw/files';
 import type { Log } from '#hw/log';
 import { noRelay, type Relay } from '#hw/relay';
@@ -16,10 +17,11 @@ import { ScionSocket } from '#hw/scion-socket';
 import { openBus } from '#hw/serial/open';
 import { openSimDisplay } from '#hw/sim/display';
 import { openSimRelay } from '#hw/sim/relay';
+import type { UdpSocket } from '#hw/udp';
 import { registerMap } from '#modbus/maps/index';
 import { lineTiming } from '#modbus/master';
 import { formatEndpoint } from '#scion/address';
-import { parseIpPort } from '#scion/ip';
+import { formatIpPort, parseIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { MeasurementImage } from './measurement-image.ts';
 import { buildMeter, logicalDeviceName } from './meter-model.ts';
@@ -42,6 +44,7 @@ export interface RunningMeter {
   /** SCION address of the DLMS server. */
   readonly address: string;
   readonly tcpAddress: string | undefined;
+  readonly udpAddress: string | undefined;
   readonly name: string;
   close(): Promise<void>;
 }
@@ -138,10 +141,15 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   serveDlmsOverScion(socket, server, events, hidden);
   pushes.open(socket);
   let tcp: DlmsTcpListener | undefined;
+  let udp: UdpSocket | undefined;
+  const line = (text: string) => events.warn(text);
   try {
-    tcp = await openTcp(config.string('dlms.tcp_address'), server, events);
+    const tcpPlace = legacyPlace(config, 'dlms.tcp_address');
+    if (tcpPlace) tcp = await listenDlmsTcp({ server, ...tcpPlace, log: line });
+    const udpPlace = legacyPlace(config, 'dlms.udp_address');
+    if (udpPlace) udp = await listenDlmsUdp({ server, ...udpPlace, log: line });
   } catch (error) {
-    await socket.close();
+    await Promise.all([tcp?.close(), socket.close()]);
     throw error;
   }
 
@@ -169,11 +177,12 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   return {
     address: formatEndpoint(socket.local),
     tcpAddress: tcp && `${tcp.address}:${tcp.port}`,
+    udpAddress: udp && formatIpPort(udp.host, udp.port),
     name: Buffer.from(logicalDeviceName(serial)).toString('latin1'),
     async close() {
       clearInterval(second);
       loop.stop();
-      await Promise.all([loop.close(), tcp?.close(), socket.close()]);
+      await Promise.all([loop.close(), tcp?.close(), udp?.close(), socket.close()]);
       display.close();
       relay.close();
       keys.close();
@@ -207,15 +216,16 @@ function openDisplay(config: Config): Display {
   return config.string('display.driver') === 'sim' ? openSimDisplay(config.string('display.path')) : noDisplay;
 }
 
-async function openTcp(address: string, server: DlmsServer, log: Log): Promise<DlmsTcpListener | undefined> {
+/** Where legacy clients are served; undefined when they are not. @throws ConfigError */
+function legacyPlace(config: Config, key: string): { host: string; port: number } | undefined {
+  const address = config.string(key);
   if (address === '') return undefined;
-  let place: { host: string; port: number };
   try {
-    place = parseIpPort(address);
+    const { host, port } = parseIpPort(address);
+    return { host, port };
   } catch (error) {
-    throw new ConfigError('config.invalid', `dlms.tcp_address: ${messageOf(error)}`, { address }, error);
+    throw new ConfigError('config.invalid', `${key}: ${messageOf(error)}`, { address }, error);
   }
-  return await listenDlmsTcp({ server, host: place.host, port: place.port, log: (text) => log.warn(text) });
 }
 
 /** The system's clock, moved by what clients set. A time set by hand is gone after a restart. */

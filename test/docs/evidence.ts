@@ -110,7 +110,10 @@ export const SERVICES: Readonly<Record<string, Evidence>> = {
     ours: [BLOCKS, 'SET in blocks: the published frames'],
     'Gurux (Python)': [PEER_TRANSPORT, 'writes in blocks, reads in blocks'],
   },
-  blockTransferWithAction: { ours: [BLOCKS, 'lists of values and methods go in one request'] },
+  blockTransferWithAction: {
+    ours: [BLOCKS, 'lists of values and methods go in one request'],
+    'Gurux (Python)': [PEER_TRANSPORT, 'writes in blocks, reads in blocks'],
+  },
   generalBlockTransfer: {
     ours: [GBT, 'APDUs of any size go through'],
     'Gurux (Python)': [PEER_TRANSPORT, 'sends SET and ACTION in general block transfer'],
@@ -158,7 +161,10 @@ export const TRANSPORTS: Readonly<Record<string, Evidence>> = {
     'Gurux (Python)': [PEER, 'reads the association view in blocks'],
     'dlms-cosem': [PEER, 'parses the object list'],
   },
-  'wrapper over UDP': { 'Gurux (Python)': [PEER_TRANSPORT, 'writes in blocks, reads in blocks'] },
+  'wrapper over UDP': {
+    ours: ['hw/dlms-hdlc.test.ts', 'plain UDP carries the same operations'],
+    'Gurux (Python)': [PEER_TRANSPORT, 'writes in blocks, reads in blocks'],
+  },
   'HDLC over TCP': {
     ours: ['hw/dlms-hdlc.test.ts', ''],
     'Gurux (Python)': [PEER_TRANSPORT, 'writes in blocks, reads in blocks'],
