@@ -15,10 +15,10 @@ const PORTS_TRIED = 50;
 const runVerb: Verb = {
   summary: 'start the whole platform on this PC; Ctrl-C ends it',
   async run(context) {
+    const stop = stopRequested();
     const seconds = context.config.number('for');
     const progress = (text: string) => void process.stderr.write(`${text}\n`);
     progress('starting the lab: energy meters, firmware, five ASes, link emulator, head end …');
-    const stop = stopRequested();
     let stopped = false;
     void stop.then(() => {
       stopped = true;

@@ -100,7 +100,7 @@ LabTest('Ctrl-C ends everything, also before the lab is ready', async () => {
   for (const ready of [false, true]) {
     const run = lab('--port', '0');
     if (ready) await pageOf(run);
-    else await new Promise((resolve) => setTimeout(resolve, 300));
+    else await until('the first line', () => run.text().includes('starting the lab'));
     run.child.kill('SIGINT');
     assert.is(await run.ended, 0, run.text());
   }
