@@ -82,6 +82,7 @@ PageTest('a message appears on the display twin and in the preview', async () =>
 
 PageTest('the README picture', async () => {
   if (SCREENSHOT === undefined) return;
+  await page.setViewportSize({ width: 1280, height: 1230 });
   await new Promise((resolve) => setTimeout(resolve, SCREENSHOT_AFTER_MS));
   mkdirSync(dirname(SCREENSHOT), { recursive: true });
   await page.screenshot({ path: SCREENSHOT });
