@@ -4,8 +4,15 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fromHex, toHex } from '#base/bytes';
 import { DecodeError } from '#base/errors';
+import { decodeAare, decodeAarq, decodeRelease, encodeAare, encodeAarq, encodeRelease } from '#dlms/acse';
 import { CIPHER_HEADROOM, CipherHeader, CipherKey, cipherOverhead, GENERAL_GLO, sealApdu } from '#dlms/cipher';
 import { checkHls, type HlsPass, proveHls } from '#dlms/hls';
+import {
+  decodeInitiateRequest,
+  decodeInitiateResponse,
+  encodeInitiateRequest,
+  encodeInitiateResponse,
+} from '#dlms/initiate';
 import { ByteReader } from '#dlms/reader';
 import { ByteWriter } from '#dlms/writer';
 import { nodeCrypto } from '#hw/crypto';
@@ -61,6 +68,55 @@ Cipher('an empty title is read, with the title known from the association', () =
   const header = new CipherHeader().read(new ByteReader(hex(expected)));
   assert.equal([header.titleAt, header.sc, header.counter], [-1, Number(inputs.sc), Number(inputs.ic)]);
   assert.is(toHex(hex(expected), header.at, header.end), inputs.cipherTextAndTag);
+});
+
+Cipher('association and release frames with a ciphered initiate are the published ones', () => {
+  const key = keyOf({ ek: '000102030405060708090a0b0c0d0e0f', ak: 'd0d1d2d3d4d5d6d7d8d9dadbdcdddedf' });
+  const title = hex('4d4d4d0000bc614e');
+  const sealed = (at: number, counter: number, write: (w: ByteWriter) => void) => (inner: ByteWriter) => {
+    const start = inner.at;
+    inner.at += CIPHER_HEADROOM;
+    write(inner);
+    sealApdu(inner, start, start + CIPHER_HEADROOM, { tag: at, sc: 0x30, hasTitle: true }, key, title, counter);
+  };
+  const request = sealed(0xc8, 0x01234567, (w) =>
+    encodeInitiateRequest(w, 0x007e1f, 1200, hex('00112233445566778899aabbccddeeff')),
+  );
+  const response = sealed(0xc8, 0x01234567, (w) => encodeInitiateResponse(w, 0x007c1f, 1024));
+  const frame = (write: (w: ByteWriter) => void) => {
+    const w = new ByteWriter(new Uint8Array(256));
+    write(w);
+    return toHex(w.written());
+  };
+  const aarq = { context: 3, mechanism: 1, authentication: hex('3132333435363738'), callingTitle: title };
+  const expectedAarq = vector('AARQ ciphered LLS with dedicated key').expected;
+  assert.is(
+    frame((w) => encodeAarq(w, aarq, request)),
+    expectedAarq,
+  );
+  assert.is(
+    frame((w) => encodeRelease(w, 0x62, 0, request)),
+    vector('RLRQ protected').expected,
+  );
+  const aare = { context: 3, result: 0, diagnostic: 0, respondingTitle: title };
+  assert.is(
+    frame((w) => encodeAare(w, aare, response)),
+    vector('AARE ciphered with responding AP title').expected,
+  );
+  assert.is(
+    frame((w) => encodeRelease(w, 0x63, 0, response)),
+    vector('RLRE protected').expected,
+  );
+  // And back: what stands in them opens.
+  const opened = (information: Uint8Array | null) => open(information!, key, title)!;
+  const reader = (text: string) => new ByteReader(hex(text));
+  const initiate = decodeInitiateRequest(new ByteReader(opened(decodeAarq(reader(expectedAarq)).userInformation)));
+  assert.is(toHex(initiate.dedicatedKey!), '00112233445566778899aabbccddeeff');
+  for (const information of [
+    decodeAare(reader(vector('AARE ciphered with responding AP title').expected)).userInformation,
+    decodeRelease(reader(vector('RLRE protected').expected), 0x63).userInformation,
+  ])
+    assert.is(decodeInitiateResponse(new ByteReader(opened(information))).conformance, 0x007c1f);
 });
 
 Cipher('the captured association is what both sides would send and open', () => {
