@@ -9,11 +9,12 @@ import { parseArgs } from 'node:util';
 import { seeded } from '../random.ts';
 import { cuts } from './cuts.ts';
 import { identity } from './identity.ts';
+import { lossy } from './lossy.ts';
 import { mutations } from './mutations.ts';
 import { packets } from './packets.ts';
 import type { Soak } from './soak.ts';
 
-const SOAKS: Readonly<Record<string, Soak>> = { identity, mutations, packets, cuts };
+const SOAKS: Readonly<Record<string, Soak>> = { identity, mutations, packets, cuts, lossy };
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({

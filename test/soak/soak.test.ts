@@ -1,4 +1,4 @@
-/** One per cent of each soak of the data plane, as everyday tests. */
+/** One per cent of the soaks, as everyday tests; more where it costs nothing. */
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,6 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { seeded } from '../random.ts';
 import { identity } from './identity.ts';
+import { lossy } from './lossy.ts';
 import { mutations } from './mutations.ts';
 import { packets } from './packets.ts';
 import type { Soak } from './soak.ts';
@@ -28,6 +29,11 @@ Soaks('broken packets: nothing thrown, nothing read or written outside, many rea
 Soaks('the memory of a router under load stays flat', async () => {
   assert.ok(existsSync(join(process.cwd(), 'dist', 'gateway.js')), 'build the bundles first: node build.mjs');
   assert.is((await run(packets)).done, 100_000);
+});
+
+Soaks('DLMS over a bad network: each operation has its effect once, or is known to be unknown', async () => {
+  const { figures } = await lossy({ random: seeded(seed), seed, share: 0.1, say() {} });
+  assert.ok(Number(figures?.lost) > 1000, `${figures?.lost} datagrams lost`);
 });
 
 Soaks.run();
