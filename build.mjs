@@ -2,6 +2,7 @@
 //   --check         type check, lint and import rules
 //   --tests [NAME]  test files into dist/test (only paths containing NAME)
 //   --bench         benches into dist/bench
+//   --interop       interop matrix and tests into dist/test/interop
 //   --soak          long runs into dist/soak
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -221,6 +222,9 @@ try {
       'dist/bench',
       'test/bench',
     );
+  } else if (flags[0] === '--interop') {
+    const wanted = (f) => f.endsWith('.test.ts') || f.endsWith('interop/main.ts');
+    await buildScripts(find('test/interop', wanted), 'dist/test/interop', 'test/interop');
   } else if (flags[0] === '--soak') await buildScripts(['test/soak/main.ts'], 'dist/soak', 'test/soak');
   else await buildBundles();
 } catch (error) {

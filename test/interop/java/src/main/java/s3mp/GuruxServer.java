@@ -24,6 +24,7 @@ import gurux.dlms.objects.GXDLMSProfileGeneric;
 import gurux.dlms.objects.GXDLMSPushSetup;
 import gurux.dlms.objects.GXDLMSRegister;
 import gurux.dlms.objects.GXDLMSTcpUdpSetup;
+import gurux.dlms.objects.enums.ApplicationContextName;
 import gurux.dlms.secure.GXDLMSSecureServer2;
 import java.io.IOException;
 import java.net.DatagramPacket;
@@ -72,6 +73,8 @@ public final class GuruxServer extends GXDLMSSecureServer2 {
     GXDLMSAssociationLogicalName item = new GXDLMSAssociationLogicalName(name);
     item.setClientSAP(sap);
     item.getAuthenticationMechanismName().setMechanismId(mechanism);
+    if (mechanism.getValue() > Authentication.LOW.getValue())
+      item.getApplicationContextName().setContextId(ApplicationContextName.LOGICAL_NAME_WITH_CIPHERING);
     item.getXDLMSContextInfo().setMaxReceivePduSize(1024);
     item.getXDLMSContextInfo().setMaxSendPduSize(1024);
     item.getXDLMSContextInfo().getConformance().clear();
