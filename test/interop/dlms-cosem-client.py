@@ -9,6 +9,7 @@ Prints one JSON line for the association and one per step; a refusal is {"error"
 import json
 import logging
 import sys
+import traceback
 from datetime import datetime, timezone
 
 import structlog
@@ -130,8 +131,8 @@ def run(client, step):
         client.action(method, b"\x0f\x00")
         return "done"
     if kind == "message":
-        octets = step[1].encode("utf-8")
-        answer = client.set(attribute(1, "0.0.96.13.0.255", 2), b"\x09" + bytes([len(octets)]) + octets)
+        octets = dlms_data.OctetStringData(step[1].encode("utf-8")).to_bytes()
+        answer = client.set(attribute(1, "0.0.96.13.0.255", 2), octets)
         if answer.result != enumerations.DataAccessResult.SUCCESS:
             raise RuntimeError("result %s" % answer.result)
         return "done"
@@ -141,11 +142,18 @@ def run(client, step):
     raise ValueError(kind)
 
 
+def refusal(error):
+    """The library's own words, and where it says them."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = "%s: %s (%s in %s)" % (type(error).__name__, error, frame.name, frame.filename.rpartition("/")[2])
+    return json.dumps({"error": text})
+
+
 def main():
     try:
         drive()
     except AttributeError as error:
-        print(json.dumps({"error": "%s: %s" % (type(error).__name__, error)}), flush=True)
+        print(refusal(error), flush=True)
 
 
 def drive():
@@ -180,14 +188,14 @@ def drive():
         client.associate()
         print(json.dumps({"associated": True}), flush=True)
     except Exception as error:
-        print(json.dumps({"error": "%s: %s" % (type(error).__name__, error)}), flush=True)
+        print(refusal(error), flush=True)
         client.disconnect()
         return
     for step in plan["steps"]:
         try:
             print(json.dumps({"result": run(client, step)}), flush=True)
         except Exception as error:
-            print(json.dumps({"error": "%s: %s" % (type(error).__name__, error)}), flush=True)
+            print(refusal(error), flush=True)
     client.disconnect()
 
 

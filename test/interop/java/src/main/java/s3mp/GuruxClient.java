@@ -33,6 +33,7 @@ import java.util.Map;
  * line for the association and one per step; a refusal is {"error": "..."}.
  */
 public final class GuruxClient {
+  private static final byte GENERAL_BLOCK_TRANSFER = (byte) 0xe0;
   private final GXDLMSSecureClient dlms;
   private final Wire wire;
   private final boolean isHdlc;
@@ -73,9 +74,11 @@ public final class GuruxClient {
 
   private GXReplyData send(byte[][] frames) throws Exception {
     GXReplyData reply = new GXReplyData();
-    for (byte[] frame : frames) {
+    for (int i = 0; i < frames.length; i++) {
       reply.clear();
-      exchange(frame, reply);
+      exchange(frames[i], reply);
+      // An acknowledgement within the request's own blocks; the library would answer it.
+      if (frames[i][8] == GENERAL_BLOCK_TRANSFER && i + 1 < frames.length) continue;
       while (reply.isMoreData()) exchange(reply.isStreaming() ? null : dlms.receiverReady(reply), reply);
     }
     return reply;

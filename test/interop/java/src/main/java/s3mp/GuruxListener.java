@@ -27,7 +27,7 @@ public final class GuruxListener {
       client.getData(new GXByteBuffer(frame), new GXReplyData(), notify);
       List<Object> values = new ArrayList<>();
       for (Object value : (List<?>) notify.getValue())
-        values.add(value instanceof byte[] bytes ? Plan.hex(bytes) : value instanceof Number n ? n : String.valueOf(value));
+        values.add(value instanceof byte[] bytes ? (Object) Plan.hex(bytes) : value instanceof Number n ? n.longValue() : String.valueOf(value));
       System.out.println(Plan.json(values));
     }
   }

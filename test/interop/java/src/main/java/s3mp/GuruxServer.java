@@ -97,6 +97,8 @@ public final class GuruxServer extends GXDLMSSecureServer2 {
 
   private void build(GXDLMSAssociationLogicalName open) throws Exception {
     setMaxReceivePDUSize(1024);
+    // Each association has its own.
+    getConformance().clear();
     GXDLMSAssociationLogicalName low = association("0.0.40.0.2.255", 17, Authentication.LOW);
     if (plan.password != null) low.setSecret(plan.password.getBytes(StandardCharsets.UTF_8));
     getItems().add(low);
