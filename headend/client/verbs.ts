@@ -102,7 +102,8 @@ export const CLIENT_VERBS: Readonly<Record<string, Verb>> = {
         continue;
       }
       const rtt = path.rttMs === null ? '–' : `${path.rttMs.toFixed(1)} ms`;
-      const verdict = path.forbidden ?? (path.chosen ? 'in use' : path.state);
+      const state = path.state === 'alive' && path.chosen ? [] : [path.state];
+      const verdict = path.forbidden ?? [...(path.chosen ? ['in use'] : []), ...state].join(', ');
       out(`${path.hops}  rtt ${rtt}  mtu ${path.mtu}  expires ${path.expiresAt}  ${verdict}`);
     }
     return 0;

@@ -139,11 +139,14 @@ export class MeterChannel {
     const wait = Math.min(NO_PATH_RETRY_MS, Math.max(1, pending.deadlineAt - now));
     pending.timer = setTimeout(again, wait);
     if (this.manager.paths().length === 0) {
+      const lookedUp = (found: number) => {
+        // A lookup that found nothing answers at once: only the timer may ask again.
+        if (found === 0) return;
+        clearTimeout(pending.timer);
+        again();
+      };
       this.socket.paths(this.meter.ia).then(
-        () => {
-          clearTimeout(pending.timer);
-          again();
-        },
+        (paths) => lookedUp(paths.length),
         () => {},
       );
     }

@@ -40,19 +40,25 @@ export function serveControl(folder: string, handle: ControlHandler): Promise<Se
   });
 }
 
-/** Folders of labs whose control socket exists, newest last. */
-export function runningLabs(): string[] {
-  return readdirSync(tmpdir())
+/** Folders of the labs that run: their control sockets take a connection. What a killed lab left behind does not. */
+export async function runningLabs(): Promise<string[]> {
+  const folders = readdirSync(tmpdir())
     .filter((name) => name.startsWith(FOLDER_PREFIX))
     .map((name) => join(tmpdir(), name))
-    .filter((folder) => {
-      try {
-        return readdirSync(folder).includes(SOCKET_NAME);
-      } catch {
-        return false;
-      }
-    })
     .sort();
+  const alive = await Promise.all(folders.map(isAlive));
+  return folders.filter((_, index) => alive[index]);
+}
+
+function isAlive(folder: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection(join(folder, SOCKET_NAME));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
 }
 
 /**

@@ -5,10 +5,11 @@
  */
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError } from '#base/errors';
 import { writeKeyFile } from '#hw/dlms-keys';
+import { readOrMakeToken } from '#hw/files';
 import { claimLab, type LabAddresses } from '#hw/lab/addresses';
 import { writeAsFiles } from '#hw/lab/as-files';
 import { labFolderPrefix } from '#hw/lab/control';
@@ -187,7 +188,7 @@ export class Lab {
     ];
     writeFileSync(file, `${[...settings, ...meters].join('\n\n')}\n`, { mode: 0o600 });
     const ready = await this.startProcess('headend', 'headend.js', process.execPath, [], ['serve', '--config', file]);
-    this.pageUrl = String(ready.url);
+    this.pageUrl = withToken(String(ready.url), join(folder, 'token'));
   }
 
   private async startProcess(
@@ -228,6 +229,11 @@ export class Lab {
     this.addresses.release();
     if (!keep) rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/** The page's address with the operator's token behind `#`, where the head end asks for one. */
+function withToken(url: string, tokenFile: string): string {
+  return existsSync(tokenFile) ? `${url}#token=${readOrMakeToken(tokenFile)}` : url;
 }
 
 /** The Node for the meter and the gateway: the machine's own where npm tells it, else the one that runs this. */

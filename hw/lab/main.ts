@@ -33,6 +33,8 @@ const runVerb: Verb = {
     }
     const control = await serveControl(lab.folder, (command, args) => labCommand(lab, command, args));
     context.out(`page:    ${lab.pageUrl}`);
+    const token = new URL(lab.pageUrl!).hash.replace('#token=', '');
+    if (token !== '') progress(`token:   ${token} (for the API: Authorization: Bearer …)`);
     progress(`api:     ${new URL('/api/v1/meters', lab.pageUrl).href.replace(/#.*/, '')}`);
     progress(`lab:     number ${lab.addresses.lab}, files and logs in ${lab.folder}`);
     progress(
@@ -87,7 +89,7 @@ function steer(command: string, summary: string, positionals: readonly string[])
     positionals,
     flags: { lab: { type: 'string', value: 'FOLDER', help: 'which lab, when several run (its folder or number)' } },
     async run({ flags, positionals: args, json, out }) {
-      const result = await sendControl(pickLab(flags.lab as string | undefined), command, args);
+      const result = await sendControl(await pickLab(flags.lab as string | undefined), command, args);
       if (json || typeof result !== 'string') out(JSON.stringify(result));
       else if (result) out(result);
       return 0;
@@ -95,8 +97,8 @@ function steer(command: string, summary: string, positionals: readonly string[])
   };
 }
 
-function pickLab(wanted: string | undefined): string {
-  const all = runningLabs();
+async function pickLab(wanted: string | undefined): Promise<string> {
+  const all = await runningLabs();
   const labs = wanted === undefined ? all : all.filter((f) => f === wanted || f.includes(`s3mp-lab-${wanted}-`));
   if (labs.length === 0) throw new ConfigError('usage.invalid', 'no such lab runs; start one with npm start');
   if (labs.length > 1)

@@ -73,6 +73,7 @@ export class LabProcess {
     child.stdout?.on('data', (chunk) => this.log.write(chunk));
 
     let lastError = '';
+    let isReady = false;
     let code: ErrorCode = 'internal';
     return await new Promise<DeviceLogLine>((resolve, reject) => {
       const fail = (why: string) =>
@@ -84,6 +85,7 @@ export class LabProcess {
         if (line.level === 'error' || line.error !== undefined) lastError = String(line.message ?? text);
         if (typeof line.error === 'string' && Object.hasOwn(ERROR_CODES, line.error)) code = line.error as ErrorCode;
         if (line.message === 'ready') {
+          isReady = true;
           clearTimeout(timer);
           resolve(line);
         }
@@ -92,7 +94,7 @@ export class LabProcess {
       void this.exited.then((status) => {
         clearTimeout(timer);
         fail(`ended with status ${status}`);
-        if (!this.stopping) this.onUnexpectedExit(status);
+        if (isReady && !this.stopping) this.onUnexpectedExit(status);
       });
     });
   }

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { asciiBytes } from '#base/bytes';
+import { asciiBytes, toHex } from '#base/bytes';
 import { DlmsClient } from '#dlms/client';
 import { array, bool, i8, i16, octets, structure, u16, u32 } from '#dlms/cosem/setting';
 import { encodeDateTime } from '#dlms/date-time';
@@ -269,6 +269,9 @@ Profiles('rows and settings survive a restart; a torn end is cut off, another la
   }
 });
 
+/** More requests than the duplicate memory of an association holds. */
+const REMEMBERED = 32;
+
 Profiles('mutated selections and settings get an answer, harm nothing and keep the meter reading', () => {
   const seed = Date.now() & 0x7fff_ffff;
   console.log(`seed ${seed}`);
@@ -290,13 +293,18 @@ Profiles('mutated selections and settings get an answer, harm nothing and keep t
   keep(client.set({ classId: 71, ln: parseObis('0-0:17.0.0.255'), attribute: 9 }, array(u16(1), u16(2))));
   keep(client.set({ classId: 22, ln: parseObis('0-0:15.0.0.255'), attribute: 4 }, array()));
   const before = frames.length;
+  let recent = frames.map((frame) => toHex(frame));
   for (let i = 0; i < 20_000; i++) {
     const frame = frames[Math.floor(random() * before)]!.slice();
     // Behind the choice and invoke id, so that most stay requests.
     for (let n = 0; n <= random() * 3; n++)
       frame[11 + Math.floor(random() * (frame.length - 11))] = Math.floor(random() * 256);
     const length = session.receive(frame, out, i);
-    assert.ok(length > 8 && length <= 8 + 1024, `seed ${seed}, mutation ${i}: ${length} bytes`);
+    // A request with an effect that comes again late is dropped; any other gets an answer.
+    const bytes = toHex(frame);
+    const isRepeated = length === 0 && recent.includes(bytes);
+    assert.ok((length > 8 && length <= 8 + 1024) || isRepeated, `seed ${seed}, mutation ${i}: ${length} bytes`);
+    recent = [...recent.slice(-REMEMBERED), bytes];
     if (i % 1000 === 0) meter.model.tick();
   }
   client.reset();
