@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { bundles } from './bundles.ts';
 import { codec } from './codec.ts';
 import { delay } from './delay.ts';
+import { dlms } from './dlms.ts';
 import { failover } from './failover.ts';
 import { memory } from './memory.ts';
 import { poll } from './poll.ts';
@@ -21,6 +22,7 @@ const BENCHES: Readonly<Record<string, (report: Report) => Promise<void>>> = {
   poll,
   router,
   codec,
+  dlms,
   start,
   bundles,
 };

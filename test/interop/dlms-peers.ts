@@ -2,14 +2,17 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { PYTHON } from '#test/needs';
 
-const root = join(__dirname, '..', '..', '..');
+/** Of the project: benches and tests lie at different depths. */
+const root = (function up(folder: string): string {
+  return existsSync(join(folder, 'package.json')) ? folder : up(dirname(folder));
+})(__dirname);
 const scripts = join(root, 'test', 'interop');
 const java = join(root, 'dist', 'interop', 'java');
-const LIMIT_MS = 30_000;
+const LIMIT_MS = 90_000;
 
 export interface Line {
   // biome-ignore lint/suspicious/noExplicitAny: each step has a result of its own shape
