@@ -238,6 +238,8 @@ export function buildMeter(port: MeterPort): Meter {
       for (const push of pushes ? [pushes.interval, pushes.alarm] : []) push.tick(device, steadyMs);
     },
     onServerEvent(event) {
+      // The meter's own restart, not an attack.
+      if (event.kind === 'protection-failed' && event.reason === 'behind-restart') return;
       const isReplay = event.kind === 'protection-failed' && event.reason === 'replayed';
       const code = isReplay ? EventCode.replay : SERVER_EVENTS[event.kind];
       const now = port.steadyClock();

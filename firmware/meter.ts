@@ -125,8 +125,9 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     onEvent: (event) => {
       model.onServerEvent(event);
       const { kind, ...fields } = event;
-      if (kind === 'association-rejected' || kind === 'protection-failed' || kind === 'command-refused')
-        events.warn(kind, fields);
+      const isRestart = kind === 'protection-failed' && event.reason === 'behind-restart';
+      const isFailure = kind === 'association-rejected' || kind === 'protection-failed' || kind === 'command-refused';
+      if (isFailure && !isRestart) events.warn(kind, fields);
       else events.info(kind, fields);
     },
   });

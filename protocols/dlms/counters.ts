@@ -38,6 +38,8 @@ interface Peer {
   readonly title: Uint8Array;
   last: number;
   limit: number;
+  /** Known from the storage only: the peer's own last value may be up to a block below the limit. */
+  isResumed: boolean;
 }
 
 /** Sequence number of a stored record, -1 when it is not whole. */
@@ -68,7 +70,7 @@ export class CounterBook {
     for (let i = 0; i < count; i++) {
       const at = PEERS_AT + i * PEER_SIZE;
       const limit = readU32(record, at + TITLE_SIZE);
-      this.#peers.push({ title: record.slice(at, at + TITLE_SIZE), last: limit, limit });
+      this.#peers.push({ title: record.slice(at, at + TITLE_SIZE), last: limit, limit, isResumed: true });
     }
   }
 
@@ -91,6 +93,15 @@ export class CounterBook {
     return this.#find(title)?.last ?? -1;
   }
 
+  /**
+   * Whether a refused value is one that a restart alone may have put behind: nothing was taken from the peer since, and
+   * the value lies in the block that was reserved before.
+   */
+  isBehindRestart(title: Uint8Array, counter: number): boolean {
+    const peer = this.#find(title);
+    return !!peer?.isResumed && counter <= peer.limit && counter > peer.limit - PEER_BLOCK;
+  }
+
   /** Highest value taken from any peer, 0 when none was: a client that starts behind it is behind its own, too. */
   highest(): number {
     return this.#peers.reduce((highest, { last }) => Math.max(highest, last), 0);
@@ -104,7 +115,7 @@ export class CounterBook {
     let peer = this.#find(title);
     if (peer && counter <= peer.last) return false;
     if (!peer) {
-      peer = { title: title.slice(), last: -1, limit: -1 };
+      peer = { title: title.slice(), last: -1, limit: -1, isResumed: false };
       if (this.#peers.length >= MAX_PEERS) this.#peers.shift();
       this.#peers.push(peer);
     } else if (this.#peers.at(-1) !== peer) {
@@ -120,6 +131,7 @@ export class CounterBook {
       }
     }
     peer.last = counter;
+    peer.isResumed = false;
     return true;
   }
 

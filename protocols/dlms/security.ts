@@ -138,8 +138,11 @@ export class ServerSecurity {
   }
 }
 
-/** What became of a ciphered APDU. */
-export type Opening = 'open' | 'undecipherable' | 'replayed' | 'no-storage';
+/**
+ * What became of a ciphered APDU. `behind-restart` is a counter that may have been used before a restart and may as well
+ * be the honest next one: it is refused as a replay is, but proves none.
+ */
+export type Opening = 'open' | 'undecipherable' | 'replayed' | 'behind-restart' | 'no-storage';
 
 export class AssociationCipher {
   readonly security: ServerSecurity;
@@ -230,10 +233,13 @@ export class AssociationCipher {
 
   #accept(): Opening {
     const { counter } = this.#header;
-    if (counter <= this.#last()) return 'replayed';
+    const { counters } = this.security.options;
+    const isPersisted = this.#header.isAuthenticated && !isDedicatedTag(this.#style.tag);
+    if (counter <= this.#last())
+      return isPersisted && counters.isBehindRestart(this.clientTitle, counter) ? 'behind-restart' : 'replayed';
     if (!this.#header.isAuthenticated) this.#unauthenticatedLast = counter;
-    else if (isDedicatedTag(this.#style.tag)) this.#dedicatedLast = counter;
-    else if (!this.security.options.counters.accept(this.clientTitle, counter)) return 'no-storage';
+    else if (!isPersisted) this.#dedicatedLast = counter;
+    else if (!counters.accept(this.clientTitle, counter)) return 'no-storage';
     return 'open';
   }
 

@@ -242,7 +242,8 @@ export class ServerAssociation {
     const { key, clientSap } = this.#place;
     const { decipheringError, invocationCounterError, otherReason } = ExceptionService;
     const hasNoCounter = reason === 'no-storage' || reason === 'counters-used-up';
-    const service = reason === 'replayed' ? invocationCounterError : hasNoCounter ? otherReason : decipheringError;
+    const isBehind = reason === 'replayed' || reason === 'behind-restart';
+    const service = isBehind ? invocationCounterError : hasNoCounter ? otherReason : decipheringError;
     encodeException(w, ExceptionState.serviceNotAllowed, service, expectedCounter);
     this.#core.emit({ kind: 'protection-failed', key, clientSap, reason });
   }

@@ -7,12 +7,13 @@ import { DlmsError } from '#base/errors';
 import { CIPHER_HEADROOM, CipherKey, GENERAL_GLO, sealApdu } from '#dlms/cipher';
 import { DlmsClient } from '#dlms/client';
 import { type ClientSecurityOptions, MemoryCounter } from '#dlms/client-security';
-import { MAX_COUNTER } from '#dlms/counters';
+import { CounterBook, type CounterStorage, MAX_COUNTER } from '#dlms/counters';
 import { exchangeSync } from '#dlms/exchange';
 import { parseObis } from '#dlms/obis';
 import { Policy } from '#dlms/security';
 import type { ServerSession } from '#dlms/server';
 import { encodeSigned, type SignedCommand } from '#dlms/signing';
+import { EventCode } from '#dlms/well-known';
 import { encodeWrapperHeader, WRAPPER_SIZE } from '#dlms/wrapper';
 import { ByteWriter } from '#dlms/writer';
 import { nodeCrypto } from '#hw/crypto';
@@ -324,6 +325,43 @@ Security('an AARQ that is replayed or forged neither opens nor ends an associati
   const elsewhere = meter.server.session('attacker')!;
   assert.match(toHex(give(elsewhere, sent[0]!), WRAPPER_SIZE), /^d80106/);
   assert.is(ask(elsewhere, LDN), 'd80101');
+});
+
+Security('a client that a restart put behind is refused without an event, a replay after it is one', () => {
+  let record: Uint8Array | undefined;
+  const storage: CounterStorage = {
+    load: () => record,
+    store: (next) => {
+      record = next.slice();
+    },
+  };
+  const start = () => testMeter({ security: testSecurity({ counters: new CounterBook(storage) }) });
+  const counter = new MemoryCounter(1000);
+  const before = connect(start(), { counter });
+  before.run(before.client.associate());
+  before.run(before.client.get(NAME));
+
+  const meter = start();
+  const { client, run, session, sent, got } = connect(meter, { counter });
+  const value = (classId: number, obis: string, attribute: number) => {
+    const data = run(client.get({ classId, ln: parseObis(obis), attribute }));
+    return 'value' in data ? data.value : undefined;
+  };
+  const fraud = () => [value(7, '0-0:99.98.1.255', 7), value(1, '0-0:96.11.1.255', 2), value(1, '0-0:97.98.0.255', 2)];
+  run(client.associate());
+  assert.is(toHex(got[0]!, WRAPPER_SIZE), `d80106${(1001 + 256).toString(16).padStart(8, '0')}`);
+  assert.equal(reasons(meter), ['behind-restart']);
+  assert.equal(fraud(), [0, 0, 0]);
+
+  assert.match(toHex(give(session, sent[0]!), WRAPPER_SIZE), /^d80106/);
+  assert.equal(reasons(meter), ['behind-restart', 'replayed']);
+  assert.equal(fraud(), [1, EventCode.replay, 1 << 3]);
+
+  // Below what a restart can have skipped it is a replay at once.
+  const attacked = start();
+  const old = connect(attacked, { counter: new MemoryCounter(10) });
+  old.run(old.client.associate());
+  assert.equal(reasons(attacked), ['replayed']);
 });
 
 Security('a client whose counter is behind is told where to go on, and goes there once', () => {
