@@ -26,18 +26,26 @@ export interface MeterSecurity {
   close(): void;
 }
 
+/** Characters of a serial number in the logical device name, which pads it with zeros. */
+const SERIAL_SIZE = 13;
+
 /**
- * System title: the manufacturer and the serial number as a number of five bytes; of a serial number with letters, five
- * bytes of its hash. A signed command names its meter by this title, so no two meters may share one.
+ * System title: the manufacturer and the serial number as a number below 2³⁹; of a higher one, or one with letters, five
+ * bytes of its hash with the top bit set. A signed command names its meter by this title, so no two meters may share one:
+ * serial numbers share it that are the same in the logical device name, where leading zeros do not count.
  */
 export function meterTitle(serial: string): Uint8Array {
   const title = new Uint8Array(8);
   title.set(asciiBytes('S3M'));
-  if (/^\d+$/.test(serial)) {
-    const number = BigInt.asUintN(40, BigInt(serial));
-    title[3] = Number(number >> 32n);
-    writeU32(title, 4, Number(number & 0xffff_ffffn));
-  } else title.set(nodeCrypto.hash('sha256', asciiBytes(serial)).subarray(0, 5), 3);
+  const padded = serial.padStart(SERIAL_SIZE, '0');
+  const number = /^\d{13}$/.test(padded) ? Number(padded) : Number.POSITIVE_INFINITY;
+  if (number < 2 ** 39) {
+    title[3] = Math.floor(number / 2 ** 32);
+    writeU32(title, 4, number % 2 ** 32);
+  } else {
+    title.set(nodeCrypto.hash('sha256', asciiBytes(padded)).subarray(0, 5), 3);
+    title[3]! |= 0x80;
+  }
   return title;
 }
 

@@ -65,9 +65,16 @@ Security('counters that cannot be kept leave the management client out, and the 
 Security('the title is the serial number, and no two serial numbers share one', () => {
   assert.is(toHex(meterTitle('42')), '53334d000000002a');
   assert.is(toHex(meterTitle('0000000000042')), '53334d000000002a');
-  assert.is(toHex(meterTitle('1000000000000')), '53334de8d4a51000');
-  const titles = ['1', '100001', '200001', 'A1', 'A2', 'a1'].map((serial) => toHex(meterTitle(serial)));
-  assert.is(new Set(titles).size, titles.length);
+  assert.is(toHex(meterTitle('549755813887')), '53334d7fffffffff');
+  assert.is(toHex(meterTitle('1')), toHex(meterTitle('0000000000001')), 'one logical device name, one title');
+  assert.is(toHex(meterTitle('A1')), toHex(meterTitle('00000000000A1')));
+  const high = ['549755813888', '1000000000000', '1099511627777', '2199023255553', '00000000000001'];
+  const titles = ['1', '100001', '200001', 'A1', 'A2', 'a1', ...high].map((serial) => meterTitle(serial));
+  assert.is(new Set(titles.map((title) => toHex(title))).size, titles.length);
+  assert.ok(
+    titles.slice(3).every((title) => title[3]! >= 0x80),
+    'no hash looks like a number',
+  );
 });
 
 Security.run();
