@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { asciiBytes, fromHex, toHex } from '#base/bytes';
 import { Mechanism } from '#dlms/acse';
+import { ApduTag } from '#dlms/apdu';
 import type { Data } from '#dlms/axdr';
 import { DlmsClient } from '#dlms/client';
 import { MemoryCounter } from '#dlms/client-security';
@@ -19,6 +20,7 @@ import { inBlocks } from '#dlms/gbt-client';
 import { Conformance } from '#dlms/initiate';
 import { formatObis, parseObis } from '#dlms/obis';
 import { ProfileReader } from '#dlms/profile-reader';
+import { WRAPPER_SIZE } from '#dlms/wrapper';
 import { nodeCrypto } from '#hw/crypto';
 import { connectDlmsTcp, connectHdlcTcp, listenDlmsTcp } from '#hw/dlms-tcp';
 import { listenDlmsUdp, listenForPushes, openDlmsUdp } from '#hw/dlms-udp';
@@ -192,6 +194,29 @@ function someImage(): Buffer {
   return Buffer.concat([content, createHash('sha256').update(content).digest()]);
 }
 
+/** The same server, and whether a client has sent it an APDU of general block transfer. */
+function watched(server: TestMeter['server']): { server: TestMeter['server']; used: () => boolean } {
+  let used = false;
+  const session: typeof server.session = (...args) => {
+    const inner = server.session(...args);
+    if (!inner) return inner;
+    const receive = inner.receive.bind(inner);
+    inner.receive = (frame, out, nowMs) => {
+      used ||= frame[WRAPPER_SIZE] === ApduTag.generalBlockTransfer;
+      return receive(frame, out, nowMs);
+    };
+    return inner;
+  };
+  const watching = new Proxy(server, {
+    get: (target, key) => {
+      if (key === 'session') return session;
+      const value = Reflect.get(target, key, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+  return { server: watching, used: () => used };
+}
+
 /** Each feature with a foreign client and our meter. */
 const AS_CLIENT: Readonly<Record<Feature, (peer: ClientPeer) => Promise<void>>> = {
   async open(peer) {
@@ -238,9 +263,11 @@ const AS_CLIENT: Readonly<Record<Feature, (peer: ClientPeer) => Promise<void>>> 
     const writes = peer.name !== 'dlms-cosem';
     if (!writes) meter.note.value = value;
     const steps = writes ? [['message', text], read] : [read];
-    const results = await drive(peer, meter.server, { password: 'blocks', maxPdu: 128, gbt: 1, steps });
+    const { server, used } = watched(meter.server);
+    const results = await drive(peer, server, { password: 'blocks', maxPdu: 128, gbt: 1, steps });
     same(meter.note.value, value);
     assert.is(results.at(-1), Buffer.from(text).toString('hex'));
+    if (!used()) throw new PeerError('the client proposed it and sent no block');
   },
   async view(peer) {
     const [view] = await drive(peer, testMeter().server, { ...LLS, steps: [['view'], ['release']] });

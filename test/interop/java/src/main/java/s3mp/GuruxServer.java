@@ -23,8 +23,10 @@ import gurux.dlms.objects.GXDLMSObject;
 import gurux.dlms.objects.GXDLMSProfileGeneric;
 import gurux.dlms.objects.GXDLMSPushSetup;
 import gurux.dlms.objects.GXDLMSRegister;
+import gurux.dlms.objects.GXDLMSSecuritySetup;
 import gurux.dlms.objects.GXDLMSTcpUdpSetup;
 import gurux.dlms.objects.enums.ApplicationContextName;
+import gurux.dlms.objects.enums.SecuritySuite;
 import gurux.dlms.secure.GXDLMSSecureServer2;
 import java.io.IOException;
 import java.net.DatagramPacket;
@@ -73,8 +75,6 @@ public final class GuruxServer extends GXDLMSSecureServer2 {
     GXDLMSAssociationLogicalName item = new GXDLMSAssociationLogicalName(name);
     item.setClientSAP(sap);
     item.getAuthenticationMechanismName().setMechanismId(mechanism);
-    if (mechanism.getValue() > Authentication.LOW.getValue())
-      item.getApplicationContextName().setContextId(ApplicationContextName.LOGICAL_NAME_WITH_CIPHERING);
     item.getXDLMSContextInfo().setMaxReceivePduSize(1024);
     item.getXDLMSContextInfo().setMaxSendPduSize(1024);
     item.getXDLMSContextInfo().getConformance().clear();
@@ -104,8 +104,18 @@ public final class GuruxServer extends GXDLMSSecureServer2 {
     getItems().add(low);
     if (plan.security != null) {
       boolean signs = "ecdsa".equals(plan.security.mechanism);
-      getItems()
-          .add(association("0.0.40.0.3.255", 1, signs ? Authentication.HIGH_ECDSA : Authentication.HIGH_GMAC));
+      // The library takes the keys of an association from its security setup.
+      GXDLMSSecuritySetup setup = new GXDLMSSecuritySetup("0.0.43.0.0.255");
+      setup.setServerSystemTitle(Plan.bytes(plan.security.title));
+      setup.setGuek(Plan.bytes(plan.security.unicast));
+      setup.setGak(Plan.bytes(plan.security.authentication));
+      setup.setSecuritySuite(signs ? SecuritySuite.SUITE_1 : SecuritySuite.SUITE_0);
+      GXDLMSAssociationLogicalName secured =
+          association("0.0.40.0.3.255", 1, signs ? Authentication.HIGH_ECDSA : Authentication.HIGH_GMAC);
+      secured.getApplicationContextName().setContextId(ApplicationContextName.LOGICAL_NAME_WITH_CIPHERING);
+      secured.setSecuritySetupReference(setup.getLogicalName());
+      getItems().add(setup);
+      getItems().add(secured);
       GuruxKeys.apply(getCiphering(), plan.security);
     }
     GXDLMSData name = new GXDLMSData("0.0.42.0.0.255");
