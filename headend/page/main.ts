@@ -38,14 +38,17 @@ takeTokenFromAddress();
 
 let view: MeterView | undefined;
 let reports: readonly PathReportBody[] | null = null;
+let reportsAreOld = false;
+let isLinked = false;
 const current = () => view;
+const linked = () => isLinked;
 
 const select = byId<HTMLSelectElement>('meter');
 const tokenDialog = byId<HTMLDialogElement>('token-dialog');
 const graph = new PowerGraph(byId('graph'));
-const power = new PowerPanel(current, askForToken);
-const output = new OutputPanel(current, takeCommand, commandFailed);
-const message = new MessagePanel(current, takeCommand, askForToken);
+const power = new PowerPanel(current, linked, askForToken);
+const output = new OutputPanel(current, linked, takeCommand, commandFailed);
+const message = new MessagePanel(current, linked, takeCommand, askForToken);
 const registers = new RegistersPanel();
 const paths = new PathPanel(current, (fingerprint) => void policy.pin(fingerprint));
 const policy = new PolicyEditor(current, {
@@ -60,7 +63,11 @@ function render(): void {
   output.render();
   message.render();
   registers.render(view);
-  paths.render(view, reports);
+  renderPaths();
+}
+
+function renderPaths(): void {
+  paths.render(view, reports, reportsAreOld || !isLinked);
 }
 
 function askForToken(): void {
@@ -161,11 +168,14 @@ async function fetchPaths(): Promise<void> {
   if (id === undefined || document.hidden) return;
   try {
     const body = await call<{ paths: PathReportBody[] }>('GET', `/meters/${encodeURIComponent(id)}/paths`);
-    if (view?.meter.id === id) reports = body.paths;
+    if (view?.meter.id !== id) return;
+    reports = body.paths;
+    reportsAreOld = false;
   } catch {
-    reports = null;
+    // What was known is still the best there is; it is shown as old.
+    if (view?.meter.id === id) reportsAreOld = true;
   }
-  paths.render(view, reports);
+  renderPaths();
 }
 
 function takeEvent(name: string, data: unknown): void {
@@ -205,6 +215,8 @@ const stream = new EventStream({
   phase: (phase) => {
     setAttribute(byId('link'), 'data-phase', phase);
     setText(byId('link-text'), LINK_TEXT[phase]);
+    isLinked = phase === 'open';
+    render();
     if (phase === 'denied') askForToken();
   },
   event: takeEvent,

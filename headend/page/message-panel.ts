@@ -11,6 +11,7 @@ import { isOpen, submitCommand } from './output-panel.ts';
 
 export class MessagePanel {
   private readonly view: () => MeterView | undefined;
+  private readonly linked: () => boolean;
   private readonly oled = new OledView(byId<HTMLCanvasElement>('oled'));
   private readonly text = byId<HTMLTextAreaElement>('message-text');
   private readonly button = byId<HTMLButtonElement>('message-send');
@@ -20,8 +21,14 @@ export class MessagePanel {
   private sending = false;
   private shown = '';
 
-  constructor(view: () => MeterView | undefined, submitted: (command: CommandBody) => void, denied: () => void) {
+  constructor(
+    view: () => MeterView | undefined,
+    linked: () => boolean,
+    submitted: (command: CommandBody) => void,
+    denied: () => void,
+  ) {
     this.view = view;
+    this.linked = linked;
     this.submitted = submitted;
     this.denied = denied;
     this.text.addEventListener('input', () => this.render());
@@ -36,7 +43,7 @@ export class MessagePanel {
     const limit = meter?.messageLimit ?? 0;
     const draft = this.text.value;
     const left = limit - new TextEncoder().encode(draft).length;
-    const busy = this.sending || isOpen(meter?.lastCommand ?? null);
+    const busy = this.sending || !this.linked() || isOpen(meter?.lastCommand ?? null);
     setAttribute(this.text, 'disabled', meter === undefined);
     setAttribute(this.button, 'disabled', meter === undefined || busy || left < 0 || draft === '');
     setText(byId('message-left'), left < 0 ? `${-left} characters too many` : `${left} characters left`);

@@ -1,6 +1,6 @@
 /**
  * Connect and disconnect. What is shown is what was read back from the meter, never what was asked for; while a command is
- * under way the buttons rest.
+ * under way, or the head end is out of reach, the buttons rest.
  */
 
 import type { CommandBody } from '../http/wire.ts';
@@ -27,6 +27,7 @@ export function isOpen(command: CommandBody | null): boolean {
 
 export class OutputPanel {
   private readonly view: () => MeterView | undefined;
+  private readonly linked: () => boolean;
   private readonly connect = byId<HTMLButtonElement>('connect');
   private readonly disconnect = byId<HTMLButtonElement>('disconnect');
   private readonly dialog = byId<HTMLDialogElement>('disconnect-dialog');
@@ -36,14 +37,18 @@ export class OutputPanel {
   private readonly submitted: (command: CommandBody) => void;
   private readonly failed: (error: unknown) => void;
   private sending = false;
+  /** The button that lost the focus by being disabled. */
+  private unfocused: HTMLButtonElement | undefined;
   private shown = '';
 
   constructor(
     view: () => MeterView | undefined,
+    linked: () => boolean,
     submitted: (command: CommandBody) => void,
     failed: (error: unknown) => void,
   ) {
     this.view = view;
+    this.linked = linked;
     this.submitted = submitted;
     this.failed = failed;
     this.connect.addEventListener('click', () => void this.submit({ type: 'connect' }));
@@ -57,10 +62,15 @@ export class OutputPanel {
   render(): void {
     const view = this.view();
     const command = view?.meter.lastCommand ?? null;
-    const resting = view === undefined || this.sending || isOpen(command);
+    const resting = view === undefined || this.sending || !this.linked() || isOpen(command);
     const output = view?.meter.control?.outputState;
     setAttribute(this.connect, 'disabled', resting || output === true);
     setAttribute(this.disconnect, 'disabled', resting || output === false);
+    this.restoreFocus();
+    if (this.dialog.open) this.checkDialog();
+    const isOld = !this.linked() || view?.state() === 'offline';
+    setAttribute(byId('output-state'), 'data-old', isOld);
+    setAttribute(byId('control-state'), 'data-old', isOld);
     const state = output === undefined ? 'unknown' : output ? 'on' : 'off';
     setAttribute(byId('output-state'), 'data-output', state);
     setText(byId('output-state-text'), output === undefined ? '–' : output ? 'On' : 'Off');
@@ -68,6 +78,17 @@ export class OutputPanel {
     const age = view?.controlAgeMs() ?? null;
     setText(byId('control-age'), age === null ? 'not read yet' : `read back ${ageText(age)}`);
     this.renderCommand(command);
+  }
+
+  /** A button that rests drops the focus to the body: gives it back to the one that can be pressed then. */
+  private restoreFocus(): void {
+    if (this.unfocused === undefined || this.dialog.open) return;
+    const { activeElement, body } = document;
+    const isLost = activeElement === body || activeElement === this.unfocused;
+    const next = [this.unfocused, this.connect, this.disconnect].find((button) => !button.disabled);
+    if (isLost && next === undefined) return;
+    if (isLost) next?.focus({ preventScroll: true });
+    this.unfocused = undefined;
   }
 
   private renderCommand(command: CommandBody | null): void {
@@ -105,7 +126,7 @@ export class OutputPanel {
   private checkDialog(): void {
     const needsToken = !byId('disconnect-token').hidden;
     const complete = this.reason.value.trim().length >= 3 && (!needsToken || this.token.value.trim() !== '');
-    setAttribute(this.confirm, 'disabled', !complete);
+    setAttribute(this.confirm, 'disabled', !complete || !this.linked());
   }
 
   private confirmed(): void {
@@ -120,6 +141,7 @@ export class OutputPanel {
     const meter = this.view()?.meter.id;
     if (meter === undefined || this.sending) return;
     this.sending = true;
+    this.unfocused = body.type === 'connect' ? this.connect : this.disconnect;
     this.render();
     try {
       this.submitted(await submitCommand(meter, body));

@@ -47,8 +47,10 @@ export class PathPanel {
     this.onPin = onPin;
   }
 
-  render(view: MeterView | undefined, reports: readonly PathReportBody[] | null): void {
+  /** @param areOld  the reports are the last that were heard, and the head end is out of reach */
+  render(view: MeterView | undefined, reports: readonly PathReportBody[] | null, areOld: boolean): void {
     this.reports = reports;
+    setAttribute(byId('path-list'), 'data-old', areOld);
     if (view === undefined) return;
     const chosen = view.meter.path ?? reports?.find((report) => report.chosen) ?? null;
     this.renderChosen(chosen);
@@ -93,9 +95,8 @@ export class PathPanel {
     const focused = list.contains(document.activeElement)
       ? document.activeElement?.closest('li')?.getAttribute('data-fingerprint')
       : null;
-    list.replaceChildren(
-      ...(rows.length > 0 ? rows : [make('li', {}, make('span', { class: 'muted' }, 'None known'))]),
-    );
+    const none = reports === null ? 'Not read yet' : 'None known';
+    list.replaceChildren(...(rows.length > 0 ? rows : [make('li', {}, make('span', { class: 'muted' }, none))]));
     if (focused) list.querySelector<HTMLElement>(`li[data-fingerprint="${focused}"] button`)?.focus();
   }
 

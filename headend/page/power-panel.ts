@@ -23,6 +23,7 @@ const STATE_TEXT: Readonly<Record<string, string>> = {
 
 export class PowerPanel {
   private readonly view: () => MeterView | undefined;
+  private readonly linked: () => boolean;
   private readonly once = byId<HTMLButtonElement>('read-once');
   private readonly continuous = byId<HTMLButtonElement>('read-continuous');
   private readonly note = byId('read-note');
@@ -31,10 +32,14 @@ export class PowerPanel {
   private stream: string | undefined;
   private wanted = false;
   private busy = false;
+  /** When a single read failed, as long as the note says so. */
+  private failedAt: number | undefined;
   private noteTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(view: () => MeterView | undefined, denied: () => void) {
+  /** @param linked  whether the head end is within reach */
+  constructor(view: () => MeterView | undefined, linked: () => boolean, denied: () => void) {
     this.view = view;
+    this.linked = linked;
     this.denied = denied;
     this.once.addEventListener('click', () => void this.readOnce());
     this.continuous.addEventListener('click', () => void this.setContinuous(!this.wanted));
@@ -55,7 +60,7 @@ export class PowerPanel {
 
   render(): void {
     const view = this.view();
-    setAttribute(this.once, 'disabled', view === undefined || this.busy);
+    setAttribute(this.once, 'disabled', view === undefined || this.busy || !this.linked());
     setAttribute(this.continuous, 'disabled', view === undefined);
     if (view === undefined) return;
     const { meter } = view;
@@ -69,6 +74,9 @@ export class PowerPanel {
     setAttribute(byId('power-line'), 'data-quality', quality);
     this.renderAge(view, quality);
     this.renderLive(meter.live);
+    const age = view.ageMs();
+    // A newer reading overtakes the failure of a read.
+    if (this.failedAt !== undefined && age !== null && age < performance.now() - this.failedAt) this.say('');
   }
 
   private renderState(state: string, meter: MeterStateBody): void {
@@ -119,6 +127,7 @@ export class PowerPanel {
       this.say(`Read in ${delayText(reading.delayMs)}`);
     } catch (error) {
       this.fail(error);
+      this.failedAt = performance.now();
     }
     this.busy = false;
     setAttribute(this.once, 'aria-busy', null);
@@ -163,6 +172,7 @@ export class PowerPanel {
 
   private say(text: string, isError = false): void {
     clearTimeout(this.noteTimer);
+    this.failedAt = undefined;
     if (!isError) this.noteTimer = setTimeout(() => setText(this.note, ''), NOTE_MS);
     setText(this.note, text);
     setAttribute(this.note, 'data-kind', isError ? 'error' : null);

@@ -125,8 +125,10 @@ PageTest('disconnects with a reason only, and shows what was read back', async (
     assert.match((await page.getByTestId('evidence').textContent())!, /output off .* power after 0 W/);
     assert.is(rig.meter.switches, 1);
     await seen(page, '#power[data-value="0"]');
+    await seen(page, '#connect:focus');
     await page.getByTestId('connect').click();
     await seen(page, '#output-state[data-output="on"]');
+    await seen(page, '#disconnect:focus');
   });
 });
 
@@ -214,6 +216,38 @@ PageTest(
     });
   },
 );
+
+PageTest('without the head end what was known stays, as old, and nothing can be asked', async (context) => {
+  await withPage(context, {}, async (page, rig) => {
+    await page.getByTestId('read-once').click();
+    await seen(page, '#output-state[data-output="on"]:not([data-old])');
+    await seen(page, '#path-list:not([data-old]) li[data-chosen]');
+    await page.getByTestId('message-text').fill('Hello');
+    await seen(page, '#message-send:enabled');
+    await rig.server.close();
+    await seen(page, '#path-list[data-old] li[data-chosen]');
+    await seen(page, '#output-state[data-output="on"][data-old]');
+    // Past the next look at the paths, which fails.
+    await page.waitForTimeout(5500);
+    assert.is(await page.locator('#path-list li[data-fingerprint]').count(), 3);
+    for (const id of ['read-once', 'connect', 'disconnect', 'message-send'])
+      assert.ok(await page.getByTestId(id).isDisabled(), id);
+  });
+});
+
+PageTest('the note on a failed read goes with the next good reading', async (context) => {
+  await withPage(context, {}, async (page, rig) => {
+    rig.meter.isReachable = false;
+    await page.getByTestId('read-once').click();
+    await seen(page, '#read-note[data-kind="error"]');
+    await seen(page, '#output-state[data-old]');
+    rig.meter.isReachable = true;
+    await rig.fleet.read('m1');
+    await seen(page, '#power[data-value="412"]');
+    await seen(page, '#read-note:not([data-kind]):empty');
+    await seen(page, '#output-state:not([data-old])');
+  });
+});
 
 PageTest('a token in the fragment opens the page and leaves the address; without one it asks', async (context) => {
   const { token, stored } = createToken('anna', 'operator');
