@@ -86,9 +86,6 @@ interface CacheEntry {
   pending: Promise<ScionPath[]> | undefined;
 }
 
-/** A lookup that found nothing is not repeated sooner. */
-const EMPTY_AGE_MS = 500;
-
 /** Puts a cache in front of a source. @param wallNow  Unix ms */
 export function cachingSource(source: PathSource, log: Log, wallNow = Date.now): PathSource {
   const entries = new Map<bigint, CacheEntry>();
@@ -117,10 +114,7 @@ export function cachingSource(source: PathSource, log: Log, wallNow = Date.now):
         entry = { paths: [], freshUntil: 0, pending: undefined };
         entries.set(dst, entry);
       }
-      const now = wallNow();
-      if (!refresh && now < entry.freshUntil) return entry.paths;
-      // Nothing was found a moment ago: asking again at once would only load the path service.
-      if (entry.paths.length === 0 && now < entry.freshUntil) return entry.paths;
+      if (!refresh && wallNow() < entry.freshUntil) return entry.paths;
       entry.pending ??= ask(dst, entry);
       return entry.pending;
     },
@@ -129,7 +123,7 @@ export function cachingSource(source: PathSource, log: Log, wallNow = Date.now):
 }
 
 function freshUntil(paths: readonly ScionPath[], now: number): number {
-  if (paths.length === 0) return now + EMPTY_AGE_MS;
+  if (paths.length === 0) return now;
   const expiry = Math.min(...paths.map(({ expiryMs }) => expiryMs));
   return now + Math.max(MIN_AGE_MS, Math.min(MAX_AGE_MS, expiry - BEFORE_EXPIRY_MS - now));
 }
