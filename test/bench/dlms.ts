@@ -7,9 +7,10 @@
  * S3MP_GURUX_C names, Gurux's example server in C without its trace file, which takes its first port after `-p`.
  */
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { asciiBytes, toHex } from '#base/bytes';
@@ -79,30 +80,32 @@ async function open(name: string, server: Served, port: number, obis: string): P
 }
 
 /** Gurux's example in C serves five ports from the one it is given; the fourth is the wrapper with logical names. */
-async function guruxC(program: string): Promise<Asked> {
+async function guruxC(program: string, folder: string): Promise<Asked> {
   const first = await freePort();
-  const script = 'echo "$2"; exec "$1" -p "$2" -t Off >/dev/null';
-  const server = await Served.start(['sh', '-c', script, 'sh', program, String(first)]);
+  // It leaves its settings in the folder where it runs.
+  const script = 'cd "$3" && echo "$2" && exec "$1" -p "$2" -t Off >/dev/null';
+  const server = await Served.start(['sh', '-c', script, 'sh', program, String(first), folder]);
   for (let tries = 0; ; tries++) {
     try {
       return await open('Gurux C', server, first + 3, '1-1:21.25.0.255');
     } catch (error) {
       if (tries === 50) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await new Promise((wake) => setTimeout(wake, 50));
     }
   }
 }
 
 async function freePort(): Promise<number> {
   const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, HOST, resolve));
+  await new Promise<void>((done) => server.listen(0, HOST, done));
   const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
+  await new Promise((done) => server.close(done));
   return port;
 }
 
 async function costOfGets(report: Report): Promise<void> {
   const all: Asked[] = [];
+  const folder = mkdtempSync(join(tmpdir(), 's3mp-bench-'));
   const absent = new Map<string, string>();
   const add = async (name: string, start: (() => Promise<Asked>) | undefined, hint: string) => {
     try {
@@ -118,7 +121,7 @@ async function costOfGets(report: Report): Promise<void> {
   const plan = JSON.stringify({ transport: 'tcp', password: PASSWORD, steps: [] });
   const compiled = ([command, , ...args]: Program): Program => [command, ...args];
   all.push(await asked('ours', ours, [], ENERGY));
-  await add('Gurux C', c ? () => guruxC(c) : undefined, 'S3MP_GURUX_C names no program');
+  await add('Gurux C', c ? () => guruxC(resolve(c), folder) : undefined, 'S3MP_GURUX_C names no program');
   const java = compiled(javaProgram('GuruxServer'));
   await add(
     'Gurux Java',
@@ -140,6 +143,7 @@ async function costOfGets(report: Report): Promise<void> {
       channel.close();
       await server.stop();
     }
+    rmSync(folder, { recursive: true });
   }
   const value = median(all[0]!.us);
   for (const [name, times] of [

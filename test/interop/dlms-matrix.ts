@@ -80,18 +80,41 @@ export interface Cell {
   readonly why: string;
 }
 
-/** What a peer says for itself that it cannot do: a refusal that does not fit here fails the cell. */
-const LACKS: Readonly<Record<string, Partial<Record<Feature, RegExp>>>> = {
-  'dlms-cosem': {
-    ecdsa: /has no attribute 'HighLevelSecurityEcdsaAuthentication'/,
-    udp: /has no attribute 'BlockingUdpIO'/,
-    gbt: /./,
-    entry: /^NotImplementedError: .*selective_access/,
-    // Its octet strings end at 127 bytes.
-    image: /^ValueError: byte must be in range.*dlms_data/,
+interface Lack {
+  /** What the peer says, or what comes of it: another refusal fails the cell. */
+  readonly says: RegExp;
+  /** What was seen on the wire, where the words do not tell. */
+  readonly seen?: string;
+}
+
+/** What peers do not have, or not as the standard has it. */
+const LACKS: Readonly<Record<string, Partial<Record<Feature, Lack>>>> = {
+  'Gurux (Java)': {
+    gbt: {
+      says: /^IOException: no answer/,
+      seen: 'its request ends without a block that is marked as the last, so the meter waits for more',
+    },
   },
-  // It counts the entries from 0 and takes the last one for a number of rows; its own client gets the same.
-  'Gurux (Java), server': { entry: /^got \[1000002,1000003/ },
+  'dlms-cosem': {
+    ecdsa: { says: /has no attribute 'HighLevelSecurityEcdsaAuthentication'/ },
+    udp: { says: /has no attribute 'BlockingUdpIO'/ },
+    gbt: { says: /^the client proposed it and sent no block/ },
+    entry: { says: /^NotImplementedError: .*selective_access/ },
+    image: {
+      says: /^ValueError: byte must be in range.*dlms_data/,
+      seen: 'it encodes no octet string of more than 255 bytes, and blocks are longer',
+    },
+  },
+  'Gurux (Java), server': {
+    entry: {
+      says: /^got \[1000002,1000003/,
+      seen: 'it counts entries from 0 and takes the last one for a number of rows; its own client gets the same',
+    },
+    gbt: {
+      says: /^the server answered with APDU tag 0x0/,
+      seen: 'it answers the first block of a request with four bytes that are no APDU',
+    },
+  },
 };
 
 /** An error that the foreign program reported. */
@@ -608,7 +631,8 @@ async function cellOf(peer: string, version: string, feature: Feature, run: () =
     const why = (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ').trim();
     const lacks = LACKS[peer]?.[feature];
     const isOwn = error instanceof PeerError || peer === SERVER_PEER;
-    return { ...cell, result: isOwn && lacks?.test(why) ? 'absent' : 'fail', why };
+    if (!isOwn || !lacks?.says.test(why)) return { ...cell, result: 'fail', why };
+    return { ...cell, result: 'absent', why: lacks.seen ? `${why}; ${lacks.seen}` : why };
   }
 }
 
