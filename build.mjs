@@ -131,7 +131,9 @@ const serialBindingOnly = {
       './win32': '',
     };
     build.onResolve({ filter: /^(serialport|debug|\.\/win32)$/ }, ({ path, importer }) =>
-      path === 'serialport' || importer.includes('@serialport') ? { path, namespace: 'serial-stubs' } : undefined,
+      importer.startsWith(join(root, path === 'serialport' ? 'hw' : 'node_modules/@serialport'))
+        ? { path, namespace: 'serial-stubs' }
+        : undefined,
     );
     build.onLoad({ filter: /.*/, namespace: 'serial-stubs' }, ({ path }) => ({
       contents: stubs[path],
