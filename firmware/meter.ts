@@ -23,6 +23,7 @@ import { lineTiming } from '#modbus/master';
 import { formatEndpoint } from '#scion/address';
 import { formatIpPort, parseIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
+import { FileImageSlot } from './image-slots.ts';
 import { MeasurementImage } from './measurement-image.ts';
 import { buildMeter, logicalDeviceName } from './meter-model.ts';
 import { openMeterSecurity } from './meter-security.ts';
@@ -101,7 +102,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     identity: { serial, firmwareId: `s3mp-firmware ${S3MP_VERSION}` },
     settings: files.settings(),
     openStore: (name, rowSize, rows) => files.profile(name, rowSize, rows),
-    imageSlot: files.imageSlot(IMAGE_CAPACITY),
+    imageSlot: new FileImageSlot(files, IMAGE_CAPACITY),
     sendPush: (destination, frame) => pushes.send(destination, frame),
     random: Math.random,
     associations,

@@ -1,12 +1,11 @@
 /**
- * What the meter keeps in its state folder: settings (one JSON file of encoded values), the rows of profiles and logs (one
- * append-only file each), and the slot for a firmware image. A storage that fails is reported and does not stop the meter:
- * values then live until the next start.
+ * What the meter keeps in its state folder: settings (one JSON file of encoded values) and the rows of profiles and logs (one
+ * append-only file each). A storage that fails is reported and does not stop the meter: values then live until the next
+ * start.
  *
  *   profile file:  'S3P1' | row size u32 | { row | CRC-32 of it u32 }*        a torn end is cut off when it is opened
  */
 
-import { createHash } from 'node:crypto';
 import {
   closeSync,
   existsSync,
@@ -14,17 +13,14 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
-  readSync,
   renameSync,
   truncateSync,
-  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { readU32, writeU32 } from '#base/bytes';
 import { messageOf } from '#base/errors';
-import type { ImageProgress, ImageSlot } from '#dlms/cosem/image-transfer';
 import { MemoryProfileStore, type ProfileStore } from '#dlms/cosem/profile-store';
 import type { SettingStore } from '#dlms/cosem/setting';
 import { writeFileAtomic } from '#hw/files';
@@ -92,10 +88,6 @@ export class StateFiles {
 
   profile(name: string, rowSize: number, rows: number): ProfileStore {
     return new FileProfileStore(this, `${name}.rows`, rowSize, rows);
-  }
-
-  imageSlot(capacity: number): ImageSlot {
-    return new FileImageSlot(this, capacity);
   }
 }
 
@@ -192,83 +184,5 @@ class FileProfileStore implements ProfileStore {
     if (this.#descriptor !== undefined) closeSync(this.#descriptor);
     this.#descriptor = descriptor;
     renameSync(fresh, file);
-  }
-}
-
-/** A firmware image that is not active: `image.bin`, and what has arrived of it in `image.json`. */
-class FileImageSlot implements ImageSlot {
-  readonly capacity: number;
-  readonly #files: StateFiles;
-  readonly #file: string;
-  readonly #progress: { get(): string; set(text: string): void };
-
-  constructor(files: StateFiles, capacity: number) {
-    this.capacity = capacity;
-    this.#files = files;
-    this.#file = files.path('image.bin');
-    this.#progress = files.text('image.json');
-  }
-
-  load(): ImageProgress | undefined {
-    const text = this.#progress.get();
-    if (text === '' || !existsSync(this.#file)) return undefined;
-    return this.#files.attempt('image.json is broken, the image comes anew', () => {
-      const { id, size, blockSize, blocks } = JSON.parse(text) as Record<string, string & number>;
-      const octets = (hex: string) => Uint8Array.from(Buffer.from(hex, 'hex'));
-      const progress = { id: octets(id!), size: Number(size), blockSize: Number(blockSize), blocks: octets(blocks!) };
-      const isWhole = progress.blocks.length === Math.ceil(Math.ceil(progress.size / progress.blockSize) / 8);
-      return isWhole && progress.size <= this.capacity ? progress : undefined;
-    });
-  }
-
-  begin(progress: ImageProgress): boolean {
-    const isReady = this.#files.attempt('no room for an image', () => {
-      writeFileSync(this.#file, new Uint8Array(0), { mode: 0o600 });
-      truncateSync(this.#file, progress.size);
-      return true;
-    });
-    if (isReady) this.save(progress);
-    return isReady === true;
-  }
-
-  write(offset: number, data: Uint8Array): boolean {
-    return this.#open('r+', (descriptor) => writeSync(descriptor, data, 0, data.length, offset)) === data.length;
-  }
-
-  save({ id, size, blockSize, blocks }: ImageProgress): void {
-    this.#open('r+', (descriptor) => fsyncSync(descriptor));
-    const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
-    this.#progress.set(JSON.stringify({ id: hex(id), size, blockSize, blocks: hex(blocks) }));
-  }
-
-  read(offset: number, length: number): Uint8Array {
-    const bytes = new Uint8Array(length);
-    this.#open('r', (descriptor) => readSync(descriptor, bytes, 0, length, offset));
-    return bytes;
-  }
-
-  digest(length: number): Uint8Array {
-    const hash = createHash('sha256');
-    const chunk = new Uint8Array(16_384);
-    this.#open('r', (descriptor) => {
-      for (let at = 0; at < length; ) {
-        const count = readSync(descriptor, chunk, 0, Math.min(chunk.length, length - at), at);
-        if (count === 0) break;
-        hash.update(chunk.subarray(0, count));
-        at += count;
-      }
-    });
-    return Uint8Array.from(hash.digest());
-  }
-
-  #open<T>(flags: string, work: (descriptor: number) => T): T | undefined {
-    return this.#files.attempt('the image slot failed', () => {
-      const descriptor = openSync(this.#file, flags);
-      try {
-        return work(descriptor);
-      } finally {
-        closeSync(descriptor);
-      }
-    });
   }
 }

@@ -20,6 +20,7 @@ import { EventCode } from '#dlms/well-known';
 import { isWrapperFrame, WRAPPER_SIZE } from '#dlms/wrapper';
 import { createLog } from '#hw/log';
 import type { Relay } from '#hw/relay';
+import { FileImageSlot } from '../../firmware/image-slots.ts';
 import { Quality, Quantity } from '../../firmware/measurement-image.ts';
 import type { Meter, MeterPort } from '../../firmware/meter-model.ts';
 import { guardRelay } from '../../firmware/relay-guard.ts';
@@ -301,7 +302,7 @@ Acting('an image goes on after a restart, is refused when it is not whole, and i
   const folder = mkdtempSync(join(tmpdir(), 's3mp-image-'));
   try {
     const open = () => {
-      const meter = testMeter({ imageSlot: new StateFiles(folder, quiet).imageSlot(1 << 18) });
+      const meter = testMeter({ imageSlot: new FileImageSlot(new StateFiles(folder, quiet), 1 << 18) });
       return { ...connect(meter), meter };
     };
     const content = Uint8Array.from({ length: 100_000 }, (_, i) => (i * 7) & 0xff);

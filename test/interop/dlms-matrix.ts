@@ -26,6 +26,7 @@ import { connectDlmsTcp, connectHdlcTcp, listenDlmsTcp } from '#hw/dlms-tcp';
 import { listenDlmsUdp, listenForPushes, openDlmsUdp } from '#hw/dlms-udp';
 import { createLog } from '#hw/log';
 import { seededRandom } from '#hw/random';
+import { FileImageSlot } from '../../firmware/image-slots.ts';
 import { Pusher } from '../../firmware/push.ts';
 import { StateFiles } from '../../firmware/state-files.ts';
 import { smallMeter } from '../protocols/dlms/small-device.ts';
@@ -340,7 +341,7 @@ const AS_CLIENT: Readonly<Record<Feature, (peer: ClientPeer) => Promise<void>>> 
   image: (peer) =>
     inFolder(async (folder) => {
       const files = new StateFiles(folder, createLog('state', { level: 'error' }));
-      const meter = testMeter({ imageSlot: files.imageSlot(1 << 16) });
+      const meter = testMeter({ imageSlot: new FileImageSlot(files, 1 << 16) });
       const image = someImage();
       const [result] = await drive(peer, meter.server, { ...LLS, steps: [['image', image.toString('hex'), [0, 4]]] });
       same(result, [[0, 4], 10, 3, image.length]);

@@ -12,6 +12,7 @@ import { EventCode } from '#dlms/well-known';
 import { createLog } from '#hw/log';
 import { seededRandom } from '#hw/random';
 import { needs, PYTHON, pythonHas } from '#test/needs';
+import { FileImageSlot } from '../../firmware/image-slots.ts';
 import { Pusher } from '../../firmware/push.ts';
 import { StateFiles } from '../../firmware/state-files.ts';
 import { listen, OBJECT_COUNT, PASSWORD, pass, type TestMeter, testMeter } from './dlms-meter.ts';
@@ -67,7 +68,7 @@ if (needs('gurux', pythonHas('gurux_dlms'), HINT)) {
     try {
       const files = new StateFiles(folder, createLog('state', { level: 'error' }));
       const meter = testMeter({
-        imageSlot: files.imageSlot(1 << 16),
+        imageSlot: new FileImageSlot(files, 1 << 16),
         sendPush: () => true,
         associations: [{ clientSap: 16, role: 'public', mechanism: 0, conformance: 0x10 }],
         network: { ipv4: 0x7f000001, port: 4059, maxPdu: 1024 },
@@ -131,7 +132,7 @@ if (needs('gurux', pythonHas('gurux_dlms'), HINT)) {
     const folder = mkdtempSync(join(tmpdir(), 's3mp-image-'));
     try {
       const files = new StateFiles(folder, createLog('state', { level: 'error' }));
-      const meter = testMeter({ imageSlot: files.imageSlot(1 << 16) });
+      const meter = testMeter({ imageSlot: new FileImageSlot(files, 1 << 16) });
       const random = seededRandom(1);
       const content = Uint8Array.from({ length: 5_000 }, () => random() * 256);
       const image = Buffer.concat([content, createHash('sha256').update(content).digest()]);
