@@ -1,6 +1,7 @@
 /** Configuration keys of the meter. */
 
 import type { ConfigSpec } from '#hw/config';
+import { SERIAL_DRIVERS } from '#hw/serial/open';
 
 export const FIRMWARE_CONFIG: ConfigSpec = {
   'meter.serial': {
@@ -16,6 +17,12 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
   },
   'serial.baud': { type: 'integer', help: 'bits per second', default: 9600, min: 1200, max: 115_200 },
   'serial.parity': { type: 'string', help: 'parity', default: 'even', choices: ['none', 'even', 'odd'] },
+  'serial.driver': {
+    type: 'string',
+    help: 'what drives the serial port: auto takes tty (stty, no addon) where serialport cannot be loaded',
+    default: 'auto',
+    choices: SERIAL_DRIVERS,
+  },
   'serial.unit': { type: 'integer', help: 'Modbus unit address of the energy meter', default: 1, min: 1, max: 247 },
   'serial.map': { type: 'string', help: 'register map of the energy meter', default: 'or-we-514' },
   'serial.timeout_ms': { type: 'integer', help: 'longest wait for an answer', default: 600, min: 10, max: 10_000 },

@@ -14,7 +14,7 @@ import { readSecretFile, readTopologyFile } from '#hw/files';
 import type { Log } from '#hw/log';
 import { noRelay, type Relay } from '#hw/relay';
 import { ScionSocket } from '#hw/scion-socket';
-import { openBus } from '#hw/serial/open';
+import { openBus, type SerialDriver } from '#hw/serial/open';
 import { openSimDisplay } from '#hw/sim/display';
 import { openSimRelay } from '#hw/sim/relay';
 import type { UdpSocket } from '#hw/udp';
@@ -195,7 +195,12 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
 function openPollLoop(config: Config, image: MeasurementImage, clock: () => number, log: Log) {
   const parity = config.string('serial.parity') as 'none' | 'even' | 'odd';
   const baud = config.number('serial.baud');
-  const port = openBus(config.string('serial.url'), { baud, parity });
+  const port = openBus(config.string('serial.url'), {
+    baud,
+    parity,
+    driver: config.string('serial.driver') as SerialDriver,
+    log: log.child('bus'),
+  });
   const loop = new PollLoop({
     port,
     map: registerMap(config.string('serial.map')),

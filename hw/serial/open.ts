@@ -1,20 +1,48 @@
-/** Opens the bus that a configuration names. */
+/** Opens the bus that a configuration names, with the driver that it names or that can be loaded. */
 
-import { ConfigError } from '#base/errors';
+import { ConfigError, messageOf } from '#base/errors';
+import type { Log } from '#hw/log';
+import { keepOpen, type OpenLine, type SerialSettings } from '#hw/serial/line';
 import type { BytePort } from '#hw/serial/port';
-import { openSerialPort, type SerialSettings } from '#hw/serial/serialport';
+import { DriverMissing, openNativeLine } from '#hw/serial/serialport';
 import { openTcpPort } from '#hw/serial/tcp';
+import { openTtyLine } from '#hw/serial/tty';
+
+export interface BusSettings extends SerialSettings {
+  /** `auto`, the default, takes `tty` where serialport's native part cannot be loaded. */
+  readonly driver?: SerialDriver;
+  readonly log?: Log;
+}
+
+export const SERIAL_DRIVERS = ['auto', 'serialport', 'tty'] as const;
+export type SerialDriver = (typeof SERIAL_DRIVERS)[number];
 
 /**
  * @param url  `/dev/ttyUSB0`, or `tcp://HOST:PORT` for raw RTU over TCP
  * @throws ConfigError `config.invalid` when it is neither
  */
-export function openBus(url: string, settings: SerialSettings): BytePort {
-  if (url.startsWith('/')) return openSerialPort(url, settings);
+export function openBus(url: string, settings: BusSettings): BytePort {
+  if (url.startsWith('/')) return keepOpen(url, settings, lineOpener(settings));
   const tcp = /^tcp:\/\/(\[[^\]]+\]|[^:/]+):(\d{1,5})$/.exec(url);
   const port = Number(tcp?.[2]);
   if (!tcp || port < 1 || port > 65_535) {
     throw new ConfigError('config.invalid', `serial.url ${url}: expected /dev/… or tcp://HOST:PORT`, { url });
   }
   return openTcpPort(tcp[1]!.replace(/^\[|\]$/g, ''), port);
+}
+
+function lineOpener({ driver = 'auto', log }: BusSettings): OpenLine {
+  if (driver === 'tty') return openTtyLine;
+  if (driver === 'serialport') return openNativeLine;
+  let choice: OpenLine = async (path, line) => {
+    try {
+      return await openNativeLine(path, line);
+    } catch (error) {
+      if (!(error instanceof DriverMissing)) throw error;
+      log?.warn('the bus runs without the native serial driver, by stty', { reason: messageOf(error) });
+      choice = openTtyLine;
+      return openTtyLine(path, line);
+    }
+  };
+  return (path, line) => choice(path, line);
 }

@@ -9,6 +9,8 @@ export interface BytePort {
   /** For people: `/dev/ttyUSB0 9600 8E1`, `tcp://127.0.0.1:1502`. */
   readonly name: string;
   readonly isOpen: boolean;
+  /** What moves the bytes of an open serial port: `serialport` or `tty`. */
+  readonly driver?: string | undefined;
   /** Sends a frame that stays unchanged until it has left; drops it when the port is closed. */
   write(frame: Uint8Array): void;
   /** Called with received bytes, a view that is valid during the call. */
