@@ -6,9 +6,10 @@
  *                         ^                   |                        |
  *                         +--- k answers -----+------- answers --------+
  *
- * A silent path is left at once for one that is not, best for one that shares no interface with silent paths. It comes
- * back into favour after GOOD_ANSWERS answers, so a short stall moves traffic at most once out and once back. A request
- * that is repeated tries another path without moving the traffic: when the destination is what stalls, nothing moves. An
+ * Around a silent path requests take a detour at once, best over one that shares no interface with silent paths. The
+ * path is left only when it stays silent longer than a line stalls and another one answers: a stall, also one of all
+ * paths, moves nothing. A path that was left comes back into favour after GOOD_ANSWERS answers. A request that is
+ * repeated tries another path without moving the traffic: when the destination is what stalls, nothing moves. An
  * SCMP error is a hint: the path is probed and others are preferred, but nothing is removed.
  * All times are ms of one steady clock; expiry is translated from the wall clock at `update`.
  */
@@ -50,6 +51,11 @@ const DOUBT_PROBE_MS = 500;
 const URGENT_PROBE_MS = 100;
 const MAX_PROBE_MS = 2_000;
 
+/**
+ * A silence of this length may be a stall of the line, whose answers are only late: power lines and radio retrain for
+ * 200 ms. Counted from the first timeout, which comes a round trip after the datagram.
+ */
+const STALL_MS = 250;
 /** A return to the path that was left, and a move to a better one, wait this long after the last move. */
 const RETURN_MS = 2_000;
 const MOVE_MS = 10_000;
@@ -64,6 +70,8 @@ interface Candidate {
   forbidden: string | undefined;
   everAnswered: boolean;
   silences: number;
+  /** First of the silences in a row. */
+  silentSince: number;
   lastSilenceAt: number;
   /** Answers still missing before the path is trusted again. */
   goodNeeded: number;
@@ -203,7 +211,7 @@ export class PathManager {
   // --- Choice ----------------------------------------------------------------------------------------------------------
 
   /**
-   * The path to send on now.
+   * The path to send on now: the chosen one, or a detour around it while it is silent.
    * @throws ScionError `path.none` without any path, `path.none-conforming` when the policy forbids them all
    */
   select(now: number): ScionPath {
@@ -213,7 +221,8 @@ export class PathManager {
     const best = this.bestOf(usable, now);
     if (current === undefined) this.choose(best, this.chosen === undefined ? 'first' : 'gone', now);
     else this.reconsider(current, best, now);
-    return this.chosen!.path;
+    const { chosen } = this;
+    return rankOf(chosen!, now) === Rank.silent ? best.path : chosen!.path;
   }
 
   /**
@@ -322,9 +331,8 @@ export class PathManager {
   private reconsider(current: Candidate, best: Candidate, now: number): void {
     const [rank, bestRank] = [rankOf(current, now), rankOf(best, now)];
     if (rank >= Rank.hinted) {
-      if (best === current) return;
-      // Among hinted paths there is nothing to gain; among silent ones the next retransmission tries another.
-      if (bestRank === rank && rank === Rank.hinted) return;
+      // Among hinted or silent paths there is nothing to gain, and a stalled one is left for a detour only.
+      if (bestRank >= rank || (rank === Rank.silent && now - current.silentSince < STALL_MS)) return;
       this.home ??= current;
       this.choose(best, rank === Rank.hinted ? 'hint' : 'silence', now);
       return;
@@ -415,6 +423,7 @@ export class PathManager {
       candidate.probesUnanswered++;
       if (!this.probesWork) return;
     }
+    if (candidate.silences === 0) candidate.silentSince = now;
     candidate.silences++;
     candidate.lastSilenceAt = now;
     if (evidence === 'request') candidate.probeWanted = true;
@@ -541,6 +550,7 @@ function newCandidate(path: ScionPath): Candidate {
     forbidden: undefined,
     everAnswered: false,
     silences: 0,
+    silentSince: Number.NEGATIVE_INFINITY,
     lastSilenceAt: Number.NEGATIVE_INFINITY,
     goodNeeded: 0,
     hintUntil: Number.NEGATIVE_INFINITY,

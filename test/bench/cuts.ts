@@ -32,7 +32,7 @@ export interface CutRun {
   /** Codes of readings that failed. */
   readonly lost: readonly string[];
   /** Switches during each stall and the time after it. */
-  readonly stallSwitches: readonly number[];
+  readonly stallSwitches: readonly (readonly PathSwitch[])[];
   /** Round trip and retransmission timeout over the undisturbed readings, ms. */
   readonly srttMs: number;
   readonly rtoMs: number;
@@ -93,7 +93,7 @@ export async function runCuts(lab: Lab, { cuts, stalls, random, onCut }: CutPlan
   const allAlive = () => manager.report(socket.now()).every((p) => p.forbidden !== undefined || p.state === 'alive');
 
   const made: Cut[] = [];
-  const stallSwitches: number[] = [];
+  const stallSwitches: PathSwitch[][] = [];
   try {
     await until('first readings', () => readings >= WARM_UP_READINGS && last !== undefined && allAlive());
     for (let i = 0; i < cuts; i++) {
@@ -126,7 +126,7 @@ export async function runCuts(lab: Lab, { cuts, stalls, random, onCut }: CutPlan
       lab.links.stall('lte', 200);
       await sleep(4_000);
       calm = true;
-      stallSwitches.push(switches.length - before);
+      stallSwitches.push(switches.slice(before));
     }
   } finally {
     stopped = true;

@@ -39,7 +39,7 @@ export async function failover(report: Report): Promise<void> {
       goal: '0',
       ok: run.lost.length === 0,
     });
-    const most = Math.max(...run.stallSwitches);
+    const most = Math.max(...run.stallSwitches.map((switches) => switches.length));
     report.figure({
       bench: 'failover',
       metric: `path switches for a 200 ms stall, most of ${STALLS}`,

@@ -31,9 +31,9 @@ export const cuts: Soak = async ({ seed, share, say }) => {
       srttMs: run.srttMs,
       rtoMs: run.rtoMs,
       stalls: run.stallSwitches.length,
-      stallSwitches: run.stallSwitches.reduce((a, b) => a + b, 0),
+      stallSwitches: run.stallSwitches.map((switches) => switches.map(({ why }) => why).join('+')).join(' '),
     };
-    const met = run.lost.length === 0 && p95 <= goalMs && run.stallSwitches.every((n) => n <= 2);
+    const met = run.lost.length === 0 && p95 <= goalMs && run.stallSwitches.every((switches) => switches.length <= 2);
     if (!met) throw new Error(`a reading was lost, or the goal missed: ${JSON.stringify(figures)}`);
     return { done: took.length, unit: 'cuts', figures };
   } finally {
