@@ -119,8 +119,8 @@ const serialPrebuilds = {
 };
 
 /**
- * Of serialport only the binding of the system is used: its streams, parsers and mock, Windows, and the debug output of all
- * of them would be a tenth of the meter's bundle.
+ * Of serialport only the binding of Linux is used: its streams, parsers, mock and list of ports, other systems, and the debug
+ * output of all of them would be a tenth of the meter's bundle.
  */
 const serialBindingOnly = {
   name: 'serial-binding-only',
@@ -129,8 +129,10 @@ const serialBindingOnly = {
       serialport: "exports.SerialPort = { binding: require('@serialport/bindings-cpp').autoDetect() };",
       debug: 'module.exports = () => () => {};',
       './win32': '',
+      './darwin': '',
+      './linux-list': '',
     };
-    build.onResolve({ filter: /^(serialport|debug|\.\/win32)$/ }, ({ path, importer }) =>
+    build.onResolve({ filter: /^(serialport|debug|\.\/(win32|darwin|linux-list))$/ }, ({ path, importer }) =>
       importer.startsWith(join(root, path === 'serialport' ? 'hw' : 'node_modules/@serialport'))
         ? { path, namespace: 'serial-stubs' }
         : undefined,
