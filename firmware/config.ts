@@ -1,6 +1,7 @@
 /** Configuration keys of the meter. */
 
 import type { ConfigSpec } from '#hw/config';
+import { RELAY_DRIVERS } from '#hw/relay/open';
 import { SERIAL_DRIVERS } from '#hw/serial/open';
 
 export const FIRMWARE_CONFIG: ConfigSpec = {
@@ -34,8 +35,22 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
     max: 60_000,
   },
 
-  'relay.driver': { type: 'string', help: 'what switches the load', default: 'none', choices: ['none', 'sim'] },
+  'relay.driver': {
+    type: 'string',
+    help: 'what switches the load: auto takes led where there is one of that name, else sysfs',
+    default: 'none',
+    choices: RELAY_DRIVERS,
+  },
   'relay.path': { type: 'string', help: 'folder of the relay twin (driver sim)' },
+  'relay.pin': { type: 'integer', help: 'BCM number of the pin (drivers sysfs, onoff)', default: 17, min: 0, max: 53 },
+  'relay.chip': { type: 'string', help: "label of the pin's GPIO chip, where it is none of a Raspberry Pi" },
+  'relay.led': { type: 'string', help: 'label that the gpio-led overlay gives the pin (driver led)', default: 'relay' },
+  'relay.energised': {
+    type: 'string',
+    help: 'what a high pin does to the load; without power the opposite holds',
+    default: 'disconnects',
+    choices: ['disconnects', 'connects'],
+  },
   'relay.dwell_ms': {
     type: 'integer',
     help: 'shortest time between two movements of the contact',

@@ -439,6 +439,12 @@ function addProfile(
   return profile;
 }
 
+/** Whether the kept control state supplies the load; undefined when none is kept. */
+export function commandedPosition(settings: SettingStore): boolean | undefined {
+  const kept = settings.get(`${OBJECTS.disconnectControl.obis}/3`);
+  return kept && kept[1] === ControlState.connected;
+}
+
 function addControl({ port, device, settings, events }: Parts): DisconnectControl {
   const { relay } = port;
   const { disconnectControl, relayOutput } = OBJECTS;

@@ -12,11 +12,10 @@ import { type DlmsTcpListener, listenDlmsTcp } from '#hw/dlms-tcp';
 import { listenDlmsUdp } from '#hw/dlms-udp';
 import { readSecretFile, readTopologyFile } from '#hw/files';
 import type { Log } from '#hw/log';
-import { noRelay, type Relay } from '#hw/relay';
+import { openRelay, type RelayDriver, type RelaySettings } from '#hw/relay/open';
 import { ScionSocket } from '#hw/scion-socket';
 import { openBus, type SerialDriver } from '#hw/serial/open';
 import { openSimDisplay } from '#hw/sim/display';
-import { openSimRelay } from '#hw/sim/relay';
 import type { UdpSocket } from '#hw/udp';
 import { registerMap } from '#modbus/maps/index';
 import { lineTiming } from '#modbus/master';
@@ -25,7 +24,7 @@ import { formatIpPort, parseIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { FileImageSlot } from './image-slots.ts';
 import { MeasurementImage } from './measurement-image.ts';
-import { buildMeter, logicalDeviceName } from './meter-model.ts';
+import { buildMeter, commandedPosition, logicalDeviceName } from './meter-model.ts';
 import { openMeterSecurity } from './meter-security.ts';
 import { PollLoop } from './poll-loop.ts';
 import { Pusher } from './push.ts';
@@ -60,9 +59,10 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const password = passwordFile === undefined ? undefined : readSecretFile(passwordFile);
   const topology = readTopologyFile(config.string('scion.topology'));
   const serial = config.string('meter.serial');
-  const relay = openRelay(config);
   const display = openDisplay(config);
   const files = new StateFiles(config.string('state.directory'), log.child('state'));
+  const settings = files.settings();
+  const relay = await openRelay(relaySettings(config), commandedPosition(settings), log.child('relay'));
   const message = files.text('message.txt');
   const image = new MeasurementImage();
   const loop = openPollLoop(config, image, steadyClock, log.child('poll'));
@@ -100,7 +100,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     setTime: wallClock.set,
     steadyClock,
     identity: { serial, firmwareId: `s3mp-firmware ${S3MP_VERSION}` },
-    settings: files.settings(),
+    settings,
     openStore: (name, rowSize, rows) => files.profile(name, rowSize, rows),
     imageSlot: new FileImageSlot(files, IMAGE_CAPACITY),
     sendPush: (destination, frame) => pushes.send(destination, frame),
@@ -215,8 +215,16 @@ function openPollLoop(config: Config, image: MeasurementImage, clock: () => numb
   return { start: () => loop.start(), stop: () => loop.stop(), close: () => port.close() };
 }
 
-function openRelay(config: Config): Relay {
-  return config.string('relay.driver') === 'sim' ? openSimRelay(config.string('relay.path')) : noRelay;
+function relaySettings(config: Config): RelaySettings {
+  const driver = config.string('relay.driver') as RelayDriver;
+  return {
+    driver,
+    path: driver === 'sim' ? config.string('relay.path') : undefined,
+    pin: config.number('relay.pin'),
+    chip: config.optionalString('relay.chip'),
+    led: config.string('relay.led'),
+    energised: config.string('relay.energised') as RelaySettings['energised'],
+  };
 }
 
 function openDisplay(config: Config): Display {
