@@ -40,7 +40,7 @@ export function serveHdlc(
     maxPdu: server.maxPdu('stream'),
     serverSap: server.core.device.sap,
     ...(physicalAddress === undefined ? {} : { physicalAddress }),
-    open: () => server.session(key, { transport: 'stream', source, isPolled: true }),
+    open: () => server.session(key, { transport: 'stream', source, isPolled: true }, now()),
     send,
   });
   const stream = new HdlcStream(link.maxInfo);

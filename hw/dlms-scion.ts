@@ -26,12 +26,13 @@ export function serveDlmsOverScion(
       key = `[${peer.text}]:${peer.port}`;
       keys.set(peer, key);
     }
-    const session = server.session(key, { hiddenClients });
+    const nowMs = performance.now();
+    const session = server.session(key, { hiddenClients }, nowMs);
     if (session === undefined) {
       log.warn('too many DLMS clients, one is refused', { peer: key });
       return;
     }
-    let length = session.receive(frame, out, performance.now());
+    let length = session.receive(frame, out, nowMs);
     for (; length > 0; length = session.next(out)) socket.reply(peer, out.subarray(0, length));
   };
 }

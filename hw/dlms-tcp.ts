@@ -123,7 +123,7 @@ function serve(socket: net.Socket, key: string, options: DlmsTcpOptions): void {
     const onFrame = (frame: Uint8Array): boolean => {
       // Each frame has its own time, also when the next one begins in the same segment.
       stopPartialTimer();
-      session ??= server.session(key, { transport: 'stream', source });
+      session ??= server.session(key, { transport: 'stream', source }, now());
       if (!session) {
         drop('all sessions are taken');
         return false;

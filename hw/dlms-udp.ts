@@ -34,12 +34,13 @@ export async function listenDlmsUdp(options: DlmsUdpOptions): Promise<UdpSocket>
       // Before a session is made for it: noise must not push out a session.
       if (!isWrapperFrame(frame)) return;
       const key = `udp ${formatIpPort(from.address, from.port)}`;
-      const session = server.session(key, { transport: 'datagram', source: from.address });
+      const nowMs = performance.now();
+      const session = server.session(key, { transport: 'datagram', source: from.address }, nowMs);
       if (!session) {
         options.log?.(`too many DLMS clients, ${key} is refused`);
         return;
       }
-      let length = session.receive(frame, out, performance.now());
+      let length = session.receive(frame, out, nowMs);
       // Copies, since the socket sends after this turn.
       for (; length > 0; length = session.next(out)) socket.send(out.slice(0, length), from.address, from.port);
     },

@@ -146,6 +146,11 @@ export class ServerAssociation {
     return this.#context !== null;
   }
 
+  /** Associated by a client that had to prove who it is. */
+  get isAuthenticated(): boolean {
+    return this.#context !== null && this.#context.mechanism !== Mechanism.none;
+  }
+
   /** Handles the APDU `frame[at, end)` and writes the answer's APDU; writes nothing when there is none. */
   receive(frame: Uint8Array, at: number, w: ByteWriter, nowMs: number): void {
     this.expire(nowMs);

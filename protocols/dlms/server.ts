@@ -150,31 +150,32 @@ export class DlmsServer {
   /**
    * The session of a remote host or connection, made when there is none.
    * @param key  who it is: `1-ff00:0:110,[127.5.0.1]:4059`, or a number per TCP connection
-   * @returns undefined when every place is taken by a session with an association that is alive
+   * @param nowMs  steady clock: with it associations that have been idle too long make room
+   * @returns undefined when every place is taken by a client that has proved itself and is not idle
    */
-  session(key: string, options: SessionOptions = {}): ServerSession | undefined {
+  session(key: string, options: SessionOptions = {}, nowMs = 0): ServerSession | undefined {
     const known = this.#sessions.get(key);
     if (known) {
       this.#sessions.delete(key);
       this.#sessions.set(key, known);
       return known;
     }
-    if (this.#sessions.size >= this.#maxSessions && !this.#evict()) return undefined;
+    if (this.#sessions.size >= this.#maxSessions && !this.#evict(nowMs)) return undefined;
     const session = new ServerSession(this, key, options, () => this.#sessions.delete(key));
     this.#sessions.set(key, session);
     return session;
   }
 
-  /** Makes room: the session unused for longest among those without an association. */
-  #evict(): boolean {
-    const latest = [...this.#sessions.values()].reduce((ms, session) => Math.max(ms, session.lastUsedMs), 0);
-    for (const session of this.#sessions.values()) {
-      if (session.expire(latest)) {
-        session.close();
-        return true;
-      }
-    }
-    return false;
+  /**
+   * Makes room: the session unused for longest among those without an association, else among those that anyone can open.
+   * A public association keeps nothing that its client cannot ask for again.
+   */
+  #evict(nowMs: number): boolean {
+    const sessions = [...this.#sessions.values()];
+    const latest = sessions.reduce((ms, session) => Math.max(ms, session.lastUsedMs), nowMs);
+    const session = sessions.find((each) => each.expire(latest)) ?? sessions.find(({ isAnonymous }) => isAnonymous);
+    session?.close();
+    return session !== undefined;
   }
 }
 
@@ -276,6 +277,11 @@ export class ServerSession {
       if (association.isAssociated) isIdle = false;
     }
     return isIdle;
+  }
+
+  /** Whether none of its associations has asked for a proof of who the client is. */
+  get isAnonymous(): boolean {
+    return [...this.#associations.values()].every((association) => !association.isAuthenticated);
   }
 
   /** Ends every association: the connection is gone. */

@@ -8,13 +8,14 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { seeded } from '../random.ts';
 import { cuts } from './cuts.ts';
+import { dlms } from './dlms.ts';
 import { identity } from './identity.ts';
 import { lossy } from './lossy.ts';
 import { mutations } from './mutations.ts';
 import { packets } from './packets.ts';
 import type { Soak } from './soak.ts';
 
-const SOAKS: Readonly<Record<string, Soak>> = { identity, mutations, packets, cuts, lossy };
+const SOAKS: Readonly<Record<string, Soak>> = { identity, mutations, packets, cuts, lossy, dlms };
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({

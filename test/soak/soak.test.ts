@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { seeded } from '../random.ts';
+import { dlms } from './dlms.ts';
 import { identity } from './identity.ts';
 import { lossy } from './lossy.ts';
 import { mutations } from './mutations.ts';
@@ -34,6 +35,12 @@ Soaks('the memory of a router under load stays flat', async () => {
 Soaks('DLMS over a bad network: each operation has its effect once, or is known to be unknown', async () => {
   const { figures } = await lossy({ random: seeded(seed), seed, share: 0.1, say() {} });
   assert.ok(Number(figures?.lost) > 1000, `${figures?.lost} datagrams lost`);
+});
+
+Soaks('broken DLMS frames: every decoder and a meter in every state, and honest clients in between', async () => {
+  const { done, figures } = await run(dlms);
+  assert.is(done, 10_000);
+  assert.ok(Number(figures?.honest) >= Number(figures?.states), 'each state was met');
 });
 
 Soaks.run();

@@ -215,6 +215,22 @@ Server('sessions are bounded: idle ones make room, associated ones do not', () =
   assert.is(server.sessionCount, 4);
 });
 
+Server('a table full of clients that went silent, or that anyone may be, makes room', () => {
+  const meter = testMeter();
+  const server = new DlmsServer(buildMeterModel(meter.port), {
+    associations: [publicAssociation(), passwordAssociation(asciiBytes(PASSWORD))],
+    maxSessions: 4,
+    inactivityMs: 60_000,
+  });
+  for (let i = 0; i < 4; i++) ask(server.session(`client ${i}`, {}, 0)!, aarq());
+  assert.is(server.session('too early', {}, 50_000), undefined);
+  const late = server.session('an hour later', {}, 3_600_000);
+  assert.ok(late, 'nobody else has said anything since');
+  for (let i = 0; i < 20; i++) ask(server.session(`anyone ${i}`, {}, 3_600_000)!, aarq(null), { sap: 16 });
+  assert.is(server.sessionCount, 4);
+  assert.is(ask(server.session('head end', {}, 3_600_000)!, aarq()).slice(0, 2), '61');
+});
+
 // Services
 
 Server('GET refuses with the code that the standard has for each reason', () => {
