@@ -30,6 +30,10 @@ export interface LabOptions {
   readonly bundles: string;
   /** URL of the energy meter of each meter instead of a simulated one. */
   readonly serialUrls?: readonly string[];
+  /** What runs the meters' bundle instead of a Node of this machine, for example an emulator with one of another CPU. */
+  readonly meterNode?: string;
+  /** Further arguments of every meter. */
+  readonly meterArgs?: readonly string[];
   /** Also serve the wrapper over TCP on each meter's address, port 4059. */
   readonly dlmsTcp?: boolean;
   readonly seed?: number;
@@ -168,8 +172,10 @@ export class Lab {
       ['--dlms-key-file', keyFile, '--dlms-command-key-file', join(this.folder, COMMAND_PUBLIC_KEY)],
       ['--state-directory', join(folder, 'state')],
       options.dlmsTcp ? ['--dlms-tcp-address', `${host}:${DLMS_PORT}`] : [],
+      options.meterArgs ?? [],
     ].flat();
-    await this.startProcess(`meter-${index + 1}`, 'firmware.js', deviceNode(), METER_NODE_FLAGS, args);
+    const node = options.meterNode ?? deviceNode();
+    await this.startProcess(`meter-${index + 1}`, 'firmware.js', node, METER_NODE_FLAGS, args);
   }
 
   private async startHeadend({ host = '127.0.0.1', port }: { host?: string; port: number }): Promise<void> {

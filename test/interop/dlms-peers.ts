@@ -98,8 +98,8 @@ function start([command, ...args]: Program, more: readonly string[]): ChildProce
 }
 
 /** Runs a client to its end; its lines, first the association's. @throws Error with what it wrote when it fails */
-export async function runClient(program: Program, port: number, plan: Plan): Promise<Line[]> {
-  const child = start(program, ['127.0.0.1', String(port), JSON.stringify({ transport: 'tcp', ...plan })]);
+export async function runClient(program: Program, port: number, plan: Plan, host = '127.0.0.1'): Promise<Line[]> {
+  const child = start(program, [host, String(port), JSON.stringify({ transport: 'tcp', ...plan })]);
   let output = '';
   let errors = '';
   child.stdout!.on('data', (chunk) => (output += chunk));

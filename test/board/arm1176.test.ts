@@ -1,0 +1,104 @@
+/**
+ * The meter's bundle as it ships, on an emulated ARM1176 under Node 20: it starts, reads a foreign energy meter through
+ * the serial driver without an addon, answers the head end across the ASes of a lab and a foreign client over TCP, and
+ * carries out a signed command.
+ */
+
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readRelayValue } from '#hw/sim/relay';
+import { needs } from '#test/needs';
+import { type ApiCommand, BUNDLES, OBIS, Platform, until } from '../e2e/platform.ts';
+import { clientPeers, runClient } from '../interop/dlms-peers.ts';
+import { hasPymodbus, hasSocat, registersOf, startPtyPair, startPymodbusSlave } from '../interop/pymodbus.ts';
+import { ARMEL_HINT, hasEmulatedNode, runEmulated, writeEmulatedNode } from './armel.ts';
+
+const LOAD = {
+  voltage: 23_142,
+  current: 1_473,
+  frequency: 5_001,
+  activePower: 327,
+  reactivePower: 98,
+  apparentPower: 341,
+  powerFactor: 959,
+  activeEnergy: 197_936,
+  reactiveEnergy: 102_348,
+};
+/** The same house behind an open contact. */
+const NO_LOAD = { ...LOAD, current: 0, activePower: 0, reactivePower: 0, apparentPower: 0, powerFactor: 1_000 };
+const FIRST_READING_MS = 40_000;
+
+if (needs('armel', hasEmulatedNode(), ARMEL_HINT)) {
+  const folder = mkdtempSync(join(tmpdir(), 's3mp-arm1176-'));
+  const node = writeEmulatedNode(folder);
+  const firmware = join(BUNDLES, 'firmware.js');
+  const Arm = suite('firmware on an emulated ARM1176');
+  Arm.after(() => rmSync(folder, { recursive: true }));
+
+  Arm('the Node is one for ARMv6', () => {
+    const what = '[process.version, process.arch, process.config.variables.arm_version].join()';
+    assert.match(runEmulated(node, ['-p', what]).stdout, /^v20\.19\.\d+,arm,6$/m);
+  });
+
+  Arm('the bundle tells its version and checks a configuration', () => {
+    const version = runEmulated(node, [firmware, '--version']);
+    assert.is(version.status, 0, version.stderr);
+    assert.match(version.stdout, /^firmware \d+\.\d+\.\d+/);
+    const config = runEmulated(node, [firmware, 'config', 'check', '--serial-unit', '300']);
+    assert.is(config.status, 2, config.stdout);
+    assert.match(config.stderr, /serial-unit/);
+  });
+
+  const hint = 'apt-get install socat python3-pymodbus python3-serial-asyncio';
+  if (needs('pymodbus', hasPymodbus() && hasSocat(), hint)) {
+    Arm('it reads a foreign meter by stty, answers over SCION and TCP, and switches on command', async () => {
+      const pty = await startPtyPair(folder);
+      const slave = await startPymodbusSlave(pty.meter, registersOf(LOAD));
+      const platform = await Platform.start({ meterNode: node, serialUrls: [pty.bus], dlmsTcp: true });
+      try {
+        const meter = platform.lab.meters[0]!;
+        const good = async () => {
+          const { reading } = await platform.read();
+          return reading.values?.[0]?.quality === 'good' ? reading : undefined;
+        };
+        const reading = await until('a good reading over SCION', good, FIRST_READING_MS);
+        assert.is(Platform.value(reading, OBIS.voltage).value, 231.42);
+        assert.is(Platform.value(reading, OBIS.activeEnergy).value, 1_979_360);
+        assert.equal(reading.path.isds, [1], 'across the ASes of ISD 1');
+
+        for (const [type, load, connected] of [
+          ['disconnect', NO_LOAD, false],
+          ['connect', LOAD, true],
+        ] as const) {
+          const body = { type, reason: 'test on another CPU' };
+          const path = `meters/${platform.meterId}/commands`;
+          const asked = await platform.request('POST', path, body, { 'idempotency-key': `arm-${type}` });
+          const { id } = (await asked.json()) as ApiCommand;
+          await until(`the contact obeys ${type}`, () => readRelayValue(meter.relayFolder) === connected, 20_000);
+          await slave.set(registersOf(load));
+          const state = async () => (await platform.get<ApiCommand>(`commands/${id}`)).state;
+          await until(`${type} is verified`, async () => (await state()) === 'verified', 20_000);
+        }
+
+        const gurux = clientPeers().find(({ name }) => name === 'Gurux (Python)')!;
+        if (needs('gurux', gurux.version !== undefined, 'pip install -r test/interop/requirements.txt')) {
+          const password = readFileSync(meter.passwordFile, 'latin1');
+          const plan = { password, steps: [['view'], ['registers'], ['release']] };
+          const [associated, view, registers] = await runClient(gurux.client, 4059, plan, meter.host);
+          assert.ok(associated!.associated, associated!.error);
+          assert.ok(view!.result.length > 40);
+          assert.is(Math.round(registers!.result['1.0.32.7.0.255'][0] * 100), LOAD.voltage);
+        }
+      } finally {
+        await platform.stop();
+        await slave.stop();
+        await pty.stop();
+      }
+    });
+  }
+
+  Arm.run();
+}

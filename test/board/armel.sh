@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Makes what the emulated ARMv6 tests run on, from Debian's armel packages: no foreign architecture is added to the
+# machine, nothing is installed, root is not needed.
+#
+#   armel.sh DIR          DIR/root     tree with Node 20 for ARMv6 (soft float), run by qemu-arm
+#   armel.sh DIR kernel   and DIR/boot: kernel, device tree and USB modules of the Pi Zero, DIR/busybox
+#   armel.sh DIR systemd  and DIR/system: tree with systemd beside Node, for a root file system
+#
+# The mirror is the one this machine's own apt uses for Debian. A part that is there already is kept.
+set -euo pipefail
+dir=$(mkdir -p "$1" && cd "$1" && pwd)
+want=${2:-node}
+release=trixie
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+say() { echo "armel: $*" >&2; }
+have() { [[ -f $dir/$1.done ]]; }
+
+mirrors() {
+  # SITE of every index that is Debian's own, most used first.
+  apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' |
+    awk '$1 == "Debian" && $2 !~ /security/ { n[$2]++ } END { for (u in n) print n[u], u }' | sort -rn | cut -d' ' -f2
+}
+
+prepare_apt() {
+  local apt=$dir/apt mirror suite
+  mkdir -p "$apt"/etc/apt/{apt.conf.d,preferences.d} "$apt"/var/lib/apt/lists/partial "$apt"/var/lib/dpkg \
+    "$apt"/var/cache/apt/archives/partial
+  : >"$apt/var/lib/dpkg/status"
+  cat >"$apt/apt.conf" <<CONF
+Dir "$apt/";
+APT::Architecture "armel";
+APT::Architectures { "armel"; };
+APT::Install-Recommends "false";
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+CONF
+  mapfile -t found < <(mirrors)
+  for mirror in "${found[@]}"; do
+    # The alias helps where a mirror is being renewed and has half of the release under its own name.
+    for suite in "$release" stable; do
+      echo "deb [signed-by=$keyring] $mirror $suite main" >"$apt/etc/apt/sources.list"
+      if APT_CONFIG=$apt/apt.conf apt-get update -qq >&2 &&
+        grep -qx "Codename: $release" "$apt"/var/lib/apt/lists/*InRelease; then
+        return 0
+      fi
+      rm -f "$apt"/var/lib/apt/lists/*InRelease
+    done
+  done
+  say "no mirror of Debian $release answered: look at apt's own sources"
+  return 1
+}
+
+# fetch NAME PACKAGE...: downloads the packages with all they depend on into DIR/debs and lists the files.
+fetch() {
+  local name=$1
+  shift
+  mkdir -p "$dir/debs"
+  [[ -f $dir/apt/ready ]] || { prepare_apt && touch "$dir/apt/ready"; }
+  export APT_CONFIG=$dir/apt/apt.conf
+  apt-get -s install "$@" | awk '/^Inst/ { print $2 }' | grep -vxE "${skip:-none}" >"$dir/$name.packages"
+  (cd "$dir/debs" && xargs apt-get download -qq <"$dir/$name.packages" >&2)
+  unset APT_CONFIG
+}
+
+# unpack NAME TREE: the packages of that list into TREE.
+unpack() {
+  local package file
+  mkdir -p "$2"
+  while read -r package; do
+    for file in "$dir/debs/${package}"_*.deb; do dpkg-deb -x "$file" "$2"; done
+  done <"$dir/$1.packages"
+}
+
+merge_usr() {
+  # Debian 13's packages keep everything below usr.
+  local name
+  for name in lib bin sbin; do
+    mkdir -p "$1/usr/$name"
+    [[ -e $1/$name ]] || ln -s "usr/$name" "$1/$name"
+  done
+}
+
+if ! have node; then
+  say "Node for ARMv6 ($release)"
+  fetch node nodejs libatomic1
+  merge_usr "$dir/root"
+  unpack node "$dir/root"
+  rm -rf "$dir"/root/usr/share/{doc,man,locale}
+  touch "$dir/node.done"
+fi
+
+if [[ $want == kernel || $want == systemd ]] && ! have kernel; then
+  say "kernel of the Pi Zero ($release)"
+  skip='linux-base|initramfs-tools.*|dracut-install|klibc-utils|libklibc|cpio|logsave|udev|systemd.*|.*apparmor.*|mount'
+  fetch kernel linux-image-rpi busybox-static
+  tree=$(mktemp -d "$dir/kernel.XXXXXX")
+  unpack kernel "$tree"
+  cp "$tree/usr/bin/busybox" "$dir/busybox"
+  mkdir -p "$dir/boot"
+  cp "$tree"/boot/vmlinuz-* "$dir/boot/kernel.img"
+  find "$tree" -name 'bcm2835-rpi-zero.dtb' -exec cp {} "$dir/boot/" \;
+  cp "$tree"/boot/config-* "$dir/boot/config"
+  rm -rf "$dir/modules"
+  mv "$(echo "$tree"/usr/lib/modules/*)" "$dir/modules"
+  rm -rf "$tree"
+  touch "$dir/kernel.done"
+fi
+
+if [[ $want == systemd ]] && ! have systemd; then
+  say "systemd ($release)"
+  skip=none
+  fetch systemd nodejs libatomic1 systemd systemd-sysv udev dbus bash coreutils util-linux mount passwd kmod socat
+  merge_usr "$dir/system"
+  unpack systemd "$dir/system"
+  rm -rf "$dir"/system/usr/share/{doc,man,locale}
+  touch "$dir/systemd.done"
+fi

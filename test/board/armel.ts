@@ -1,0 +1,50 @@
+/**
+ * Node 20 of Debian's armel packages on an emulated ARM1176, the CPU of a Pi Zero (ARMv6, VFPv2). The tree is made by
+ * armel.sh; S3MP_ARMEL names its folder. It is the soft-float Node: serialport's hard-float ARMv6 driver cannot load into
+ * it, so the meter takes its driver without an addon.
+ */
+
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { commandWorks } from '#test/needs';
+
+export const ARMEL = process.env.S3MP_ARMEL ?? '';
+export const ARMEL_HINT = 'apt-get install qemu-user-static; test/board/armel.sh DIR; export S3MP_ARMEL=DIR';
+
+/** Whether `armel.sh` has made a part: `node`, `kernel` or `systemd`. */
+export const hasArmel = (part: string): boolean => ARMEL !== '' && existsSync(join(ARMEL, `${part}.done`));
+
+export const hasEmulatedNode = (): boolean => hasArmel('node') && commandWorks('qemu-arm-static', '--version');
+
+/**
+ * Writes a program that stands for `node` on that CPU: programs that it starts are this machine's own.
+ * @param folder  where it is written
+ * @returns its path
+ */
+export function writeEmulatedNode(folder = mkdtempSync(join(tmpdir(), 's3mp-armel-'))): string {
+  const root = join(ARMEL, 'root');
+  const libraries = join(root, 'usr', 'lib', 'arm-linux-gnueabi');
+  const file = join(folder, 'node');
+  const command = `qemu-arm-static -cpu arm1176 -L '${root}' -E LD_LIBRARY_PATH='${libraries}' '${root}/usr/bin/node'`;
+  writeFileSync(file, `#!/bin/sh\nexec ${command} "$@"\n`);
+  chmodSync(file, 0o755);
+  return file;
+}
+
+export interface Finished {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a script on the emulated CPU to its end. */
+export function runEmulated(node: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Finished {
+  const { status, stdout, stderr } = spawnSync(node, args, {
+    encoding: 'utf8',
+    timeout: 90_000,
+    env: { ...process.env, ...env },
+  });
+  return { status, stdout, stderr };
+}
