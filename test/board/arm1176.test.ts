@@ -57,11 +57,13 @@ if (needs('armel', hasEmulatedNode(), ARMEL_HINT)) {
     Arm('it reads a foreign meter by stty, answers over SCION and TCP, and switches on command', async () => {
       const pty = await startPtyPair(folder);
       const slave = await startPymodbusSlave(pty.meter, registersOf(LOAD));
-      const platform = await Platform.start({ meterNode: node, serialUrls: [pty.bus], dlmsTcp: true });
+      let platform: Platform | undefined;
       try {
-        const meter = platform.lab.meters[0]!;
+        platform = await Platform.start({ meterNode: node, serialUrls: [pty.bus], dlmsTcp: true });
+        const running = platform;
+        const meter = running.lab.meters[0]!;
         const good = async () => {
-          const { reading } = await platform.read();
+          const { reading } = await running.read();
           return reading.values?.[0]?.quality === 'good' ? reading : undefined;
         };
         const reading = await until('a good reading over SCION', good, FIRST_READING_MS);
@@ -74,12 +76,12 @@ if (needs('armel', hasEmulatedNode(), ARMEL_HINT)) {
           ['connect', LOAD, true],
         ] as const) {
           const body = { type, reason: 'test on another CPU' };
-          const path = `meters/${platform.meterId}/commands`;
-          const asked = await platform.request('POST', path, body, { 'idempotency-key': `arm-${type}` });
+          const path = `meters/${running.meterId}/commands`;
+          const asked = await running.request('POST', path, body, { 'idempotency-key': `arm-${type}` });
           const { id } = (await asked.json()) as ApiCommand;
           await until(`the contact obeys ${type}`, () => readRelayValue(meter.relayFolder) === connected, 20_000);
           await slave.set(registersOf(load));
-          const state = async () => (await platform.get<ApiCommand>(`commands/${id}`)).state;
+          const state = async () => (await running.get<ApiCommand>(`commands/${id}`)).state;
           await until(`${type} is verified`, async () => (await state()) === 'verified', 20_000);
         }
 
@@ -93,7 +95,7 @@ if (needs('armel', hasEmulatedNode(), ARMEL_HINT)) {
           assert.is(Math.round(registers!.result['1.0.32.7.0.255'][0] * 100), LOAD.voltage);
         }
       } finally {
-        await platform.stop();
+        await platform?.stop();
         await slave.stop();
         await pty.stop();
       }
