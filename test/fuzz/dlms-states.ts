@@ -179,6 +179,7 @@ export class Fuzzed {
   check(): void {
     const { meter } = this;
     assert.equal(meter.relay.moves, [], 'nothing unsigned switches');
+    meter.events.length = 0;
     assert.ok(meter.server.sessionCount <= 32, `${meter.server.sessionCount} sessions`);
     // Time passes for the model: schedules, profiles and the limiter look at what was written.
     this.#nowMs += 1000;

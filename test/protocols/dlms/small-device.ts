@@ -2,7 +2,7 @@
 
 import { asciiBytes } from '#base/bytes';
 import type { Selection } from '#dlms/apdu';
-import { passwordAssociation } from '#dlms/association';
+import { managementAssociation, passwordAssociation } from '#dlms/association';
 import { type Data, decodeData, encodeData, Tag } from '#dlms/axdr';
 import { DlmsClient } from '#dlms/client';
 import { type CosemObject, LogicalDevice } from '#dlms/cosem/logical-device';
@@ -11,6 +11,7 @@ import { parseObis } from '#dlms/obis';
 import { arrayPieces, type Pieces } from '#dlms/pieces';
 import { ByteReader } from '#dlms/reader';
 import { Result } from '#dlms/result';
+import type { ServerSecurity } from '#dlms/security';
 import { DlmsServer, type ServerEvent, type ServerSession } from '#dlms/server';
 import { ByteWriter } from '#dlms/writer';
 
@@ -21,6 +22,8 @@ const SECOND_LN = parseObis('0-0:96.13.1.255');
 export const NOTE = { classId: 1, ln: NOTE_LN, attribute: 2 };
 export const SECOND_NOTE = { classId: 1, ln: SECOND_LN, attribute: 2 };
 export const ROWS = { classId: 7, ln: ROWS_LN, attribute: 2 };
+/** What the last method of the note got. */
+export const APPENDED = { classId: 1, ln: NOTE_LN, attribute: 3 };
 /** Methods of the note: 1 appends its parameter to `log`, 2 also gives it back. */
 export const APPEND = { classId: 1, ln: NOTE_LN, method: 1 };
 export const ECHO = { classId: 1, ln: NOTE_LN, method: 2 };
@@ -33,14 +36,16 @@ function copy(value: Data): Data {
   return decodeData(new ByteReader(w.written()));
 }
 
-/** Class 1 with two methods that it does not have in the standard. */
+/** Class 1 with an attribute and two methods that it does not have in the standard. */
 export class Note implements CosemObject {
   readonly classId = 1;
   readonly version = 0;
-  readonly attributes = 2;
+  readonly attributes = 3;
   readonly methods = 2;
   readonly ln: Uint8Array;
   value: Data = { type: 'null-data' };
+  /** Parameter of the last method. */
+  appended: Data = { type: 'null-data' };
   /** Values set and parameters of methods, in the order in which they were carried out. */
   readonly log: Data[] = [];
 
@@ -48,8 +53,8 @@ export class Note implements CosemObject {
     this.ln = ln;
   }
 
-  get(_attribute: number, w: ByteWriter): number {
-    encodeData(w, this.value);
+  get(attribute: number, w: ByteWriter): number {
+    encodeData(w, attribute === 3 ? this.appended : this.value);
     return Result.success;
   }
 
@@ -63,6 +68,7 @@ export class Note implements CosemObject {
   invoke(method: number, parameter: Data | null, _context: unknown, w: ByteWriter): number {
     const kept = copy(parameter ?? { type: 'null-data' });
     this.log.push(kept);
+    this.appended = kept;
     if (method === 2) encodeData(w, kept);
     return Result.success;
   }
@@ -122,19 +128,27 @@ export interface SmallMeter {
   readonly events: ServerEvent[];
 }
 
-export function smallMeter(options: { rows?: number; capacity?: number; maxPdu?: number } = {}): SmallMeter {
-  const { rows: count = 10, capacity = count, maxPdu = 1024 } = options;
+export interface SmallMeterOptions {
+  readonly rows?: number;
+  readonly capacity?: number;
+  readonly maxPdu?: number;
+  /** Adds the management client. */
+  readonly security?: ServerSecurity;
+}
+
+export function smallMeter(options: SmallMeterOptions = {}): SmallMeter {
+  const { rows: count = 10, capacity = count, maxPdu = 1024, security } = options;
   const note = new Note(NOTE_LN);
   const second = new Note(SECOND_LN);
   const rows = new Rows(count, capacity);
-  const access = { password: 'r w2 x1 x2' };
+  const access = { password: 'r w2 x1 x2', management: 'r w2 x1 x2' };
   const device = new LogicalDevice(asciiBytes('S3MPTEST00000001'), 1)
     .add(note, access)
     .add(second, access)
-    .add(rows, { password: 'r' });
+    .add(rows, { password: 'r', management: 'r' });
   const events: ServerEvent[] = [];
   const server = new DlmsServer(device, {
-    associations: [passwordAssociation(PASSWORD)],
+    associations: [passwordAssociation(PASSWORD), ...(security ? [managementAssociation(security)] : [])],
     maxDatagramPdu: maxPdu,
     maxStreamPdu: maxPdu,
     onEvent: (event) => events.push(event),
