@@ -52,6 +52,11 @@ export const ERROR_CODES = {
   'path.none-conforming': entry(3, 503, 'No path conforms to the path policy'),
   'path.mismatch': entry(1, 502, 'The answer came over another path than the one chosen'),
 
+  // Enrolment and certificates
+  'enrolment.code': entry(2, 422, 'Not an enrolment code'),
+  'enrolment.refused': entry(4, 403, 'The meter does not accept the enrolment'),
+  'certificate.refused': entry(4, 403, 'The certificate is not believed'),
+
   // Head end
   'headend.unreachable': entry(3, 503, 'The head end does not answer'),
   'meter.unknown': entry(1, 404, 'No such meter'),

@@ -2,9 +2,13 @@
  * Keys of a DLMS association out of the network's keys (DRKey) and, in mode `both`, out of the key agreement of the two
  * devices' certificates: the global unicast encryption key and the authentication key, by HKDF-SHA-256.
  *
- *   secret  mode 1 `drkey` host-host key of protocol F0D1 · mode 2 `both` the same ‖ Z
+ *   secret  mode 1 `drkey` host-host key of protocol F0D1 · mode 2 `both` the same ‖ Z · mode 4 `certificate` Z alone
  *   info    label ‖ 00 ‖ mode ‖ suite ‖ F0D1 ‖ client ISD-AS 8 ‖ client title 8 ‖ server ISD-AS 8 ‖ server title 8
  *           ‖ epoch begin u64 s ‖ epoch end u64 s
+ *
+ * Z is the x coordinate of static ECDH between the two key-agreement certificates. Mode 4 is for a network that serves no
+ * DRKey: its epoch is 0 to 0, and the ISD-ASes are those of the certificates. The client's title, which is another one at
+ * each start of a head end, makes its keys new.
  */
 
 import { asciiBytes, writeBytes, writeU16, writeU64 } from '#base/bytes';
@@ -14,7 +18,7 @@ import type { CryptoProvider } from '#base/crypto';
 export const DRKEY_PROTOCOL_DLMS = 0xf0d1;
 export const DRKEY_PROTOCOL_SPAO = 0xf0d2;
 
-export const KeyMode = { drkey: 1, both: 2 } as const;
+export const KeyMode = { drkey: 1, both: 2, certificate: 4 } as const;
 export type KeyMode = (typeof KeyMode)[keyof typeof KeyMode];
 
 const SALT = asciiBytes('s3mp-v1');
@@ -23,9 +27,9 @@ export interface DlmsKeyInputs {
   readonly mode: KeyMode;
   /** Security suite 0, 1 or 2. */
   readonly suite: number;
-  /** Host-host key of `DRKEY_PROTOCOL_DLMS`, 16 bytes. */
-  readonly hostKey: Uint8Array;
-  /** x coordinate of the key agreement, 32 bytes; mode `both` only. */
+  /** Host-host key of `DRKEY_PROTOCOL_DLMS`, 16 bytes; not in mode `certificate`. */
+  readonly hostKey?: Uint8Array;
+  /** x coordinate of the key agreement, 32 bytes; not in mode `drkey`. */
   readonly agreement?: Uint8Array;
   readonly clientIa: bigint;
   readonly clientTitle: Uint8Array;
@@ -59,10 +63,11 @@ export function keyInfo(label: 'guek' | 'gak', inputs: DlmsKeyInputs): Uint8Arra
 export function deriveDlmsKeys(crypto: CryptoProvider, inputs: DlmsKeyInputs): DlmsKeys {
   const { mode, suite, hostKey, agreement, clientTitle, serverTitle } = inputs;
   if (clientTitle.length !== 8 || serverTitle.length !== 8) throw new RangeError('system titles have 8 bytes');
-  if (hostKey.length !== 16) throw new RangeError('host-host keys have 16 bytes');
-  if ((agreement?.length ?? 0) !== (mode === KeyMode.both ? 32 : 0))
-    throw new RangeError('the key agreement belongs to mode "both" and has 32 bytes');
-  const secret = new Uint8Array([...hostKey, ...(agreement ?? [])]);
+  if ((hostKey?.length ?? 0) !== (mode === KeyMode.certificate ? 0 : 16))
+    throw new RangeError('host-host keys have 16 bytes, and mode "certificate" has none');
+  if ((agreement?.length ?? 0) !== (mode === KeyMode.drkey ? 0 : 32))
+    throw new RangeError('key agreements have 32 bytes, and mode "drkey" has none');
+  const secret = new Uint8Array([...(hostKey ?? []), ...(agreement ?? [])]);
   const length = suite === 2 ? 32 : 16;
   const derive = (label: 'guek' | 'gak') => crypto.hkdf(SALT, secret, keyInfo(label, inputs), length);
   return { unicast: derive('guek'), authentication: derive('gak') };

@@ -52,7 +52,7 @@ Keys('every mode and suite gives the published info and keys', () => {
       epochBegin: common.epoch_begin,
       epochEnd: common.epoch_end,
     };
-    assert.is(toHex(Uint8Array.from([...given.hostKey, ...(given.agreement ?? [])])), ikm, name);
+    assert.is(toHex(Uint8Array.from([...given.hostKey!, ...(given.agreement ?? [])])), ikm, name);
     assert.is(toHex(keyInfo('guek', given)), info_guek, name);
     assert.is(toHex(keyInfo('gak', given)), info_gak, name);
     const { unicast, authentication } = deriveDlmsKeys(nodeCrypto, given);
