@@ -1,6 +1,8 @@
 /** Configuration keys of the meter. */
 
 import type { ConfigSpec } from '#hw/config';
+import { DISPLAY_DRIVERS } from '#hw/display/open';
+import { CONTROLLERS } from '#hw/display/ssd1306';
 import { RELAY_DRIVERS } from '#hw/relay/open';
 import { SERIAL_DRIVERS } from '#hw/serial/open';
 
@@ -58,8 +60,17 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
     min: 0,
     max: 600_000,
   },
-  'display.driver': { type: 'string', help: 'what shows messages', default: 'none', choices: ['none', 'sim'] },
+  'display.driver': {
+    type: 'string',
+    help: 'what shows messages: auto takes the framebuffer of the ssd1306 overlay, else I2C',
+    default: 'none',
+    choices: DISPLAY_DRIVERS,
+  },
   'display.path': { type: 'string', help: 'folder of the display twin (driver sim)' },
+  'display.bus': { type: 'integer', help: 'number of the I2C bus', default: 1, min: 0, max: 255 },
+  'display.address': { type: 'integer', help: 'I2C address: 60 is 0x3c, 61 is 0x3d', default: 0x3c, min: 8, max: 119 },
+  'display.controller': { type: 'string', help: 'chip of the display', default: 'ssd1306', choices: CONTROLLERS },
+  'display.height': { type: 'integer', help: 'rows of pixels: 64 or 32', default: 64, min: 32, max: 64 },
 
   'scion.topology': { type: 'string', help: "topology.json of this meter's AS", default: '/etc/scion/topology.json' },
   'scion.address': { type: 'string', help: 'own IP address on the power-line LAN' },

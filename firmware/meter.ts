@@ -6,7 +6,8 @@ import { managementAssociation, passwordAssociation, publicAssociation } from '#
 import { DlmsServer } from '#dlms/server';
 import { Sap } from '#dlms/wrapper';
 import type { Config } from '#hw/config';
-import { type Display, noDisplay } from '#hw/display';
+import { type DisplayDriver, type DisplaySettings, openDisplay } from '#hw/display/open';
+import type { Controller } from '#hw/display/ssd1306';
 import { serveDlmsOverScion } from '#hw/dlms-scion';
 import { type DlmsTcpListener, listenDlmsTcp } from '#hw/dlms-tcp';
 import { listenDlmsUdp } from '#hw/dlms-udp';
@@ -15,7 +16,6 @@ import type { Log } from '#hw/log';
 import { openRelay, type RelayDriver, type RelaySettings } from '#hw/relay/open';
 import { ScionSocket } from '#hw/scion-socket';
 import { openBus, type SerialDriver } from '#hw/serial/open';
-import { openSimDisplay } from '#hw/sim/display';
 import type { UdpSocket } from '#hw/udp';
 import { registerMap } from '#modbus/maps/index';
 import { lineTiming } from '#modbus/master';
@@ -29,7 +29,7 @@ import { openMeterSecurity } from './meter-security.ts';
 import { PollLoop } from './poll-loop.ts';
 import { Pusher } from './push.ts';
 import { guardRelay } from './relay-guard.ts';
-import { screenLines } from './screen.ts';
+import { screenRows } from './screen.ts';
 import { StateFiles } from './state-files.ts';
 
 const SECOND_MS = 1_000;
@@ -59,7 +59,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const password = passwordFile === undefined ? undefined : readSecretFile(passwordFile);
   const topology = readTopologyFile(config.string('scion.topology'));
   const serial = config.string('meter.serial');
-  const display = openDisplay(config);
+  const display = openDisplay(displaySettings(config), log.child('display'));
   const files = new StateFiles(config.string('state.directory'), log.child('state'));
   const settings = files.settings();
   const relay = await openRelay(relaySettings(config), commandedPosition(settings), log.child('relay'));
@@ -155,13 +155,21 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     throw error;
   }
 
+  const faults = () => [
+    ...(loop.healthy ? [] : ['no meter on the bus']),
+    ...(wallClock.read().isSet ? [] : ['clock is not set']),
+    ...(security ? [] : ['no keys']),
+  ];
   draw = () =>
     display.show(
-      screenLines({
+      screenRows({
         ia: formatIsdAs(socket.local.ia),
         host: socket.hostText,
         image,
         connected: relay.isConnected(),
+        state: model.control.state,
+        enrolmentCode: '',
+        faults: faults(),
         message: message.get(),
         messageAt,
         now: steadyClock(),
@@ -212,7 +220,14 @@ function openPollLoop(config: Config, image: MeasurementImage, clock: () => numb
     clock,
     log,
   });
-  return { start: () => loop.start(), stop: () => loop.stop(), close: () => port.close() };
+  return {
+    start: () => loop.start(),
+    stop: () => loop.stop(),
+    close: () => port.close(),
+    get healthy() {
+      return loop.healthy;
+    },
+  };
 }
 
 function relaySettings(config: Config): RelaySettings {
@@ -227,8 +242,16 @@ function relaySettings(config: Config): RelaySettings {
   };
 }
 
-function openDisplay(config: Config): Display {
-  return config.string('display.driver') === 'sim' ? openSimDisplay(config.string('display.path')) : noDisplay;
+function displaySettings(config: Config): DisplaySettings {
+  const driver = config.string('display.driver') as DisplayDriver;
+  return {
+    driver,
+    path: driver === 'sim' ? config.string('display.path') : undefined,
+    bus: config.number('display.bus'),
+    address: config.number('display.address'),
+    controller: config.string('display.controller') as Controller,
+    height: config.number('display.height'),
+  };
 }
 
 /** Where legacy clients are served; undefined when they are not. @throws ConfigError */

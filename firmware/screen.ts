@@ -1,9 +1,11 @@
 /**
- * What the meter's display shows: the status (SCION address, power, energy, output), and while the utility has left a
- * message, in turns with it, the message on the whole display.
+ * What the meter's display shows: the status (SCION address, power, energy, output, what is wrong), and in turns with it
+ * a notice on the whole display: the utility's message, or the enrolment code while the meter waits for its keys.
  */
 
 import { wrapText } from '#base/wrap';
+import { ControlState } from '#dlms/cosem/disconnect-control';
+import type { ScreenRow } from '#hw/display';
 import { type MeasurementImage, Quantity } from './measurement-image.ts';
 
 export interface ScreenInput {
@@ -11,37 +13,53 @@ export interface ScreenInput {
   readonly host: string;
   readonly image: MeasurementImage;
   readonly connected: boolean;
+  readonly state: ControlState;
   readonly message: string;
   /** Steady ms at which the message was written. */
   readonly messageAt: number;
+  /** Groups with dashes between them; empty when the meter is enrolled. */
+  readonly enrolmentCode: string;
+  /** What is wrong, the worst first, each short enough for a row. */
+  readonly faults: readonly string[];
   /** Steady ms. */
   readonly now: number;
   readonly columns: number;
   readonly rows: number;
 }
 
-/** A message is shown at once and then for this long in each turn. */
-const MESSAGE_MS = 6_000;
+/** A notice is shown at once and then for this long in each turn. */
+const NOTICE_MS = 6_000;
 const TURN_MS = 10_000;
+/** A display of four rows shows the address in every other turn of this length. */
+const HALF_TURN_MS = 5_000;
+const FULL_ROWS = 8;
 
-export function screenLines(input: ScreenInput): string[] {
-  const { message, messageAt, now, columns, rows } = input;
-  const showsMessage = message !== '' && (now - messageAt) % TURN_MS < MESSAGE_MS;
-  return showsMessage ? wrapText(message, columns, rows) : statusLines(input);
+export function screenRows(input: ScreenInput): ScreenRow[] {
+  const { message, messageAt, enrolmentCode, now, columns, rows } = input;
+  const isNotice = (now - messageAt) % TURN_MS < NOTICE_MS;
+  if (isNotice && enrolmentCode !== '') return enrolmentRows(input);
+  if (isNotice && message !== '') return wrapText(message, columns, rows);
+  return statusRows(input);
 }
 
-function statusLines({ ia, host, image, now, connected, columns }: ScreenInput): string[] {
+function enrolmentRows({ enrolmentCode, rows, ia, host }: ScreenInput): ScreenRow[] {
+  const groups = enrolmentCode.split('-');
+  const code = [{ big: groups.slice(0, 2).join(' ') }, { big: groups.slice(2).join(' ') }];
+  return rows < FULL_ROWS ? code : ['ENROLMENT CODE', '', ...code, ia, host];
+}
+
+function statusRows({ ia, host, image, now, connected, state, faults, columns, rows }: ScreenInput): ScreenRow[] {
   const number = (quantity: Quantity, scale: number, digits: number, unit: string) =>
     image.isFresh(quantity, now) ? `${(image.value(quantity) * scale).toFixed(digits)} ${unit}` : `--- ${unit}`;
-  const power = number(Quantity.activePower, 1, 0, 'W');
-  const voltage = number(Quantity.voltage, 0.01, 1, 'V');
-  return [
-    ia,
-    host,
-    '',
-    power + voltage.padStart(columns - power.length),
-    number(Quantity.activeEnergy, 0.001, 2, 'kWh'),
-    '',
-    connected ? 'output ON' : 'output OFF',
+  const energy = number(Quantity.activeEnergy, 0.001, 2, 'kWh');
+  const values = [
+    { big: number(Quantity.activePower, 1, 0, 'W') },
+    energy + number(Quantity.voltage, 0.01, 1, 'V').padStart(columns - energy.length),
   ];
+  const isReady = state === ControlState.readyForReconnection;
+  const output = connected ? 'output ON' : isReady ? 'OFF, may reconnect' : 'output OFF';
+  const warnings = faults.map((fault) => `! ${fault}`);
+  if (rows >= FULL_ROWS) return [ia, host, ...values, output, ...warnings];
+  const isFirst = Math.floor(now / HALF_TURN_MS) % 2 === 0;
+  return isFirst ? [...values, warnings[0] ?? output] : [ia, host, output, ...warnings];
 }

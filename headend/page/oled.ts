@@ -3,9 +3,9 @@
  * read back, or what is being typed, which is marked as a draft in words and by its frame.
  */
 
+import { GLYPH_HEIGHT, GLYPH_WIDTH, glyphRow } from '#base/font';
 import { wrapText } from '#base/wrap';
 import { setAttribute } from './dom.ts';
-import { GLYPH_HEIGHT, GLYPH_WIDTH, glyphRow } from './font.ts';
 
 const WIDTH = 128;
 const HEIGHT = 64;

@@ -1,6 +1,6 @@
 /**
- * A 5×7 pixel font for the display preview: printable ASCII, seven rows a glyph from top to bottom, one base-32 digit a
- * row (0-9, A-V), the leftmost pixel is the digit's highest bit.
+ * A 5×7 pixel font for the meter's display and the head end's preview of it: printable ASCII and some Latin letters,
+ * seven rows a glyph from top to bottom, one base-32 digit a row (0-9, A-V), the leftmost pixel is the digit's highest bit.
  */
 
 const GLYPHS =
@@ -17,7 +17,9 @@ const GLYPHS =
   '00E1FHFGGMPHHU00EGGHE11DJHHF00EHVGE698S8880FHHF1EGGMPHHH40C444E' + // a-i
   '20622ICGGIKOKIC44444E00QLLHH00MPHHH00EHHHE00UHUGG00DJF1100MPGGG' + // j-r
   '00EGE1U88S889600HHHJD00HHHA400HHLLA00HA4AH00HHF1E00V248V' + // s-z
-  '244844244444448442448008L200'; // { | } ~
+  '244844244444448442448008L200' + // { | } ~
+  'HEHHVHHHEHHHHEH0HHHHEA0E1FHFA0EHHHEA0HHHJDCIIKIIK24EHVGE84EHVGE84E1FHF0EGGHE4D0MPHHHCIIC00078U8U87'; // LATIN
+const LATIN = 'ÄÖÜäöüßéèàçñ°€';
 
 /** What a character outside the font looks like: an empty box. */
 const UNKNOWN = 'VHHHHHV';
@@ -27,7 +29,8 @@ export const GLYPH_HEIGHT = 7;
 
 /** Five bits of a row of a character's glyph, the leftmost pixel in bit 4. */
 export function glyphRow(character: string, row: number): number {
-  const code = character.codePointAt(0) ?? 0;
-  const known = code >= 0x20 && code < 0x7f;
-  return Number.parseInt(known ? GLYPHS[(code - 0x20) * GLYPH_HEIGHT + row]! : UNKNOWN[row]!, 32);
+  const code = character.charCodeAt(0);
+  const extra = LATIN.indexOf(character);
+  const index = code >= 0x20 && code < 0x7f ? code - 0x20 : extra < 0 ? -1 : 0x5f + extra;
+  return Number.parseInt(index < 0 ? UNKNOWN[row]! : GLYPHS[index * GLYPH_HEIGHT + row]!, 32);
 }
