@@ -10,6 +10,7 @@ import { FLAG } from '#dlms/hdlc';
 import type { HdlcClientOptions } from '#dlms/hdlc-client';
 import type { DlmsServer, ServerSession } from '#dlms/server';
 import { WRAPPER_PORT, WRAPPER_SIZE, WrapperStream } from '#dlms/wrapper';
+import { receiveInPlace } from '#hw/accepted-socket';
 import { HdlcChannel, type HdlcLine, serveHdlc } from '#hw/dlms-hdlc';
 
 export interface DlmsTcpOptions {
@@ -44,15 +45,15 @@ export async function listenDlmsTcp(options: DlmsTcpOptions): Promise<DlmsTcpLis
   const { host, port = WRAPPER_PORT, maxConnections = 8 } = options;
   const open = new Set<net.Socket>();
   let count = 0;
-  const listener = net.createServer((socket) => {
+  const listener = net.createServer({ pauseOnConnect: true }, (accepted) => {
     if (open.size >= maxConnections) {
       options.log?.(`${maxConnections} connections are open, one more was closed`);
-      socket.destroy();
+      accepted.destroy();
       return;
     }
+    const socket = serve(accepted, `tcp#${++count} ${accepted.remoteAddress}:${accepted.remotePort}`, options);
     open.add(socket);
     socket.once('close', () => open.delete(socket));
-    serve(socket, `tcp#${++count} ${socket.remoteAddress}:${socket.remotePort}`, options);
   });
   await new Promise<void>((resolve, reject) => {
     listener.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
@@ -66,11 +67,12 @@ export async function listenDlmsTcp(options: DlmsTcpOptions): Promise<DlmsTcpLis
     get connections() {
       return open.size;
     },
-    close: () =>
-      new Promise((resolve) => {
-        listener.close(() => resolve());
-        for (const socket of open) socket.destroy();
-      }),
+    close: async () => {
+      const closing = [listener, ...open].map((each) => new Promise((resolve) => each.once('close', resolve)));
+      listener.close();
+      for (const socket of open) socket.destroy();
+      await Promise.all(closing);
+    },
   };
 }
 
@@ -93,10 +95,10 @@ interface Framing {
   close(): void;
 }
 
-function serve(socket: net.Socket, key: string, options: DlmsTcpOptions): void {
+function serve(accepted: net.Socket, key: string, options: DlmsTcpOptions): net.Socket {
   const { server, idleMs = 180_000, partialMs = 10_000, now = () => performance.now() } = options;
   const maxPdu = server.maxPdu('stream');
-  const source = socket.remoteAddress ?? key;
+  const source = accepted.remoteAddress ?? key;
   const mostWaiting = 16 * (WRAPPER_SIZE + maxPdu);
   let framing: Framing | undefined;
   let partialTimer: NodeJS.Timeout | undefined;
@@ -111,15 +113,18 @@ function serve(socket: net.Socket, key: string, options: DlmsTcpOptions): void {
     partialTimer = undefined;
   };
 
-  // A copy: the socket may keep it while the next frame is answered into the same buffer.
-  const send = (bytes: Uint8Array) => {
-    socket.write(Uint8Array.prototype.slice.call(bytes));
-  };
-
   const wrapper = (): Framing => {
     const stream = new WrapperStream(maxPdu);
-    const out = new Uint8Array(WRAPPER_SIZE + maxPdu);
+    let out = Buffer.allocUnsafeSlow(WRAPPER_SIZE + maxPdu);
+    /** The answer in `out`; kept, since the next one is often as long. */
+    let answer = out;
     let session: ServerSession | undefined;
+    const send = (length: number) => {
+      if (answer.length !== length || answer.buffer !== out.buffer) answer = out.subarray(0, length);
+      socket.write(answer);
+      // What the system did not take at once stays with the socket, and its buffer too.
+      if (socket.writableLength > 0) out = Buffer.allocUnsafeSlow(WRAPPER_SIZE + maxPdu);
+    };
     const onFrame = (frame: Uint8Array): boolean => {
       // Each frame has its own time, also when the next one begins in the same segment.
       stopPartialTimer();
@@ -129,7 +134,7 @@ function serve(socket: net.Socket, key: string, options: DlmsTcpOptions): void {
         return false;
       }
       let length = session.receive(frame, out, now());
-      for (; length > 0; length = session.next(out)) send(out.subarray(0, length));
+      for (; length > 0; length = session.next(out)) send(length);
       return !socket.destroyed;
     };
     return {
@@ -148,12 +153,10 @@ function serve(socket: net.Socket, key: string, options: DlmsTcpOptions): void {
   const hdlc = (): Framing =>
     serveHdlc(server, key, source, now, (frame) => {
       stopPartialTimer();
-      send(frame);
+      socket.write(Uint8Array.prototype.slice.call(frame));
     });
 
-  socket.setNoDelay(true);
-  if (idleMs > 0) socket.setTimeout(idleMs, () => drop(`idle for ${idleMs} ms`));
-  socket.on('data', (chunk) => {
+  const onBytes = (chunk: Uint8Array) => {
     framing ??= chunk[0] === FLAG ? hdlc() : wrapper();
     framing.push(chunk);
     // A client that sends and never reads would fill the memory with answers.
@@ -161,12 +164,17 @@ function serve(socket: net.Socket, key: string, options: DlmsTcpOptions): void {
     if (framing.isPartial && !socket.destroyed) {
       partialTimer ??= setTimeout(() => drop(`a frame was not whole after ${partialMs} ms`), partialMs);
     }
-  });
+  };
+
+  const socket = receiveInPlace(accepted, WRAPPER_SIZE + maxPdu, onBytes);
+  socket.setNoDelay(true);
+  if (idleMs > 0) socket.setTimeout(idleMs, () => drop(`idle for ${idleMs} ms`));
   socket.on('error', () => socket.destroy());
   socket.once('close', () => {
     stopPartialTimer();
     framing?.close();
   });
+  return socket;
 }
 
 export interface DlmsTcpChannel {
@@ -242,7 +250,7 @@ export async function connectDlmsTcp(host: string, port: number, timeoutMs = 500
   };
   socket.on('data', (chunk) => {
     stream.push(chunk, (frame) => {
-      waiting?.resolve(frame.slice());
+      waiting?.resolve(Uint8Array.prototype.slice.call(frame));
       waiting = undefined;
       return true;
     });

@@ -89,9 +89,15 @@ export class WrapperStream {
 
   /**
    * Takes bytes of the stream.
+   * @param chunk  the callee of `onFrame` may change it
    * @param onFrame  gets each whole frame, a view that is valid during the call; returns false to stop (closing)
    */
   push(chunk: Uint8Array, onFrame: (frame: Uint8Array) => boolean | undefined): void {
+    // A client that waits for each answer sends one frame a segment.
+    if (this.#filled === 0 && chunk.length <= this.#buffer.length && isWrapperFrame(chunk) && this.#fault === null) {
+      onFrame(chunk);
+      return;
+    }
     let at = 0;
     while (at < chunk.length && this.#fault === null) {
       const wanted = this.#filled < WRAPPER_SIZE ? WRAPPER_SIZE : WRAPPER_SIZE + readU16(this.#buffer, 6);

@@ -153,6 +153,50 @@ Tcp('a client whose segments always end inside a frame is not taken for a slow o
   await listener.close();
 });
 
+Tcp('answers that wait for a slow client stay what they were while further ones are made', async () => {
+  const listener = await listen(testMeter());
+  const { socket, until } = await raw(listener.port);
+  socket.setNoDelay(true);
+  socket.write(AARQ);
+  await until(51);
+  socket.removeAllListeners('data').pause();
+  // biome-ignore lint/suspicious/noExplicitAny: undocumented, and the only way to the other end
+  const handles: unknown[] = (process as any)._getActiveHandles();
+  const served = handles.find(
+    (each) => each instanceof net.Socket && each.remotePort === socket.localPort,
+  ) as net.Socket;
+  // Invoke ids tell the requests and their answers apart.
+  const batch = Buffer.concat(
+    Array.from({ length: 128 }, (_, i) => GET_NAME.map((byte, at) => (at === 10 ? 0xc0 | (i % 16) : byte))),
+  );
+  let count = 0;
+  const ask = async () => {
+    count += 128;
+    socket.write(batch);
+    while (served.bytesRead < AARQ.length + count * GET_NAME.length)
+      await new Promise((resolve) => setImmediate(resolve));
+  };
+  while (served.writableLength === 0) await ask();
+  for (let more = 0; more < 4; more++) await ask();
+  assert.ok(served.writableLength > 0);
+  const answers: Uint8Array[] = [];
+  let length = 0;
+  await new Promise<void>((resolve) => {
+    socket.on('data', (chunk) => {
+      answers.push(chunk);
+      length += chunk.length;
+      if (length === count * 30) resolve();
+    });
+    socket.resume();
+  });
+  const all = Buffer.concat(answers);
+  for (let i = 0; i < count; i++)
+    if (all.readUInt32BE(i * 30 + 8) !== (0xc401_c000 | ((i % 16) << 8)) >>> 0)
+      assert.unreachable(`answer ${i} of ${count}`);
+  socket.destroy();
+  await listener.close();
+});
+
 Tcp('connections over the limit are closed at once, and a free place is given again', async () => {
   const listener = await listen(testMeter(), { maxConnections: 2 });
   const first = await raw(listener.port);
