@@ -19,7 +19,7 @@ import {
   sealApdu,
   TITLE_SIZE,
 } from '#dlms/cipher';
-import { CHALLENGE_SIZE, checkHls, type HlsPass, hlsCounter, proveHls } from '#dlms/hls';
+import { CHALLENGE_SIZE, checkHls, type HlsPass, hlsCounter, isBroken, proveHls } from '#dlms/hls';
 import type { ByteReader } from '#dlms/reader';
 import { GENERAL_SIGNING } from '#dlms/signing';
 import type { ByteWriter } from '#dlms/writer';
@@ -59,6 +59,8 @@ export interface ClientSecurityOptions {
   readonly crypto: CryptoProvider;
   /** 5 GMAC, 6 SHA-256, 7 ECDSA; 3 MD5 and 4 SHA-1 for old servers; 0 and 1 cipher without a challenge. */
   readonly mechanism: number;
+  /** Mechanisms 3 and 4 are refused without it. */
+  readonly allowsBrokenHash?: boolean;
   /** Own system title, 8 bytes; never with the same keys in two places. */
   readonly title: Uint8Array;
   readonly unicast: Uint8Array;
@@ -96,7 +98,10 @@ export class ClientSecurity {
   #dedicated: CipherKey | null = null;
   readonly #header = new CipherHeader();
 
+  /** @throws DlmsError `config.invalid` for a mechanism that is broken and was not allowed */
   constructor(options: ClientSecurityOptions) {
+    if (isBroken(options.mechanism) && !options.allowsBrokenHash)
+      throw new DlmsError('config.invalid', `mechanism ${options.mechanism} is broken; a client must allow it by name`);
     this.options = options;
     this.isCiphered = options.isCiphered ?? true;
     this.#global = this.#cipherKey(options.unicast);

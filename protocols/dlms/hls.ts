@@ -50,7 +50,14 @@ function concat(...parts: readonly Uint8Array[]): Uint8Array {
 function digest({ mechanism, crypto, prover, verifier, received, sent, secret }: HlsPass): Uint8Array | undefined {
   if (!secret || secret.length === 0) return undefined;
   if (mechanism === Mechanism.sha256) return crypto.hash('sha256', concat(secret, prover, verifier, received, sent));
-  return crypto.hash(mechanism === Mechanism.md5 ? 'md5' : 'sha1', concat(received, secret));
+  return isBroken(mechanism)
+    ? crypto.hash(mechanism === Mechanism.md5 ? 'md5' : 'sha1', concat(received, secret))
+    : undefined;
+}
+
+/** Mechanisms whose hash can be forged; whoever watches an association can also guess its secret at leisure. */
+export function isBroken(mechanism: number): boolean {
+  return mechanism === Mechanism.md5 || mechanism === Mechanism.sha1;
 }
 
 const signed = ({ prover, verifier, received, sent }: HlsPass) => concat(prover, verifier, received, sent);

@@ -401,7 +401,8 @@ export class ServerAssociation {
     const isCiphered = aarq.context === Context.logicalNameCiphered && security !== undefined;
     if (aarq.context !== Context.logicalName && !isCiphered) return { diagnostic: Diagnostic.contextNotSupported };
     const clientTitle = aarq.callingTitle ?? NO_BYTES;
-    const needsTitle = isCiphered || spec.mechanism >= Mechanism.gmac;
+    // Another mechanism than ours is refused as such.
+    const needsTitle = isCiphered || Math.min(spec.mechanism, aarq.mechanism) >= Mechanism.gmac;
     if (clientTitle.length !== TITLE_SIZE && (aarq.callingTitle || needsTitle))
       return { diagnostic: Diagnostic.callingTitleNotRecognized };
     const refusal = this.#authenticate(aarq, spec);

@@ -18,7 +18,7 @@ Page('every test that it counts on exists under that name', () => {
       assert.ok(existsSync(path), file);
       const source = readFileSync(path, 'utf8');
       assert.ok(
-        name === '' || source.includes(`('${name}`) || source.includes(`("${name}`) || source.includes(`(\`${name}`),
+        name === '' || ["('", '("', '(`', ": '"].some((before) => source.includes(before + name)),
         `${file}: ${name}`,
       );
     }

@@ -120,7 +120,8 @@ ${table(['Service', 'Clients', ...PEERS.map((peer) => `Tested: ${peer}`)], servi
 
 ## Authentication
 
-Mechanisms of the meter as server. The head end's client speaks more; MD5 and SHA-1 are off there as delivered.
+Mechanisms of the meter as server. Our client also speaks MD5 and SHA-1, to servers that have nothing better and only
+when it is told to by name; [both are tried](interop/dlms.md) with a server of Gurux.
 
 ${table(['Mechanism', 'Clients', ...PEERS.map((peer) => `Tested: ${peer}`)], mechanismRows)}
 
@@ -142,6 +143,8 @@ ${table(['Logical name', 'Object', 'Class', 'Read', 'Written', 'Methods'], objec
 | Activity calendar, special days, register activation (classes 20, 11, 6) | object-undefined: no tariffs yet |
 | Writing capture objects, period or entries of a profile | read-write-denied: profiles are part of the firmware |
 | Preset adjusting of the clock (class 8 methods 4, 5) | read-write-denied |
+| High-level authentication with a secret of the manufacturer (mechanism 2), as server and as client | authentication-failure: the standard leaves the processing to each manufacturer, and every peer here that has it has GMAC too |
+| MD5 and SHA-1 (mechanisms 3, 4) as server | authentication-failure: broken |
 | Short names (SN) | exception, service unknown |
 `;
 }

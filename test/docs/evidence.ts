@@ -4,10 +4,10 @@
  * test sees to it that each named test is there.
  */
 
-export type Peer = 'ours' | 'Gurux (Python)' | 'dlms-cosem';
-export const PEERS: readonly Peer[] = ['ours', 'Gurux (Python)', 'dlms-cosem'];
+export type Peer = 'ours' | 'Gurux (Python)' | 'Gurux (Java)' | 'dlms-cosem';
+export const PEERS: readonly Peer[] = ['ours', 'Gurux (Python)', 'Gurux (Java)', 'dlms-cosem'];
 
-/** File below `test/`, and how the test's name begins. */
+/** File below `test/`, and how the test's name begins; of the interop matrix, the name of a feature. */
 export type TestRef = readonly [file: string, name: string];
 export type Evidence = Readonly<Partial<Record<Peer, TestRef>>>;
 
@@ -22,12 +22,16 @@ const PEER_SECURITY = 'interop/dlms-security.test.ts';
 const PEER_TRANSPORT = 'interop/dlms-transport.test.ts';
 const PEER = 'interop/dlms.test.ts';
 const PEER_MODEL = 'interop/dlms-model.test.ts';
+const MATRIX = 'interop/dlms-matrix.ts';
+
+const inMatrix = (feature: string): Evidence => ({ 'Gurux (Java)': [MATRIX, feature] });
 
 const READ_BY_ALL: Evidence = {
   ours: [MODEL, 'every listed object answers every attribute'],
   'Gurux (Python)': [PEER_MODEL, 'reads every attribute that the association view says'],
 };
 const DISCONNECT: Evidence = {
+  ...inMatrix('disconnect and reconnect'),
   ours: ['protocols/dlms/cosem/disconnect-control.test.ts', ''],
   'Gurux (Python)': [PEER, 'disconnects and reconnects the relay'],
   'dlms-cosem': [PEER, 'disconnects, reconnects and sets the message'],
@@ -35,10 +39,14 @@ const DISCONNECT: Evidence = {
 
 /** Evidence of the classes, beyond that each attribute is read. */
 export const CLASSES: Readonly<Record<number, { readonly name: string; readonly more?: Evidence }>> = {
-  1: { name: 'Data', more: { 'dlms-cosem': [PEER, 'disconnects, reconnects and sets the message'] } },
+  1: {
+    name: 'Data',
+    more: { ...inMatrix('no security'), 'dlms-cosem': [PEER, 'disconnects, reconnects and sets the message'] },
+  },
   3: {
     name: 'Register',
     more: {
+      ...inMatrix('all registers'),
       ours: [MODEL, 'every register takes its value'],
       'dlms-cosem': [PEER, 'parses the object list, which comes in blocks, and reads every register'],
     },
@@ -48,6 +56,7 @@ export const CLASSES: Readonly<Record<number, { readonly name: string; readonly 
   7: {
     name: 'Profile Generic',
     more: {
+      ...inMatrix('profile by range'),
       ours: [PROFILES, 'a range takes both ends'],
       'Gurux (Python)': [PEER_MODEL, 'reads the load profile by range, with selected columns, and by entry'],
       'dlms-cosem': [PEER_MODEL, 'reads the load profile by range, in blocks'],
@@ -55,17 +64,25 @@ export const CLASSES: Readonly<Record<number, { readonly name: string; readonly 
   },
   8: {
     name: 'Clock',
-    more: { ours: [PROFILES, 'setting the clock'], 'Gurux (Python)': [PEER_MODEL, 'sets the clock'] },
+    more: {
+      ...inMatrix('SET of the clock'),
+      ours: [PROFILES, 'setting the clock'],
+      'Gurux (Python)': [PEER_MODEL, 'sets the clock'],
+    },
   },
   9: {
     name: 'Script Table',
     more: { 'Gurux (Python)': [PEER_MODEL, 'disconnects and reconnects by script'] },
   },
-  15: { name: 'Association LN', more: { 'dlms-cosem': [PEER, 'parses the object list'] } },
+  15: {
+    name: 'Association LN',
+    more: { ...inMatrix('association view'), 'dlms-cosem': [PEER, 'parses the object list'] },
+  },
   17: { name: 'SAP Assignment' },
   18: {
     name: 'Image Transfer',
     more: {
+      ...inMatrix('image transfer'),
       ours: [ACTING, 'an image goes on after a restart'],
       'Gurux (Python)': [PEER_MODEL, 'transfers an image'],
     },
@@ -93,8 +110,9 @@ export function classEvidence(classId: number): Evidence {
 
 /** Services, by the name of their bit in the conformance block. */
 export const SERVICES: Readonly<Record<string, Evidence>> = {
-  get: READ_BY_ALL,
+  get: { ...READ_BY_ALL, ...inMatrix('all registers') },
   set: {
+    ...inMatrix('SET of the clock'),
     ours: [PROFILES, 'setting the clock'],
     'Gurux (Python)': [PEER_MODEL, 'sets the clock'],
     'dlms-cosem': [PEER, 'disconnects, reconnects and sets the message'],
@@ -102,6 +120,7 @@ export const SERVICES: Readonly<Record<string, Evidence>> = {
   action: DISCONNECT,
   selectiveAccess: CLASSES[7]!.more!,
   blockTransferWithGet: {
+    ...inMatrix('association view'),
     ours: [SERVER, 'the object list comes in blocks'],
     'Gurux (Python)': [PEER, 'reads the association view in blocks'],
     'dlms-cosem': [PEER, 'parses the object list, which comes in blocks'],
@@ -132,22 +151,30 @@ export const SERVICES: Readonly<Record<string, Evidence>> = {
 /** Authentication mechanisms, by their name in acse.ts. */
 export const MECHANISMS: Readonly<Record<string, Evidence>> = {
   none: {
+    ...inMatrix('no security'),
     ours: [SERVER, ''],
     'Gurux (Python)': [PEER, 'without authentication sees public objects only'],
     'dlms-cosem': [PEER, 'without authentication sees public objects only'],
   },
   password: {
+    ...inMatrix('LLS'),
     ours: [SERVER, ''],
     'Gurux (Python)': [PEER, 'a wrong password is rejected'],
     'dlms-cosem': [PEER, 'a wrong password is rejected'],
   },
   gmac: {
+    ...inMatrix('HLS-GMAC'),
     ours: [SECURITY, 'the AARE is short'],
     'Gurux (Python)': [PEER_SECURITY, 'HLS-GMAC with '],
     'dlms-cosem': [PEER_SECURITY, 'HLS-GMAC with general ciphering'],
   },
-  sha256: { ours: [SECURITY, 'mechanisms SHA-256 and ECDSA authenticate'] },
+  sha256: {
+    ...inMatrix('HLS-SHA256'),
+    ours: [SECURITY, 'mechanisms SHA-256 and ECDSA authenticate'],
+    'Gurux (Python)': [MATRIX, 'HLS-SHA256'],
+  },
   ecdsa: {
+    ...inMatrix('HLS-ECDSA'),
     ours: [SECURITY, 'mechanisms SHA-256 and ECDSA authenticate'],
     'Gurux (Python)': [PEER_SECURITY, 'HLS-ECDSA with suite 1'],
   },
@@ -157,15 +184,18 @@ export const MECHANISMS: Readonly<Record<string, Evidence>> = {
 export const TRANSPORTS: Readonly<Record<string, Evidence>> = {
   'wrapper over SCION/UDP': { ours: ['e2e/commands.test.ts', 'read prints registers'] },
   'wrapper over TCP': {
+    ...inMatrix('wrapper over TCP'),
     ours: ['hw/dlms-tcp.test.ts', ''],
     'Gurux (Python)': [PEER, 'reads the association view in blocks'],
     'dlms-cosem': [PEER, 'parses the object list'],
   },
   'wrapper over UDP': {
+    ...inMatrix('wrapper over UDP'),
     ours: ['hw/dlms-hdlc.test.ts', 'plain UDP carries the same operations'],
     'Gurux (Python)': [PEER_TRANSPORT, 'writes in blocks, reads in blocks'],
   },
   'HDLC over TCP': {
+    ...inMatrix('HDLC over TCP'),
     ours: ['hw/dlms-hdlc.test.ts', ''],
     'Gurux (Python)': [PEER_TRANSPORT, 'writes in blocks, reads in blocks'],
   },

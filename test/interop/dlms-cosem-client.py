@@ -172,8 +172,8 @@ def drive():
     keys = plan.get("security")
     if keys:
         authentication = HighLevelSecurityGmacAuthentication(challenge_length=16)
-        if keys["mechanism"] == "ecdsa":
-            authentication = security.HighLevelSecurityEcdsaAuthentication()
+        if keys["mechanism"] != "gmac":
+            authentication = getattr(security, "HighLevelSecurity%sAuthentication" % keys["mechanism"].capitalize())()
         options = {
             "encryption_key": bytes.fromhex(keys["unicast"]),
             "authentication_key": bytes.fromhex(keys["authentication"]),

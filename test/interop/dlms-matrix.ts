@@ -9,8 +9,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { asciiBytes, fromHex, toHex } from '#base/bytes';
-import { Mechanism } from '#dlms/acse';
+import { DlmsError } from '#base/errors';
+import { Diagnostic, Mechanism } from '#dlms/acse';
 import { ApduTag } from '#dlms/apdu';
+import { managementAssociation } from '#dlms/association';
 import type { Data } from '#dlms/axdr';
 import { DlmsClient } from '#dlms/client';
 import { MemoryCounter } from '#dlms/client-security';
@@ -57,6 +59,9 @@ export const FEATURES = {
   password: 'LLS',
   gmac: 'HLS-GMAC, suite 0, ciphered',
   ecdsa: 'HLS-ECDSA, suite 1, ciphered',
+  sha256: 'HLS-SHA256, ciphered',
+  sha1: 'HLS-SHA-1',
+  md5: 'HLS-MD5',
   tcp: 'wrapper over TCP',
   udp: 'wrapper over UDP',
   hdlc: 'HDLC over TCP',
@@ -98,6 +103,9 @@ const LACKS: Readonly<Record<string, Partial<Record<Feature, Lack>>>> = {
   },
   'dlms-cosem': {
     ecdsa: { says: /has no attribute 'HighLevelSecurityEcdsaAuthentication'/ },
+    sha256: { says: /has no attribute 'HighLevelSecuritySha256Authentication'/ },
+    sha1: { says: /has no attribute 'HighLevelSecuritySha1Authentication'/ },
+    md5: { says: /has no attribute 'HighLevelSecurityMd5Authentication'/ },
     udp: { says: /has no attribute 'BlockingUdpIO'/ },
     gbt: { says: /^the client proposed it and sent no block/ },
     entry: { says: /^NotImplementedError: .*selective_access/ },
@@ -120,6 +128,9 @@ const LACKS: Readonly<Record<string, Partial<Record<Feature, Lack>>>> = {
 
 /** An error that the foreign program reported. */
 class PeerError extends Error {}
+
+/** What our side does not offer, on purpose. */
+class NotOffered extends Error {}
 
 const HOST = '127.0.0.1';
 const CONTROL = '0.0.96.3.10.255';
@@ -144,6 +155,7 @@ const GMAC = {
   authentication: toHex(KEYS.authentication),
   counter: 1,
 };
+const SECRET = 'a secret of the client';
 const SIGNED = { mechanism: 'ecdsa', signing: CLIENT_KEY, peer: METER_PUBLIC };
 const LLS = { password: PASSWORD };
 
@@ -189,6 +201,18 @@ async function readsEnergy(peer: ClientPeer, plan: Omit<Plan, 'steps'>, meter = 
     meter.events.filter(({ kind }) => kind === 'protection-failed' || kind === 'association-rejected'),
     [],
   );
+}
+
+/** A client that wants a broken mechanism, and the meter that has none. */
+async function refusesBroken(peer: ClientPeer, mechanism: string): Promise<never> {
+  const meter = testMeter({ security: testSecurity() });
+  const security = { ...GMAC, mechanism, secret: SECRET, plain: true };
+  const said = await drive(peer, meter.server, { password: null, security, steps: [] }).catch((error: Error) => error);
+  if (!(said instanceof PeerError)) throw new Error('the client was let in');
+  const refusal = meter.events.find(({ kind }) => kind === 'association-rejected');
+  if (refusal?.kind !== 'association-rejected') throw said;
+  assert.is(refusal.diagnostic, Diagnostic.authenticationFailure);
+  throw new NotOffered(`broken, so our meter refuses it (AARE ${refusal.result}/${refusal.diagnostic})`);
 }
 
 /** Seconds of the quarters of an hour that pass. */
@@ -275,6 +299,21 @@ const AS_CLIENT: Readonly<Record<Feature, (peer: ClientPeer) => Promise<void>>> 
     const meter = testMeter({ security: testSecurity({ suite: 1, ...pair }) });
     await readsEnergy(peer, { password: null, security: { ...GMAC, ...SIGNED } }, meter);
   },
+  async sha256(peer) {
+    const security = testSecurity();
+    const client = {
+      clientSap: 1,
+      role: 'management',
+      mechanism: Mechanism.sha256,
+      conformance: managementAssociation(security).conformance,
+      password: asciiBytes(SECRET),
+      security,
+    };
+    const meter = testMeter({ security }, { associations: [client] });
+    await readsEnergy(peer, { password: null, security: { ...GMAC, mechanism: 'sha256', secret: SECRET } }, meter);
+  },
+  sha1: (peer) => refusesBroken(peer, 'sha1'),
+  md5: (peer) => refusesBroken(peer, 'md5'),
   tcp: (peer) => readsEnergy(peer, LLS),
   udp: (peer) => readsEnergy(peer, { ...LLS, transport: 'udp' }),
   hdlc: (peer) => readsEnergy(peer, { ...LLS, transport: 'hdlc' }),
@@ -486,6 +525,17 @@ const clientKeys = (mechanism: number) => ({
 const octets = (value: Uint8Array): Data => ({ type: 'octet-string', value });
 const u32 = (value: number): Data => ({ type: 'double-long-unsigned', value });
 
+/** As old meters have it: in the clear, and only because the client allows it by name. */
+async function withBroken(mechanism: string, number: number): Promise<void> {
+  const security = { ...clientKeys(number), secret: asciiBytes(SECRET), isCiphered: false };
+  assert.throws(() => new DlmsClient({ clientSap: 1, security }), 'off unless allowed');
+  const server = { security: { ...GMAC, mechanism, secret: SECRET, plain: true, title: SERVER_TITLE } };
+  const wrong = { ...security, allowsBrokenHash: true, secret: asciiBytes('another secret') };
+  const refused = await withServer('tcp', server, { security: wrong }, energy).catch((error: unknown) => error);
+  assert.ok(refused instanceof DlmsError, 'a wrong secret is refused');
+  await withServer('tcp', server, { security: { ...security, allowsBrokenHash: true } }, energy);
+}
+
 /** Each feature with our client and a server made of a foreign library. */
 const AS_SERVER: Readonly<Record<Feature, () => Promise<void>>> = {
   open: () => withServer('tcp', {}, { isPublic: true }, energy),
@@ -506,6 +556,15 @@ const AS_SERVER: Readonly<Record<Feature, () => Promise<void>>> = {
       },
       energy,
     ),
+  sha256: () =>
+    withServer(
+      'tcp',
+      { security: { ...GMAC, mechanism: 'sha256', secret: SECRET, title: SERVER_TITLE } },
+      { security: { ...clientKeys(Mechanism.sha256), secret: asciiBytes(SECRET) } },
+      energy,
+    ),
+  sha1: () => withBroken('sha1', Mechanism.sha1),
+  md5: () => withBroken('md5', Mechanism.md5),
   tcp: () => withServer('tcp', {}, {}, energy),
   udp: () => withServer('udp', {}, {}, energy),
   hdlc: () => withServer('hdlc', {}, {}, energy),
@@ -630,6 +689,7 @@ async function cellOf(peer: string, version: string, feature: Feature, run: () =
     return { ...cell, result: 'pass', why: '' };
   } catch (error) {
     const why = (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ').trim();
+    if (error instanceof NotOffered) return { ...cell, result: 'absent', why };
     const lacks = LACKS[peer]?.[feature];
     const isOwn = error instanceof PeerError || peer === SERVER_PEER;
     if (!isOwn || !lacks?.says.test(why)) return { ...cell, result: 'fail', why };

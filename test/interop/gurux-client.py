@@ -2,7 +2,8 @@
 
 Usage: gurux-client.py HOST PORT PLAN        PLAN is JSON: {"password": "..." or null, "security": {...}, "steps": [...]}
 Also in the plan: "transport" tcp (default), udp or hdlc (inside TCP), "maxPdu", "gbt" (window of general block transfer)
-Security: mechanism, title, unicast, authentication, counter; dedicated, general, signing, peer as wanted; in hexadecimal
+Security: mechanism, title, unicast, authentication, counter; dedicated, general, signing, peer as wanted; in hexadecimal;
+  mechanisms md5, sha1 and sha256 with "secret", and "plain" for no ciphering
 Steps: ["view"] ["registers"] ["read", CLASS, OBIS, ATTRIBUTE] ["action", OBIS, METHOD] ["message", TEXT] ["release"]
 Prints one JSON line for the association and one per step; a refusal is {"error": "..."}.
 """
@@ -21,6 +22,8 @@ from gurux_dlms.secure import GXDLMSSecureClient
 from gurux_model import run_model
 
 MECHANISMS = {
+    "md5": Authentication.HIGH_MD5,
+    "sha1": Authentication.HIGH_SHA1,
     "gmac": Authentication.HIGH_GMAC,
     "sha256": Authentication.HIGH_SHA256,
     "ecdsa": Authentication.HIGH_ECDSA,
@@ -41,6 +44,7 @@ class Client:
         sap, mechanism = (17, Authentication.LOW) if password is not None else (16, Authentication.NONE)
         if "security" in plan:
             sap, mechanism = 1, MECHANISMS[plan["security"]["mechanism"]]
+            password = plan["security"].get("secret", password)
         interface = InterfaceType.HDLC if self.is_hdlc else InterfaceType.WRAPPER
         self.dlms = GXDLMSSecureClient(True, sap, 1, mechanism, password, interface)
         if "maxPdu" in plan:
@@ -54,7 +58,7 @@ class Client:
     def protect(self, security):
         """Keys of client 1; every APDU encrypted and authenticated."""
         ciphering = self.dlms.ciphering
-        ciphering.security = Security.AUTHENTICATION_ENCRYPTION
+        ciphering.security = Security.NONE if security.get("plain") else Security.AUTHENTICATION_ENCRYPTION
         ciphering.systemTitle = bytes.fromhex(security["title"])
         ciphering.blockCipherKey = bytes.fromhex(security["unicast"])
         ciphering.authenticationKey = bytes.fromhex(security["authentication"])

@@ -23,9 +23,10 @@ const MUTATIONS = 1_000_000;
 /** Frames that each state gets in a row; an honest client comes afterwards. */
 const ROUND = 200;
 const GUARD = 64;
-/** A case takes a fraction of a millisecond; one that takes this long hangs for all practical purposes. */
-const SLOWEST_MS = 2000;
-const STALL_MS = 30_000;
+/** Of the processor, whatever else runs on the machine; a case takes a fraction of a millisecond. */
+const SLOWEST_MS = 500;
+/** An endless loop is found by the clock. */
+const STALL_MS = 60_000;
 /** The heap of all meters together; what a collector leaves behind is a part of it. */
 const NOISE_MB = 24;
 const LIST = { classId: 15, ln: parseObis('0-0:40.0.0.255'), attribute: 2 };
@@ -94,13 +95,14 @@ export const dlms: Soak = async ({ random, seed, share, say }) => {
   let honest = 0;
   const timed = (i: number, state: string, frame: Uint8Array, run: () => void) => {
     watchdog.feed(i);
-    const started = performance.now();
+    const started = process.cpuUsage();
     try {
       run();
     } catch (error) {
       throw new Error(`case ${i}, ${state}: ${toHex(frame)}`, { cause: error });
     }
-    const ms = performance.now() - started;
+    const { user, system } = process.cpuUsage(started);
+    const ms = (user + system) / 1000;
     if (ms > slowest.ms) slowest = { ms, case: i, state };
     if (ms > SLOWEST_MS) throw new Error(`case ${i}, ${state}, took ${ms.toFixed(0)} ms: ${toHex(frame)}`);
   };
@@ -143,7 +145,7 @@ export const dlms: Soak = async ({ random, seed, share, say }) => {
     decoders: decoders.length,
     read,
     honest,
-    slowestMs: Number(slowest.ms.toFixed(1)),
+    slowestCpuMs: Number(slowest.ms.toFixed(1)),
     slowestCase: slowest.case,
     slowestState: slowest.state,
     growthMb: Number(growth.toFixed(1)),

@@ -235,6 +235,19 @@ Security('mechanisms SHA-256 and ECDSA authenticate both sides; a wrong secret o
   assert.equal(failure(() => foreignSuite.run(foreignSuite.client.associate())).context, { state: 1, service: 5 });
 });
 
+Security('a client has MD5 and SHA-1 only when they are allowed by name, a server never', () => {
+  const secret = asciiBytes('a long secret');
+  const meter = testMeter({ security: testSecurity({ policy: Policy.none }) });
+  for (const mechanism of [3, 4]) {
+    assert.is(failure(() => connect(meter, { mechanism, secret })).code, 'config.invalid');
+    const { client, run, got } = connect(meter, { mechanism, secret, allowsBrokenHash: true, isCiphered: false });
+    assert.is(failure(() => run(client.associate())).code, 'dlms.authentication-failed');
+    assert.match(toHex(got[0]!, WRAPPER_SIZE), /a203020101a305a10302010d/);
+  }
+  const manufacturer = connect(meter, { mechanism: 2, secret, isCiphered: false });
+  assert.is(failure(() => manufacturer.run(manufacturer.client.associate())).code, 'dlms.authentication-failed');
+});
+
 Security('wrong keys, foreign titles and plain requests get one answer, no data and an event', () => {
   const cases: readonly (readonly [string, Partial<ClientSecurityOptions>])[] = [
     ['unicast key', { unicast: KEYS.master }],

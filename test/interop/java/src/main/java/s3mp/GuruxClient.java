@@ -44,12 +44,12 @@ public final class GuruxClient {
     int sap = plan.password == null ? 16 : 17;
     if (plan.security != null) {
       sap = 1;
-      mechanism =
-          plan.security.mechanism.equals("ecdsa") ? Authentication.HIGH_ECDSA : Authentication.HIGH_GMAC;
+      mechanism = GuruxKeys.mechanism(plan.security);
     }
+    String secret = plan.security == null ? plan.password : plan.security.secret;
     dlms =
         new GXDLMSSecureClient(
-            true, sap, 1, mechanism, plan.password, isHdlc ? InterfaceType.HDLC : InterfaceType.WRAPPER);
+            true, sap, 1, mechanism, secret, isHdlc ? InterfaceType.HDLC : InterfaceType.WRAPPER);
     if (plan.maxPdu > 0) dlms.setMaxReceivePDUSize(plan.maxPdu);
     if (plan.gbt > 0) {
       dlms.getProposedConformance().add(Conformance.GENERAL_BLOCK_TRANSFER);

@@ -1,6 +1,7 @@
 package s3mp;
 
 import gurux.dlms.asn.GXAsn1Converter;
+import gurux.dlms.enums.Authentication;
 import gurux.dlms.enums.Security;
 import gurux.dlms.objects.enums.SecuritySuite;
 import gurux.dlms.secure.GXCiphering;
@@ -11,8 +12,18 @@ import java.util.Arrays;
 final class GuruxKeys {
   private GuruxKeys() {}
 
+  static Authentication mechanism(Plan.Security keys) {
+    return switch (keys.mechanism) {
+      case "md5" -> Authentication.HIGH_MD5;
+      case "sha1" -> Authentication.HIGH_SHA1;
+      case "sha256" -> Authentication.HIGH_SHA256;
+      case "ecdsa" -> Authentication.HIGH_ECDSA;
+      default -> Authentication.HIGH_GMAC;
+    };
+  }
+
   static void apply(GXCiphering ciphering, Plan.Security keys) throws Exception {
-    ciphering.setSecurity(Security.AUTHENTICATION_ENCRYPTION);
+    ciphering.setSecurity(keys.plain ? Security.NONE : Security.AUTHENTICATION_ENCRYPTION);
     ciphering.setSystemTitle(Plan.bytes(keys.title));
     ciphering.setBlockCipherKey(Plan.bytes(keys.unicast));
     ciphering.setAuthenticationKey(Plan.bytes(keys.authentication));

@@ -111,8 +111,10 @@ public final class GuruxServer extends GXDLMSSecureServer2 {
       setup.setGak(Plan.bytes(plan.security.authentication));
       setup.setSecuritySuite(signs ? SecuritySuite.SUITE_1 : SecuritySuite.SUITE_0);
       GXDLMSAssociationLogicalName secured =
-          association("0.0.40.0.3.255", 1, signs ? Authentication.HIGH_ECDSA : Authentication.HIGH_GMAC);
-      secured.getApplicationContextName().setContextId(ApplicationContextName.LOGICAL_NAME_WITH_CIPHERING);
+          association("0.0.40.0.3.255", 1, GuruxKeys.mechanism(plan.security));
+      if (!plan.security.plain)
+        secured.getApplicationContextName().setContextId(ApplicationContextName.LOGICAL_NAME_WITH_CIPHERING);
+      if (plan.security.secret != null) secured.setSecret(plan.security.secret.getBytes(StandardCharsets.UTF_8));
       secured.setSecuritySetupReference(setup.getLogicalName());
       getItems().add(setup);
       getItems().add(secured);

@@ -16,9 +16,10 @@ final class Plan {
   boolean goOn;
 
   static final class Security {
-    String mechanism, title, unicast, authentication, dedicated, signing, peer;
+    String mechanism, title, unicast, authentication, dedicated, signing, peer, secret;
     long counter;
-    boolean general;
+    /** In the plain application context, and general instead of service-specific ciphering. */
+    boolean plain, general;
   }
 
   interface Step {
