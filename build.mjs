@@ -26,6 +26,20 @@ process.chdir(root);
 const flags = process.argv.slice(2);
 const version = JSON.parse(readFileSync('package.json', 'utf8')).version;
 
+/** The same for every build of one commit, so that builds can be compared. */
+function buildSeconds() {
+  const given = Number(process.env.SOURCE_DATE_EPOCH);
+  if (given > 0) return given;
+  try {
+    return Number(execFileSync('git', ['log', '-1', '--format=%ct'], { encoding: 'utf8', stdio: 'pipe' }));
+  } catch {
+    // An unpacked release has no history.
+    return Math.floor(statSync('package.json').mtimeMs / 1000);
+  }
+}
+
+const define = { S3MP_VERSION: JSON.stringify(version), S3MP_BUILD_S: String(buildSeconds()) };
+
 /** Files below `folder` whose path satisfies `wanted`, as paths from the root. */
 function find(folder, wanted) {
   if (!existsSync(folder)) return [];
@@ -161,7 +175,7 @@ async function buildBundles() {
       minify: true,
       keepNames: false,
       banner: { js: '#!/usr/bin/env node' },
-      define: { S3MP_VERSION: JSON.stringify(version) },
+      define,
       plugins,
     });
     chmodSync(outfile, 0o755);
@@ -198,7 +212,7 @@ async function buildScripts(entries, outdir, outbase) {
     outdir,
     outbase,
     sourcemap: 'inline',
-    define: { S3MP_VERSION: JSON.stringify(version) },
+    define,
     external: ['playwright-core'],
     plugins,
   });

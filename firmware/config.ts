@@ -109,5 +109,11 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
     type: 'string',
     help: 'file with the LLS password of client 17, mode 0600; without it that client is not offered',
   },
+  'clock.source': {
+    type: 'string',
+    help: 'what the time is after a power failure: the last trusted time until somebody sets it (bound), or the host clock, for laboratories (system)',
+    default: 'bound',
+    choices: ['bound', 'system'],
+  },
   'state.directory': { type: 'string', help: 'folder for what must survive a restart', default: '/var/lib/s3mp' },
 };

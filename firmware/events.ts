@@ -9,7 +9,7 @@ import { type Data, Tag } from '#dlms/axdr';
 import type { MeterClock } from '#dlms/cosem/clock';
 import { DataObject } from '#dlms/cosem/data';
 import type { CosemObject } from '#dlms/cosem/logical-device';
-import { ProfileGeneric, profileRowSize, SPARE_ROWS } from '#dlms/cosem/profile';
+import { ProfileGeneric, profileLayout, profileRowSize, SPARE_ROWS } from '#dlms/cosem/profile';
 import type { ProfileStore } from '#dlms/cosem/profile-store';
 import { Setting, type SettingStore, u32 } from '#dlms/cosem/setting';
 import { attribute, TableObject } from '#dlms/cosem/table-object';
@@ -28,6 +28,9 @@ export const EVENT_LOGS: Readonly<Record<LogName, { readonly e: number; readonly
   quality: { e: 5, entries: 128 },
 };
 
+/** Logs that strangers or a bad mains can fill: their events are gathered, so that nobody wears the storage out. */
+const CHATTY: readonly LogName[] = ['communication', 'quality'];
+
 /** Bits of the alarm and error registers, by the event that sets them. */
 export const ALARMS: Readonly<Record<number, number>> = {
   [EventCode.clockInvalid]: 1 << 0,
@@ -45,14 +48,14 @@ function logOf(code: number): LogName {
   if (code === EventCode.commandRefused) return 'fraud';
   if (code >= EventCode.associationOpened && code <= EventCode.associationRejected) return 'communication';
   if (code >= 76 && code <= 90) return 'quality';
-  if (code >= 59 && code <= 75) return 'disconnector';
+  if ((code >= 59 && code <= 75) || code === EventCode.relayRestored) return 'disconnector';
   return code >= 40 && code <= 58 ? 'fraud' : 'standard';
 }
 
 export interface EventOptions {
   readonly clock: MeterClock;
   readonly settings: SettingStore;
-  readonly openStore: (name: string, rowSize: number, rows: number) => ProfileStore;
+  readonly openStore: (name: string, rowSize: number, rows: number, layout: string) => ProfileStore;
   /** Told of alarms that are new and pass the filter. */
   readonly onAlarm: (bits: number) => void;
 }
@@ -83,7 +86,7 @@ export class EventLogs {
         columns,
         period: 0,
         entries,
-        store: openStore(`log-${name}`, profileRowSize(columns), entries + SPARE_ROWS),
+        store: openStore(`log-${name}`, profileRowSize(columns), entries + SPARE_ROWS, profileLayout(columns)),
         onReset: () => this.#append(name, EventCode.logCleared, clock.now().epochMs),
       });
       this.#logs.set(name, Object.assign(log, { profile, code: new DataObject(codeObis, read) }));
@@ -111,22 +114,27 @@ export class EventLogs {
     ];
   }
 
-  /** Records an event. @param epochMs  when it happened; now by default */
-  record(code: number, epochMs = this.#clock.now().epochMs): void {
-    this.#append(logOf(code), code, epochMs);
+  /**
+   * Records an event.
+   * @param epochMs  when it happened; now by default
+   * @returns whether it is stored; an event of a chatty log may be stored up to a minute later
+   */
+  record(code: number, epochMs = this.#clock.now().epochMs): boolean {
+    const isStored = this.#append(logOf(code), code, epochMs);
     const bit = ALARMS[code] ?? 0;
-    if (bit === 0) return;
+    if (bit === 0) return isStored;
     if ((bit & ERRORS) !== 0) raise(this.#errors, bit);
     const isNew = raise(this.#alarms, bit);
-    if (!isNew || (this.#filter.number & bit) === 0) return;
+    if (!isNew || (this.#filter.number & bit) === 0) return isStored;
     this.#descriptor = (this.#descriptor | bit) >>> 0;
     this.#onAlarm(bit);
+    return isStored;
   }
 
-  #append(name: LogName, code: number, epochMs: number): void {
+  #append(name: LogName, code: number, epochMs: number): boolean {
     const log = this.#logs.get(name)!;
     log.last = code;
-    log.profile.capture(epochMs);
+    return log.profile.capture(epochMs, !CHATTY.includes(name));
   }
 
   /** A client writes the register back with the bits gone that it has seen; it cannot set any. */
@@ -144,6 +152,6 @@ export class EventLogs {
 /** Sets a bit of a register. @returns whether it was not set before */
 function raise(register: Setting, bit: number): boolean {
   if ((register.number & bit) !== 0) return false;
-  register.write(u32((register.number | bit) >>> 0));
+  register.keep(u32((register.number | bit) >>> 0));
   return true;
 }

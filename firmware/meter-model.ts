@@ -19,7 +19,7 @@ import { ControlState, DisconnectControl, type RelayGuard } from '#dlms/cosem/di
 import { type ImageSlot, ImageTransfer } from '#dlms/cosem/image-transfer';
 import { Limiter } from '#dlms/cosem/limiter';
 import { type CommandPolicy, LogicalDevice } from '#dlms/cosem/logical-device';
-import { type ProfileColumn, ProfileGeneric, profileRowSize, SPARE_ROWS } from '#dlms/cosem/profile';
+import { type ProfileColumn, ProfileGeneric, profileLayout, profileRowSize, SPARE_ROWS } from '#dlms/cosem/profile';
 import { MemoryProfileStore, type ProfileStore } from '#dlms/cosem/profile-store';
 import { type PushSender, PushSetup } from '#dlms/cosem/push-setup';
 import { RAW_TYPES, RegisterObject } from '#dlms/cosem/register';
@@ -74,7 +74,11 @@ export interface MeterPort {
   readonly image: MeasurementImage;
   readonly relay: RelayGuard;
   /** Text for the customer; whoever holds it also shows it. */
-  readonly message: { get(): string; set(text: string): void };
+  readonly message: {
+    get(): string;
+    /** @returns false when it could not be stored and is not taken */
+    set(text: string): boolean;
+  };
   /** Wall clock and whether it has been set. */
   readonly wallClock: () => ClockReading;
   /** Sets the wall clock; without it clients cannot. @returns whether the time is plausible and was taken */
@@ -85,7 +89,9 @@ export interface MeterPort {
   /** What clients set, kept over a restart; without it until the end. */
   readonly settings?: SettingStore;
   /** Storage of a profile's or log's rows; memory by default. */
-  readonly openStore?: (name: string, rowSize: number, rows: number) => ProfileStore;
+  readonly openStore?: (name: string, rowSize: number, rows: number, layout: string) => ProfileStore;
+  /** Whether the storage works: without it nothing can be recorded. Default: it does. */
+  readonly isStorageFailing?: () => boolean;
   /** Room for a firmware image; without it there is no image transfer. */
   readonly imageSlot?: ImageSlot;
   /** Carries pushes; without it there are none. */
@@ -145,7 +151,8 @@ export function buildMeterModel(port: MeterPort): LogicalDevice {
 /** Settings that live as long as the process. */
 function volatileSettings(): SettingStore {
   const values = new Map<string, Uint8Array>();
-  return { get: (key) => values.get(key), set: (key, value) => void values.set(key, value) };
+  const keep = (key: string, value: Uint8Array) => void values.set(key, value);
+  return { get: (key) => values.get(key), keep, set: (key, value) => !!values.set(key, value) };
 }
 
 /** Everything that the parts below share. */
@@ -154,14 +161,17 @@ interface Parts {
   readonly device: LogicalDevice;
   readonly clock: MeterClock;
   readonly settings: SettingStore;
-  readonly openStore: (name: string, rowSize: number, rows: number) => ProfileStore;
+  readonly openStore: (name: string, rowSize: number, rows: number, layout: string) => ProfileStore;
   readonly events: EventLogs;
 }
 
 /** Builds the meter's model. @throws DlmsError `internal` when the tables contradict each other */
 export function buildMeter(port: MeterPort): Meter {
   const { identity } = port;
-  const device = new LogicalDevice(logicalDeviceName(identity.serial), Sap.managementServer, port.commands);
+  // Whoever commands must be able to say until when; without the time nobody can.
+  const takesCommands = () => port.wallClock().isSet;
+  const name = logicalDeviceName(identity.serial);
+  const device = new LogicalDevice(name, Sap.managementServer, port.commands, takesCommands);
   const settings = port.settings ?? volatileSettings();
   const openStore = port.openStore ?? ((_name, rowSize, rows) => new MemoryProfileStore(rowSize, rows));
   const clock = new MeterClock({ read: port.wallClock, set: port.setTime && ((ms) => setTime(ms)) }, settings);
@@ -197,7 +207,7 @@ export function buildMeter(port: MeterPort): Meter {
   function adjusted(oldMs: number, newMs: number): void {
     events.record(EventCode.clockAdjustedOld, oldMs);
     events.record(EventCode.clockAdjustedNew, newMs);
-    mark(AmrStatus.clockAdjusted);
+    if (Math.abs(newMs - oldMs) > CLOCK_SHIFT_MS) mark(AmrStatus.clockAdjusted);
   }
 
   function setTime(epochMs: number): boolean {
@@ -260,6 +270,8 @@ export function buildMeter(port: MeterPort): Meter {
 
 /** A wall clock that differs this much from the steady one since the last look was set. */
 const CLOCK_JUMP_MS = 2_000;
+/** A shift up to this is a correction and spoils no interval. */
+const CLOCK_SHIFT_MS = 60_000;
 /** Wrong passwords in a row that are an event of their own. */
 const MANY_FAILURES = 4;
 const MONITORED = '1-0:1.7.0.255';
@@ -358,6 +370,7 @@ function addMeasurements({ port, device, clock }: Parts): void {
     const now = steadyClock();
     const { epochMs, isSet } = clock.now();
     let status = (isSet ? 0 : AmrStatus.clockInvalid) | (clock.localTime(epochMs).isDst ? AmrStatus.daylightSaving : 0);
+    if (port.isStorageFailing?.()) status |= AmrStatus.criticalError;
     for (const quantity of published)
       if (image.quality(quantity, now) !== Quality.good) status |= AmrStatus.dataInvalid;
     w.u8(Tag.unsigned).u8(status);
@@ -432,7 +445,7 @@ function addProfile(
     columns: captured,
     period,
     entries,
-    store: openStore(name, profileRowSize(captured), entries + SPARE_ROWS),
+    store: openStore(name, profileRowSize(captured), entries + SPARE_ROWS, profileLayout(captured)),
     missingBit: AmrStatus.dataInvalid,
   });
   device.add(profile, period === 0 ? BILLING_ACCESS : PROFILE_ACCESS);
@@ -452,14 +465,14 @@ function addControl({ port, device, settings, events }: Parts): DisconnectContro
     example: enumeration(CONTROL_MODE),
     isValid: (value) => value.type === 'enum' && value.value <= HIGHEST_CONTROL_MODE,
   });
-  const kept = new Setting(settings, `${disconnectControl.obis}/3`, { example: enumeration(ControlState.connected) });
-  // A start moves no contact. A state that the contact contradicts is not believed.
-  const isKept = (kept.number === ControlState.connected) === relay.isConnected();
+  const key = `${disconnectControl.obis}/3`;
+  const kept = new Setting(settings, key, { example: enumeration(ControlState.connected) });
   const control = new DisconnectControl(disconnectControl.obis, relay, {
     mode,
-    ...(isKept ? { initialState: kept.number as ControlState } : {}),
+    // A meter that was never commanded takes the contact as it finds it.
+    ...(settings.get(key) ? { initialState: kept.number as ControlState } : {}),
+    commit: (state) => kept.write(enumeration(state)) === Result.success,
     onState: (state) => {
-      kept.write(enumeration(state));
       if (state === ControlState.readyForReconnection) events.record(EventCode.readyForReconnection);
     },
   });
@@ -571,7 +584,7 @@ function addImageTransfer({ device, events }: Parts, slot: ImageSlot): void {
 function addCounter({ device, settings }: Parts, row: (typeof OBJECTS)[keyof typeof OBJECTS]): () => void {
   const counter = new Setting(settings, `${row.obis}/2`, { example: u16(0) });
   device.add(new TableObject(1, 0, row.obis, [{ read: counter.read }]), row.access);
-  return () => void counter.write(u16((counter.number + 1) & 0xffff));
+  return () => counter.keep(u16((counter.number + 1) & 0xffff));
 }
 
 /** Counts voltage sags and swells. @returns what looks at the voltage */
@@ -601,7 +614,7 @@ function countStart(parts: Parts): void {
   const count = addCounter(parts, OBJECTS.powerFailures);
   const key = `${OBJECTS.powerFailures.obis}/started`;
   if (parts.settings.get(key)) count();
-  parts.settings.set(key, Uint8Array.of(0));
+  else parts.settings.keep(key, Uint8Array.of(0));
   parts.events.record(EventCode.powerUp);
   if (!parts.clock.now().isSet) parts.events.record(EventCode.clockInvalid);
 }
@@ -616,8 +629,7 @@ function addMessage({ device, port: { message } }: Parts): void {
     const octets = typeof value.value === 'string' ? encodeUtf8(value.value) : value.value;
     const decoded = decodeUtf8(octets);
     if (octets.length > MAX_MESSAGE || decoded === undefined) return Result.otherReason;
-    message.set(decoded);
-    return Result.success;
+    return message.set(decoded) ? Result.success : Result.temporaryFailure;
   };
   const { obis, access } = OBJECTS.consumerMessage;
   device.add(new DataObject(obis, read, write), access);

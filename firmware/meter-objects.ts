@@ -87,12 +87,14 @@ export interface ProfileRow {
   readonly columns: readonly (readonly [classId: number, obis: string, attribute: number])[];
 }
 
-/** Profiles (class 7), without the event logs. */
+const TEN_YEARS_OF_QUARTERS = 350_640;
+
+/** Profiles (class 7), without the event logs: ten years of quarters, days and months; ninety days of power quality. */
 export const PROFILES: readonly ProfileRow[] = [
   {
     obis: '1-0:99.1.0.255',
     period: 900,
-    entries: 3840,
+    entries: TEN_YEARS_OF_QUARTERS,
     columns: [
       [1, '0-0:96.10.1.255', 2],
       [3, '1-0:1.8.0.255', 2],
@@ -102,7 +104,7 @@ export const PROFILES: readonly ProfileRow[] = [
   {
     obis: '1-0:99.1.1.255',
     period: 600,
-    entries: 1440,
+    entries: 12_960,
     columns: [
       [3, '1-0:32.7.0.255', 2],
       [3, '1-0:31.7.0.255', 2],
@@ -115,7 +117,7 @@ export const PROFILES: readonly ProfileRow[] = [
   {
     obis: '1-0:99.2.0.255',
     period: 86_400,
-    entries: 400,
+    entries: 3653,
     columns: [
       [1, '0-0:96.10.2.255', 2],
       [3, '1-0:1.8.0.255', 2],
@@ -125,7 +127,7 @@ export const PROFILES: readonly ProfileRow[] = [
   {
     obis: '0-0:98.1.0.255',
     period: 0,
-    entries: 36,
+    entries: 120,
     columns: [
       [3, '1-0:1.8.0.255', 2],
       [3, '1-0:3.8.0.255', 2],

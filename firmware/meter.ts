@@ -2,10 +2,13 @@
 
 import { performance } from 'node:perf_hooks';
 import { ConfigError, messageOf } from '#base/errors';
+import { decodeUtf8, encodeUtf8 } from '#base/utf8';
 import { managementAssociation, passwordAssociation, publicAssociation } from '#dlms/association';
 import { DlmsServer } from '#dlms/server';
+import { EventCode } from '#dlms/well-known';
 import { Sap } from '#dlms/wrapper';
 import type { Config } from '#hw/config';
+import { nodeCrypto } from '#hw/crypto';
 import { type DisplayDriver, type DisplaySettings, openDisplay } from '#hw/display/open';
 import type { Controller } from '#hw/display/ssd1306';
 import { serveDlmsOverScion } from '#hw/dlms-scion';
@@ -31,14 +34,13 @@ import { Pusher } from './push.ts';
 import { guardRelay } from './relay-guard.ts';
 import { screenRows } from './screen.ts';
 import { StateFiles } from './state-files.ts';
+import { readBootId, steadySinceBoot, WallClock } from './wall-clock.ts';
 
 const SECOND_MS = 1_000;
+const MESSAGE = 'message';
 const MAX_DATAGRAM_PDU = 1024;
 /** Four times today's firmware. */
 const IMAGE_CAPACITY = 1 << 20;
-/** A clock that shows an earlier time has not been set since the power came: a Pi Zero has no battery. */
-const EARLIEST_TIME = Date.UTC(2026, 0, 1);
-const LATEST_TIME = Date.UTC(2100, 0, 1);
 
 export interface RunningMeter {
   /** SCION address of the DLMS server. */
@@ -63,7 +65,6 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const files = new StateFiles(config.string('state.directory'), log.child('state'));
   const settings = files.settings();
   const relay = await openRelay(relaySettings(config), commandedPosition(settings), log.child('relay'));
-  const message = files.text('message.txt');
   const image = new MeasurementImage();
   const loop = openPollLoop(config, image, steadyClock, log.child('poll'));
 
@@ -76,7 +77,15 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     ...(password ? [passwordAssociation(password)] : []),
     ...(security ? [managementAssociation(security)] : []),
   ];
-  const wallClock = openWallClock();
+  const wallClock = new WallClock({
+    source: config.string('clock.source') as 'system' | 'bound',
+    buildMs: S3MP_BUILD_S * 1000,
+    settings,
+    steadyClock: steadySinceBoot,
+    bootId: readBootId(nodeCrypto.random),
+    systemClock: Date.now,
+  });
+  const message = { text: decodeUtf8(settings.get(MESSAGE) ?? new Uint8Array(0)) ?? '' };
   const pushes = new Pusher(log.child('push'));
   const model = buildMeter({
     image,
@@ -89,19 +98,22 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
       onChange: () => draw(),
     }),
     message: {
-      get: message.get,
+      get: () => message.text,
       set: (text) => {
-        message.set(text);
+        if (!settings.set(MESSAGE, encodeUtf8(text))) return false;
+        message.text = text;
         messageAt = steadyClock();
         draw();
+        return true;
       },
     },
     wallClock: wallClock.read,
-    setTime: wallClock.set,
+    setTime: (epochMs) => wallClock.offer(epochMs, 'person'),
     steadyClock,
     identity: { serial, firmwareId: `s3mp-firmware ${S3MP_VERSION}` },
     settings,
-    openStore: (name, rowSize, rows) => files.profile(name, rowSize, rows),
+    openStore: (name, rowSize, rows, layout) => files.profile(name, rowSize, rows, layout),
+    isStorageFailing: () => files.isFailing,
     imageSlot: new FileImageSlot(files, IMAGE_CAPACITY),
     sendPush: (destination, frame) => pushes.send(destination, frame),
     random: Math.random,
@@ -114,6 +126,10 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
       maxPdu: MAX_DATAGRAM_PDU,
     },
   });
+  const reportStorage = () => files.isFailing && model.events.record(EventCode.memoryError);
+  files.onFault = reportStorage;
+  reportStorage();
+  model.control.restore();
   const events = log.child('dlms');
   const server = new DlmsServer(model.device, {
     associations,
@@ -159,6 +175,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     ...(loop.healthy ? [] : ['no meter on the bus']),
     ...(wallClock.read().isSet ? [] : ['clock is not set']),
     ...(security ? [] : ['no keys']),
+    ...(files.isFailing ? ['storage fails'] : []),
   ];
   draw = () =>
     display.show(
@@ -170,7 +187,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
         state: model.control.state,
         enrolmentCode: '',
         faults: faults(),
-        message: message.get(),
+        message: message.text,
         messageAt,
         now: steadyClock(),
         columns: display.columns,
@@ -180,6 +197,8 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   draw();
   const second = setInterval(() => {
     model.tick();
+    wallClock.tick();
+    files.tick(steadyClock());
     draw();
   }, SECOND_MS);
   loop.start();
@@ -196,6 +215,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
       display.close();
       relay.close();
       keys.close();
+      files.close();
     },
   };
 }
@@ -264,22 +284,6 @@ function legacyPlace(config: Config, key: string): { host: string; port: number 
   } catch (error) {
     throw new ConfigError('config.invalid', `${key}: ${messageOf(error)}`, { address }, error);
   }
-}
-
-/** The system's clock, moved by what clients set. A time set by hand is gone after a restart. */
-function openWallClock(): { read: () => { epochMs: number; isSet: boolean }; set: (epochMs: number) => boolean } {
-  let offsetMs = 0;
-  return {
-    read: () => {
-      const epochMs = Date.now() + offsetMs;
-      return { epochMs, isSet: epochMs >= EARLIEST_TIME };
-    },
-    set: (epochMs) => {
-      if (epochMs < EARLIEST_TIME || epochMs >= LATEST_TIME) return false;
-      offsetMs = epochMs - Date.now();
-      return true;
-    },
-  };
 }
 
 /** 0 for an address that is not IPv4. */

@@ -1,7 +1,7 @@
 /**
  * RelayGuard: the one object through which every road to the contact goes. It asks for the authority and the reason, lets
- * the contact rest between two movements, and writes the event before it moves anything. A contact that does not follow is
- * reported, not believed.
+ * the contact rest between two movements, and stores the event and the commanded state before it moves anything: what
+ * cannot be stored is refused, and the supply stays as it is. A contact that does not follow is reported, not believed.
  */
 
 import type { SteadyClock } from '#base/crypto';
@@ -17,8 +17,8 @@ export interface GuardOptions {
   readonly steadyClock: SteadyClock;
   /** Shortest time between two movements, ms. */
   readonly dwellMs: number;
-  /** Writes the event log. */
-  readonly record: (code: number) => void;
+  /** Writes the event log. @returns whether the event is stored */
+  readonly record: (code: number) => boolean;
   /** Told after the contact was asked to move. */
   readonly onChange: () => void;
 }
@@ -30,18 +30,22 @@ const EVENTS: Readonly<Record<Trigger, number>> = {
   'manual-reconnect': EventCode.manualReconnect,
   'local-disconnect': EventCode.localDisconnect,
   'local-reconnect': EventCode.localReconnect,
+  restore: EventCode.relayRestored,
 };
 
 export function guardRelay({ relay, log, steadyClock, dwellMs, record, onChange }: GuardOptions): RelayGuard {
   let movedAt = Number.NEGATIVE_INFINITY;
   return {
-    switchRelay(connected, reason, trigger) {
+    switchRelay(connected, reason, trigger, commit) {
       const now = steadyClock();
       if (now - movedAt < dwellMs) {
         log.warn('the contact moved a moment ago and rests', { reason, dwellMs });
         return 'too-soon';
       }
-      record(EVENTS[trigger]);
+      if (!record(EVENTS[trigger]) || !commit()) {
+        log.error('what cannot be recorded is refused, the contact stays', { reason });
+        return 'not-recorded';
+      }
       log.info(connected ? 'connecting the load' : 'disconnecting the load', { reason });
       movedAt = now;
       try {

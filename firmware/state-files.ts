@@ -1,45 +1,86 @@
 /**
- * What the meter keeps in its state folder: settings (one JSON file of encoded values) and the rows of profiles and logs (one
- * append-only file each). A storage that fails is reported and does not stop the meter: values then live until the next
- * start.
+ * What the meter keeps in its state folder: one durable log per profile and event log, `state` with all settings, the
+ * commanded state of the contact, the message and the bound of the clock.
  *
- *   profile file:  'S3P1' | row size u32 | { row | CRC-32 of it u32 }*        a torn end is cut off when it is opened
+ * A storage that fails does not stop the meter: it measures on, rows and values wait in memory, what must be recorded
+ * before it happens is refused, and `onFault` is told. When the storage is back, what waits is written.
+ *
+ *   state record:  "S3ST" | sequence u32 | length u32 | { key length u8, key, value length u16, value }* | CRC-32
  */
 
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  truncateSync,
-  writeSync,
-} from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { readU32, writeU32 } from '#base/bytes';
+import { asciiBytes, equalBytes, readU16, readU32, writeU16, writeU32 } from '#base/bytes';
 import { messageOf } from '#base/errors';
-import { MemoryProfileStore, type ProfileStore } from '#dlms/cosem/profile-store';
+import type { ProfileStore } from '#dlms/cosem/profile-store';
 import type { SettingStore } from '#dlms/cosem/setting';
+import { DurableLog } from '#hw/durable-log';
 import { writeFileAtomic } from '#hw/files';
 import type { Log } from '#hw/log';
+import { fileMedium, type Medium } from '#hw/medium';
+import { SlotFile } from '#hw/slot-file';
 
-const MAGIC = 0x53335031;
-const HEADER = 8;
-const CRC = 4;
+const MAGIC = 0x53335354;
+const HEADER = 12;
+/** Room for a state record. */
+const STATE_SIZE = 16_384;
+/** What need not be stored at once is stored this often, and a storage that failed is tried as often. */
+const GATHER_MS = 60_000;
+const RETRY_MS = 10_000;
+
+/** Sequence number of a state record, -1 when it is not whole. */
+function stateSequence(slot: Uint8Array): number {
+  const end = HEADER + readU32(slot, 8);
+  if (readU32(slot, 0) !== MAGIC || end + 4 > slot.length) return -1;
+  return readU32(slot, end) === crc32(slot.subarray(0, end)) ? readU32(slot, 4) : -1;
+}
+
+/** The values of a state record. */
+export function stateValues(slot: Uint8Array): Map<string, Uint8Array> {
+  const values = new Map<string, Uint8Array>();
+  const end = HEADER + readU32(slot, 8);
+  for (let at = HEADER; at < end; ) {
+    const valueAt = at + 1 + slot[at]! + 2;
+    const length = readU16(slot, valueAt - 2);
+    values.set(
+      Buffer.from(slot.subarray(at + 1, valueAt - 2)).toString('latin1'),
+      slot.slice(valueAt, valueAt + length),
+    );
+    at = valueAt + length;
+  }
+  return values;
+}
+
+export const openStateSlots = (path: string, medium: Medium): SlotFile =>
+  new SlotFile({ path, distance: STATE_SIZE, sequenceOf: stateSequence, medium });
 
 export class StateFiles {
+  /** Told when the storage begins to fail and when it works again. */
+  onFault: (isFailing: boolean) => void = () => {};
   readonly #folder: string;
   readonly #log: Log;
+  readonly #medium: Medium;
+  readonly #logs: DurableLog[] = [];
+  #values = new Map<string, Uint8Array>();
+  #slots: SlotFile | undefined;
+  #sequence = 0;
+  /** Values wait to be stored. */
+  #isDirty = false;
+  #isFailing = false;
+  #gatheredAt = 0;
+  #retriedAt = 0;
 
-  constructor(folder: string, log: Log) {
+  constructor(folder: string, log: Log, medium: Medium = fileMedium) {
     this.#folder = folder;
     this.#log = log;
-    this.attempt('the state folder cannot be used, nothing survives a restart', () =>
-      mkdirSync(folder, { recursive: true, mode: 0o700 }),
-    );
+    this.#medium = medium;
+    this.#try(() => this.#openState());
+  }
+
+  /** Whether the last use of the storage failed. */
+  get isFailing(): boolean {
+    return this.#isFailing;
   }
 
   path(name: string): string {
@@ -69,120 +110,133 @@ export class StateFiles {
     };
   }
 
-  /** Settings in `settings.json`: `{ "0-0:17.0.0.255/4": "0600001388" }`. */
   settings(): SettingStore {
-    const file = this.text('settings.json');
-    const text = file.get();
-    const values =
-      this.attempt('settings.json is broken, the settings are as delivered', () =>
-        text === '' ? {} : (JSON.parse(text) as Record<string, string>),
-      ) ?? {};
     return {
-      get: (key) => (typeof values[key] === 'string' ? Uint8Array.from(Buffer.from(values[key], 'hex')) : undefined),
+      get: (key) => this.#values.get(key),
       set: (key, value) => {
-        values[key] = Buffer.from(value).toString('hex');
-        file.set(JSON.stringify(values));
+        const before = this.#values.get(key);
+        if (before && !this.#isDirty && equalBytes(before, value)) return !this.#isFailing;
+        this.#values.set(key, value);
+        if (this.#save()) return true;
+        if (before) this.#values.set(key, before);
+        else this.#values.delete(key);
+        return false;
+      },
+      keep: (key, value) => {
+        this.#values.set(key, value);
+        this.#isDirty = true;
       },
     };
   }
 
-  profile(name: string, rowSize: number, rows: number): ProfileStore {
-    return new FileProfileStore(this, `${name}.rows`, rowSize, rows);
-  }
-}
-
-/** Rows in memory, and behind each other in a file that is written anew when it holds twice what is kept. */
-class FileProfileStore implements ProfileStore {
-  readonly rowSize: number;
-  readonly #files: StateFiles;
-  readonly #name: string;
-  readonly #rows: number;
-  readonly #memory: MemoryProfileStore;
-  readonly #record: Uint8Array;
-  #descriptor: number | undefined;
-  #written = 0;
-
-  constructor(files: StateFiles, name: string, rowSize: number, rows: number) {
-    this.rowSize = rowSize;
-    this.#files = files;
-    this.#name = name;
-    this.#rows = rows;
-    this.#memory = new MemoryProfileStore(rowSize, rows);
-    this.#record = new Uint8Array(rowSize + CRC);
-    this.#attempt(() => this.#load());
+  /** @param layout  the columns, in one line */
+  profile(name: string, rowSize: number, rows: number, layout = name): ProfileStore {
+    const log = new DurableLog({
+      path: this.path(`${name}.log`),
+      rowSize,
+      rows,
+      layout,
+      medium: this.#medium,
+      onError: (error) => this.#failed(error),
+      onForeign: (aside) => this.#log.warn('a file was not the log of this name and is kept aside', { aside }),
+    });
+    this.#logs.push(log);
+    return log;
   }
 
-  get first(): number {
-    return this.#memory.first;
+  /** Stores what waits, prepares the files for what comes, and tries a storage again that failed. About once a second. */
+  tick(steadyMs: number): void {
+    if (this.#isFailing && steadyMs - this.#retriedAt < RETRY_MS) return;
+    const isDue = this.#isFailing || steadyMs - this.#gatheredAt >= GATHER_MS;
+    this.#retriedAt = steadyMs;
+    if (!isDue) {
+      // One segment a second, so that the first start is quick.
+      this.#logs.find((log) => !log.isWhole)?.grow();
+      return;
+    }
+    this.#gatheredAt = steadyMs;
+    const works = this.flush();
+    if (works && this.#isFailing && this.#logs.every((log) => log.isWhole || log.grow())) {
+      this.#isFailing = false;
+      this.#log.info('the storage works again');
+      this.onFault(false);
+    }
   }
 
-  get next(): number {
-    return this.#memory.next;
+  /** Stores everything that waits. @returns whether it did */
+  flush(): boolean {
+    const isSaved = (!this.#isDirty && !this.#isFailing) || this.#save();
+    return this.#logs.reduce((works, log) => log.flush() && works, isSaved);
   }
 
-  read(row: number): Uint8Array | undefined {
-    return this.#memory.read(row);
+  close(): void {
+    this.flush();
+    for (const log of this.#logs) log.close();
+    this.#slots?.close();
   }
 
-  append(row: Uint8Array): void {
-    this.#memory.append(row);
-    this.#attempt(() => {
-      if (this.#descriptor === undefined || this.#written >= 2 * this.#rows) this.#rewrite();
-      else this.#write(this.#descriptor, row);
+  #openState(): void {
+    const path = this.path('state');
+    this.#slots = openStateSlots(path, this.#medium);
+    const { newest, isEmpty } = this.#slots;
+    if (newest) {
+      this.#sequence = readU32(newest, 4);
+      // What was kept in memory while the file could not be opened is newer.
+      this.#values = new Map([...stateValues(newest), ...this.#values]);
+    } else if (!isEmpty) {
+      this.#slots.close();
+      const aside = this.#medium.setAside(path);
+      this.#log.error('no whole record of settings is left, they are as delivered', { aside });
+      this.#slots = openStateSlots(path, this.#medium);
+    }
+  }
+
+  #save(): boolean {
+    return this.#try(() => {
+      if (!this.#slots) this.#openState();
+      const parts: Uint8Array[] = [];
+      for (const [key, value] of this.#values) {
+        const entry = new Uint8Array(3 + key.length + value.length);
+        entry[0] = key.length;
+        entry.set(asciiBytes(key), 1);
+        writeU16(entry, 1 + key.length, value.length);
+        entry.set(value, 3 + key.length);
+        parts.push(entry);
+      }
+      const end = parts.reduce((size, part) => size + part.length, HEADER);
+      if (end + 4 > STATE_SIZE) throw new Error(`the settings take ${end} bytes, more than ${STATE_SIZE - 4}`);
+      const record = new Uint8Array(end + 4);
+      writeU32(record, 0, MAGIC);
+      writeU32(record, 4, this.#sequence + 1);
+      writeU32(record, 8, end - HEADER);
+      let at = HEADER;
+      for (const part of parts) {
+        record.set(part, at);
+        at += part.length;
+      }
+      writeU32(record, end, crc32(record.subarray(0, end)));
+      this.#slots!.store(record);
+      this.#sequence++;
+      this.#isDirty = false;
     });
   }
 
-  clear(): void {
-    this.#memory.clear();
-    this.#attempt(() => this.#rewrite());
-  }
-
-  #attempt(operation: () => void): void {
-    this.#files.attempt(`${this.#name} is not stored`, operation);
-  }
-
-  #load(): void {
-    const file = this.#files.path(this.#name);
-    const bytes = existsSync(file) ? readFileSync(file) : new Uint8Array(0);
-    const size = this.rowSize + CRC;
-    // Rows of other columns than today's mean nothing; they are kept aside for people.
-    if (bytes.length < HEADER || readU32(bytes, 0) !== MAGIC || readU32(bytes, 4) !== this.rowSize) {
-      if (bytes.length > 0) renameSync(file, `${file}.old`);
-      this.#rewrite();
-      return;
+  #try(operation: () => void): boolean {
+    try {
+      operation();
+      return true;
+    } catch (error) {
+      this.#failed(error);
+      return false;
     }
-    let at = HEADER;
-    for (; at + size <= bytes.length; at += size) {
-      const row = bytes.subarray(at, at + this.rowSize);
-      if (crc32(row) !== readU32(bytes, at + this.rowSize)) break;
-      this.#memory.append(row);
-      this.#written++;
-    }
-    if (at < bytes.length) truncateSync(file, at);
-    this.#descriptor = openSync(file, 'a');
   }
 
-  #write(descriptor: number, row: Uint8Array): void {
-    this.#record.set(row);
-    writeU32(this.#record, this.rowSize, crc32(row));
-    writeSync(descriptor, this.#record);
-    this.#written++;
-  }
-
-  /** Writes the rows that are kept into a new file, which then takes the place of the old one. */
-  #rewrite(): void {
-    const file = this.#files.path(this.#name);
-    const fresh = `${file}.new`;
-    const descriptor = openSync(fresh, 'w', 0o600);
-    const header = new Uint8Array(HEADER);
-    writeU32(header, 0, MAGIC);
-    writeU32(header, 4, this.rowSize);
-    writeSync(descriptor, header);
-    this.#written = 0;
-    for (let row = this.#memory.first; row < this.#memory.next; row++) this.#write(descriptor, this.#memory.read(row)!);
-    fsyncSync(descriptor);
-    if (this.#descriptor !== undefined) closeSync(this.#descriptor);
-    this.#descriptor = descriptor;
-    renameSync(fresh, file);
+  #failed(error: unknown): void {
+    if (this.#isFailing) return;
+    this.#isFailing = true;
+    this.#log.error('the storage fails: values and rows wait in memory, what must be recorded is refused', {
+      error: messageOf(error),
+    });
+    this.onFault(true);
   }
 }

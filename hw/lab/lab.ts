@@ -170,7 +170,7 @@ export class Lab {
       ['--scion-topology', this.topologyFile(METER_AS.ia), '--scion-address', host],
       ['--dlms-password-file', passwordFile],
       ['--dlms-key-file', keyFile, '--dlms-command-key-file', join(this.folder, COMMAND_PUBLIC_KEY)],
-      ['--state-directory', join(folder, 'state')],
+      ['--state-directory', join(folder, 'state'), '--clock-source', 'system'],
       options.dlmsTcp ? ['--dlms-tcp-address', `${host}:${DLMS_PORT}`] : [],
       options.meterArgs ?? [],
     ].flat();

@@ -131,6 +131,7 @@ export const EventCode = {
   firmwareTransferStarted: 204,
   firmwareRejected: 205,
   commandRefused: 206,
+  relayRestored: 207,
   logCleared: 255,
 } as const;
 

@@ -96,7 +96,7 @@ Model("the time of measurement is that of the oldest live value, in the meter's 
   meter.image.set(Quantity.activeEnergy, 1, meter.clock.steadyMs - 9000, Quality.good);
   assert.equal(time(MEASUREMENT_TIME, 1), { epochMs: meter.clock.epochMs - 3210, deviationMinutes: 0, status: 0 });
   meter.clock.isSet = false;
-  assert.equal(time('0-0:1.0.0.255', 8), { epochMs: meter.clock.epochMs, deviationMinutes: 0, status: 2 });
+  assert.equal(time('0-0:1.0.0.255', 8), { epochMs: meter.clock.epochMs, deviationMinutes: 0, status: 1 });
   meter.clock.steadyMs += 60_000;
   assert.is(time(MEASUREMENT_TIME, 1), 2, 'nothing is live');
 });
@@ -123,26 +123,83 @@ Model('the relay output is what is measured, not what was commanded', () => {
   assert.is(contentOf(get(70, '0-0:96.3.10.255', 4).data), 4);
 });
 
-Model('the control state is kept over a restart, unless the contact contradicts it', () => {
+Model('the control state is kept over a restart, and a contact that was left elsewhere is moved back to it', () => {
   const values = new Map<string, Uint8Array>();
-  const settings = {
-    get: (key: string) => values.get(key),
-    set: (key: string, value: Uint8Array) => values.set(key, value),
-  };
+  const keep = (key: string, value: Uint8Array) => void values.set(key, value);
+  const settings = { get: (key: string) => values.get(key), keep, set: (key: string, v: Uint8Array) => !keep(key, v) };
+  const moves: string[] = [];
   const start = (connected: boolean) => {
-    const meter = testMeter({ settings, relay: { switchRelay: () => true, isConnected: () => connected } });
-    const { get, run, client } = connect(meter);
-    return {
-      state: () => contentOf(get(70, '0-0:96.3.10.255', 3).data),
-      act: (method: number) => run(client.action({ classId: 70, ln: parseObis('0-0:96.3.10.255'), method })),
-      model: meter.model,
-    };
+    let contact = connected;
+    const meter = testMeter({
+      settings,
+      relay: {
+        switchRelay: (wanted, _reason, trigger, commit) => {
+          if (!commit()) return 'not-recorded';
+          moves.push(trigger);
+          contact = wanted;
+          return true;
+        },
+        isConnected: () => contact,
+      },
+    });
+    assert.is(meter.model.control.restore(), 0);
+    return { control: meter.model.control, contact: () => contact };
   };
-  start(true).model.control.trigger('local-disconnect', 'test');
-  assert.is(start(false).state(), 2, 'ready for reconnection');
-  assert.is(start(true).state(), 1, 'a contact that is closed is connected');
-  start(false).act(1);
-  assert.is(start(false).state(), 0);
+  assert.is(start(false).control.state, 0, 'a meter that was never commanded takes the contact as it is');
+  assert.equal(moves, []);
+  start(true).control.trigger('local-disconnect', 'test');
+  assert.is(start(false).control.state, 2, 'ready for reconnection');
+  assert.equal(moves, ['local-disconnect']);
+  const again = start(true);
+  assert.is(again.control.state, 2);
+  assert.not(again.contact());
+  again.control.trigger('remote-disconnect', 'test');
+  assert.is(start(false).control.state, 0);
+  start(false).control.trigger('remote-reconnect', 'test');
+  assert.ok(start(true).contact());
+  assert.ok(start(false).contact());
+  assert.equal(moves, ['local-disconnect', 'restore', 'remote-reconnect', 'restore']);
+});
+
+Model('without a clock that is set or without storage nothing is commanded, and everything is read', () => {
+  for (const [part, expected] of [
+    ['clock', 'dlms.temporarily-unavailable'],
+    ['storage', 'dlms.temporarily-unavailable'],
+  ] as const) {
+    const settings = { get: () => undefined, set: () => part !== 'storage', keep: () => {} };
+    const meter = testMeter({ settings });
+    meter.clock.isSet = part !== 'clock';
+    const { get, run, client } = connect(meter);
+    const CONTROL = { classId: 70, ln: parseObis('0-0:96.3.10.255') };
+    const refused = (act: () => unknown) => {
+      try {
+        act();
+      } catch (error) {
+        return (error as { code: string }).code;
+      }
+      return 'done';
+    };
+    assert.is(
+      refused(() => run(client.action({ ...CONTROL, method: 1 }))),
+      expected,
+      part,
+    );
+    assert.is(
+      refused(() =>
+        run(
+          client.set(
+            { classId: 71, ln: parseObis('0-0:17.0.0.255'), attribute: 4 },
+            { type: 'double-long-unsigned', value: 5 },
+          ),
+        ),
+      ),
+      expected,
+      part,
+    );
+    assert.equal(meter.relay.moves, []);
+    assert.is(contentOf(get(70, '0-0:96.3.10.255').data), true);
+    assert.is(contentOf(get(3, '1-0:1.8.0.255').data), 1_234_560);
+  }
 });
 
 Model('every listed object answers every attribute by its declared right, and every object has a name', () => {

@@ -234,21 +234,27 @@ Profiles('a full ring keeps the newest rows, and a row is stable while it is tra
 Profiles('rows and settings survive a restart; a torn end is cut off, another layout is kept aside', () => {
   const folder = mkdtempSync(join(tmpdir(), 's3mp-state-'));
   try {
+    let files: StateFiles | undefined;
     const open = () => {
-      const files = new StateFiles(folder, createLog('test', { write: () => {} }));
+      files?.close();
+      const opened = new StateFiles(folder, createLog('test', { write: () => {} }));
+      files = opened;
       return testMeter({
-        settings: files.settings(),
-        openStore: (name, rowSize, rows) => files.profile(name, rowSize, rows),
+        settings: opened.settings(),
+        openStore: (name, rowSize, rows, layout) => opened.profile(name, rowSize, rows, layout),
       });
     };
     const first = open();
     setCentralEurope(connect(first));
     pass(first, 2 * 3_600_000, 10_000);
     const before = connect(first).read(LOAD, EVERYTHING).rows;
-    const file = join(folder, 'profile-1-0-99-1-0-255.rows');
+    const file = join(folder, 'profile-1-0-99-1-0-255.log');
     const whole = readFileSync(file);
     for (const cut of [0, 1, 10, 22]) {
-      writeFileSync(file, whole.subarray(0, whole.length - cut));
+      // Behind the header the records, 32 bytes each: the last one is torn.
+      const torn = Uint8Array.from(whole);
+      if (cut > 0) torn.fill(0, 4096 + 32 * before.length - cut, 4096 + 32 * before.length);
+      writeFileSync(file, torn);
       const again = open();
       again.clock.epochMs = first.clock.epochMs;
       const session = connect(again);
@@ -263,7 +269,7 @@ Profiles('rows and settings survive a restart; a torn end is cut off, another la
     }
     writeFileSync(file, Buffer.from('something else altogether'));
     assert.equal(connect(open()).read(LOAD, EVERYTHING).rows, []);
-    assert.is(readFileSync(`${file}.old`, 'utf8'), 'something else altogether');
+    assert.is(readFileSync(`${file}.aside`, 'utf8'), 'something else altogether');
   } finally {
     rmSync(folder, { recursive: true });
   }

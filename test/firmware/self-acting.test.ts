@@ -96,7 +96,7 @@ function guarded(dwellMs: number, extra: Partial<MeterPort> = {}) {
       log: quiet,
       steadyClock: () => meter.clock.steadyMs,
       dwellMs,
-      record: (event) => model?.events.record(event),
+      record: (event) => model?.events.record(event) === true,
       onChange: () => {},
     }),
     ...extra,

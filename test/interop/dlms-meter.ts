@@ -109,7 +109,8 @@ export function testMeter(extra: Partial<MeterPort> = {}, server: Partial<Server
   const port: MeterPort = {
     image,
     relay: {
-      switchRelay: (connected, reason) => {
+      switchRelay: (connected, reason, _trigger, commit) => {
+        if (!commit()) return 'not-recorded';
         relay.connected = connected;
         relay.moves.push(`${connected ? 'connect' : 'disconnect'}: ${reason}`);
         return true;
@@ -120,6 +121,7 @@ export function testMeter(extra: Partial<MeterPort> = {}, server: Partial<Server
       get: () => message.text,
       set: (value) => {
         message.text = value;
+        return true;
       },
     },
     wallClock: () => clock,

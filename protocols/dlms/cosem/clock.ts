@@ -128,7 +128,7 @@ export class MeterClock {
   }
 
   #status(isSet: boolean, { isDst }: LocalTime): number {
-    return (isSet ? 0 : ClockStatus.doubtful) | (isDst ? ClockStatus.daylightSaving : 0);
+    return (isSet ? 0 : ClockStatus.invalid) | (isDst ? ClockStatus.daylightSaving : 0);
   }
 
   #writeNow(w: ByteWriter): number {

@@ -21,9 +21,16 @@ export interface RelayGuard {
    * Asks for the contact to move.
    * @param reason  for the event log, such as `remote-disconnect by client 17`
    * @param trigger  whose authority moves it
-   * @returns whether the contact is now in that position; `too-soon` when it moved a moment ago and has to rest
+   * @param commit  makes the commanded state durable, called before the contact moves; false refuses the movement
+   * @returns whether the contact is now in that position; `too-soon` when it moved a moment ago and has to rest,
+   *   `not-recorded` when the event or the state could not be stored; the contact then stays
    */
-  switchRelay(connected: boolean, reason: string, trigger: Trigger): boolean | 'too-soon';
+  switchRelay(
+    connected: boolean,
+    reason: string,
+    trigger: Trigger,
+    commit: () => boolean,
+  ): boolean | 'too-soon' | 'not-recorded';
   /** Measured position of the contact: true when the load is supplied. */
   isConnected(): boolean;
 }
@@ -37,7 +44,8 @@ export type Trigger =
   | 'manual-disconnect'
   | 'manual-reconnect'
   | 'local-disconnect'
-  | 'local-reconnect';
+  | 'local-reconnect'
+  | 'restore';
 
 /** The standard's transitions: from, trigger, to. The contact moves when exactly one end is "connected". */
 export const TRANSITIONS = {
@@ -78,7 +86,9 @@ export interface DisconnectOptions {
   readonly mode: number | Setting;
   /** Control state kept over restarts; by default it follows the measured contact. */
   readonly initialState?: ControlState | undefined;
-  /** Called after each change of the control state, to persist it. */
+  /** Makes a control state durable, before it holds. @returns false when it could not, which refuses the transition */
+  readonly commit?: ((state: ControlState) => boolean) | undefined;
+  /** Called after each change of the control state. */
   readonly onState?: ((state: ControlState) => void) | undefined;
 }
 
@@ -137,7 +147,8 @@ export class DisconnectControl implements CosemObject {
 
   /**
    * Runs one trigger.
-   * @returns success also when the target state holds already; hardware-fault when the contact did not follow
+   * @returns success also when the target state holds already; hardware-fault when the contact did not follow;
+   *   temporary-failure when it has to rest or nothing can be stored
    */
   trigger(trigger: Trigger, reason: string): number {
     const mode = this.#mode;
@@ -146,9 +157,10 @@ export class DisconnectControl implements CosemObject {
     if (next === undefined) return this.#isReached(mode, trigger) ? this.#confirm(reason, trigger) : Result.otherReason;
     const connect = next === ControlState.connected;
     if (connect !== (this.#state === ControlState.connected)) {
-      const result = this.#move(connect, reason, trigger);
+      const result = this.#move(connect, reason, trigger, () => this.#commit(next));
+      if (result === Result.hardwareFault) this.#commit(this.#state);
       if (result !== Result.success) return result;
-    }
+    } else if (!this.#commit(next)) return Result.temporaryFailure;
     this.#state = next;
     this.#options.onState?.(next);
     return Result.success;
@@ -166,12 +178,22 @@ export class DisconnectControl implements CosemObject {
   /** A repeated trigger also repairs a contact that has left its commanded position. */
   #confirm(reason: string, trigger: Trigger): number {
     const connected = this.#state === ControlState.connected;
-    return this.#guard.isConnected() === connected ? Result.success : this.#move(connected, reason, trigger);
+    if (this.#guard.isConnected() === connected) return Result.success;
+    return this.#move(connected, reason, trigger, () => this.#commit(this.#state));
   }
 
-  #move(connected: boolean, reason: string, trigger: Trigger): number {
-    const moved = this.#guard.switchRelay(connected, reason, trigger);
-    if (moved === 'too-soon') return Result.temporaryFailure;
+  /** Moves a contact that a power failure has left elsewhere back to the commanded state. Called once, at the start. */
+  restore(): number {
+    return this.#confirm('commanded state at the start', 'restore');
+  }
+
+  #commit(state: ControlState): boolean {
+    return this.#options.commit?.(state) ?? true;
+  }
+
+  #move(connected: boolean, reason: string, trigger: Trigger, commit: () => boolean): number {
+    const moved = this.#guard.switchRelay(connected, reason, trigger, commit);
+    if (typeof moved === 'string') return Result.temporaryFailure;
     return moved ? Result.success : Result.hardwareFault;
   }
 }

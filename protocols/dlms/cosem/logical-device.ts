@@ -116,12 +116,20 @@ export class LogicalDevice {
   readonly name: Uint8Array;
   readonly sap: number;
   readonly commands: CommandPolicy;
+  readonly #takesCommands: () => boolean;
   readonly #entries = new Map<number, Entry>();
 
-  constructor(name: Uint8Array, sap: number, commands: CommandPolicy = 'association') {
+  /** @param takesCommands  whether the device is in a state to be commanded, such as knowing the time */
+  constructor(
+    name: Uint8Array,
+    sap: number,
+    commands: CommandPolicy = 'association',
+    takesCommands: () => boolean = () => true,
+  ) {
     this.name = name;
     this.sap = sap;
     this.commands = commands;
+    this.#takesCommands = takesCommands;
   }
 
   /** Judges a right: missing (3), or asking for more protection than the request has (13). */
@@ -129,6 +137,7 @@ export class LogicalDevice {
     if (!right) return Result.readWriteDenied;
     const needsSignature = right === Right.command && this.commands === 'signed';
     if (needsSignature && !context.isSigned) return Result.scopeOfAccessViolated;
+    if (right === Right.command && !this.#takesCommands()) return Result.temporaryFailure;
     const needsTag = right === Right.authenticated;
     if (needsTag && ((context.protection ?? 0) & Protection.authenticated) === 0) return Result.scopeOfAccessViolated;
     return Result.success;

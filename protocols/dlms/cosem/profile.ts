@@ -6,7 +6,7 @@
  *
  * A period below a day is aligned to multiples of it in UTC, so a day of change to or from daylight saving has 92 or 100
  * quarters; a period of a day ends at local midnight. The time of a row is the end of its interval. A clock that goes back
- * captures nothing twice.
+ * captures nothing twice, unless it goes back by more than a day: then the rows begin anew.
  */
 
 import { readI16, readU32, writeU16, writeU32 } from '#base/bytes';
@@ -14,7 +14,7 @@ import type { Selection } from '#dlms/apdu';
 import { type Data, Tag, writeLength, writeOctetString } from '#dlms/axdr';
 import { CLOCK, dateTimeOctets, type MeterClock } from '#dlms/cosem/clock';
 import type { CosemObject, RequestContext } from '#dlms/cosem/logical-device';
-import type { ProfileStore } from '#dlms/cosem/profile-store';
+import { countRows, type ProfileStore, type RowInterval, rowAt, rowsBetween } from '#dlms/cosem/profile-store';
 import { DATE_TIME_SIZE, encodeDateTime } from '#dlms/date-time';
 import { formatObis, parseObis } from '#dlms/obis';
 import { arrayPieces, type Pieces } from '#dlms/pieces';
@@ -55,6 +55,8 @@ const HEADER = 7;
 /** Rows beyond `profile_entries` that a store should hold. */
 export const SPARE_ROWS = 16;
 const DAY = 86_400;
+/** A clock that goes back further shows that the times before were wrong. */
+const FAR_BACK_MS = DAY * 1000;
 const SORT_FIFO = 1;
 const CLOCK_LN = parseObis(CLOCK);
 const SIZES: Readonly<Record<number, number>> = {
@@ -79,6 +81,11 @@ function valueSize(row: Uint8Array, at: number): number {
 /** Bytes of one row with these columns. */
 export function profileRowSize(columns: readonly ProfileColumn[]): number {
   return columns.reduce((size, column) => size + column.size, HEADER);
+}
+
+/** The columns of a row in one line, `class/object/attribute` each. */
+export function profileLayout(columns: readonly ProfileColumn[]): string {
+  return columns.map(({ classId, obis, attribute }) => `${classId}/${obis}/${attribute}`).join(' ');
 }
 
 export class ProfileGeneric implements CosemObject {
@@ -109,8 +116,18 @@ export class ProfileGeneric implements CosemObject {
 
   /** Number of rows that a client sees. */
   get entriesInUse(): number {
+    return countRows(this.#visible());
+  }
+
+  /** The rows that a client sees. */
+  #visible(): RowInterval[] {
+    const { store } = this.#options;
+    return store.readable(this.#oldest, store.next);
+  }
+
+  get #oldest(): number {
     const { store, entries } = this.#options;
-    return Math.min(entries, store.next - store.first);
+    return Math.max(store.first, store.next - entries);
   }
 
   /** Adds bits to the status of the interval under way. */
@@ -122,7 +139,8 @@ export class ProfileGeneric implements CosemObject {
   tick(epochMs: number): void {
     if (this.#options.period === 0) return;
     const interval = this.#intervalOf(epochMs);
-    if (this.#interval === undefined) this.#interval = interval;
+    const isFarBack = this.#interval !== undefined && this.#endOf(this.#interval, epochMs) > epochMs + FAR_BACK_MS;
+    if (this.#interval === undefined || isFarBack) this.#interval = interval;
     else if (interval > this.#interval) this.capture(this.#endOf(interval, epochMs));
   }
 
@@ -140,8 +158,13 @@ export class ProfileGeneric implements CosemObject {
     return epochMs - (local - interval * DAY * 1000);
   }
 
-  /** Captures a row now. @param epochMs  its time */
-  capture(epochMs: number): void {
+  /**
+   * Captures a row now.
+   * @param epochMs  its time
+   * @param isUrgent  false when the row may be lost by a power cut within the next minute
+   * @returns whether the row is stored
+   */
+  capture(epochMs: number, isUrgent = true): boolean {
     const { clock, columns, store, missingBit = 0 } = this.#options;
     const row = this.#row;
     const previous = store.read(store.next - 1)?.slice();
@@ -167,8 +190,9 @@ export class ProfileGeneric implements CosemObject {
     }
     if (statusAt > 0) row[statusAt]! |= this.#marks | (isMissing ? missingBit : 0);
     this.#marks = 0;
-    store.append(row);
+    const isStored = store.append(row, isUrgent);
     this.#interval = Math.max(this.#interval ?? 0, this.#intervalOf(epochMs));
+    return isStored;
   }
 
   /** Seconds and values of the newest row, for the device's own use; undefined when there is none. */
@@ -198,17 +222,15 @@ export class ProfileGeneric implements CosemObject {
 
   open(id: number, selection: Selection | null): Pieces | number | null {
     if (id !== 2) return null;
-    const { store } = this.#options;
-    const from = store.next - this.entriesInUse;
     const all = this.#options.columns.map((_, i) => i + 1);
-    if (selection === null) return this.#rows(from, this.entriesInUse, [0, ...all]);
-    if (selection.selector === 1) return this.#openRange(selection.parameter, from);
-    if (selection.selector === 2) return this.#openEntries(selection.parameter, from);
+    if (selection === null) return this.#rows(this.#visible(), [0, ...all]);
+    if (selection.selector === 1) return this.#openRange(selection.parameter);
+    if (selection.selector === 2) return this.#openEntries(selection.parameter);
     return Result.typeUnmatched;
   }
 
   /** Selector 2: `{ from u32, to u32, from column u16, to column u16 }`, counted from 1; a `to` of 0 is the last. */
-  #openEntries(parameter: Data, first: number): Pieces | number {
+  #openEntries(parameter: Data): Pieces | number {
     if (parameter.type !== 'structure') return Result.typeUnmatched;
     const [from, to, fromColumn, toColumn] = parameter.value;
     const isFit =
@@ -219,16 +241,18 @@ export class ProfileGeneric implements CosemObject {
       toColumn?.type === 'long-unsigned';
     if (!isFit) return Result.typeUnmatched;
     const begin = Math.max(from.value, 1);
-    const end = to.value === 0 ? this.entriesInUse : Math.min(to.value, this.entriesInUse);
+    const rows = this.#visible();
+    const inUse = countRows(rows);
+    const end = to.value === 0 ? inUse : Math.min(to.value, inUse);
     const width = this.#options.columns.length + 1;
     const left = Math.max(fromColumn.value, 1);
     const right = toColumn.value === 0 ? width : Math.min(toColumn.value, width);
     const columns = Array.from({ length: Math.max(0, right - left + 1) }, (_, i) => left - 1 + i);
-    return this.#rows(first + begin - 1, Math.max(0, end - begin + 1), columns);
+    return this.#rows(rows, columns, begin - 1, Math.max(0, end - begin + 1));
   }
 
   /** Selector 1: `{ restricting object, from, to, selected columns }`, both ends included. */
-  #openRange(parameter: Data, first: number): Pieces | number {
+  #openRange(parameter: Data): Pieces | number {
     if (parameter.type !== 'structure' || parameter.value.length !== 4) return Result.typeUnmatched;
     const [restricting, from, to, selected] = parameter.value as [Data, Data, Data, Data];
     if (this.#columnOf(restricting) !== 0 || selected.type !== 'array') return Result.typeUnmatched;
@@ -238,24 +262,12 @@ export class ProfileGeneric implements CosemObject {
     if (columns.includes(-1) || low === undefined || high === undefined) return Result.typeUnmatched;
     // In the order of the capture objects, whatever the order of the request.
     const wanted = columns.length === 0 ? [0, ...this.#options.columns.map((_, i) => i + 1)] : columns.sort(byNumber);
-    return this.#rowsBetween(low, high, first, wanted);
-  }
-
-  #rowsBetween(low: number, high: number, first: number, columns: readonly number[]): Pieces {
     const { store } = this.#options;
-    const matches: number[] = [];
-    for (let row = first; row < store.next; row++) {
-      const seconds = readU32(store.read(row)!, 0);
-      if (seconds * 1000 >= low && seconds * 1000 <= high) matches.push(row);
-    }
-    const [start = first] = matches;
-    // Rows follow each other in time unless the clock was set back; then their numbers are kept.
-    if ((matches.at(-1) ?? start - 1) - start + 1 === matches.length) return this.#rows(start, matches.length, columns);
-    return arrayPieces(matches.length, (index, w) => this.#writeRow(matches[index]!, columns, w));
+    return this.#rows(rowsBetween(store, this.#oldest, Math.ceil(low / 1000), Math.floor(high / 1000)), wanted);
   }
 
-  #rows(from: number, count: number, columns: readonly number[]): Pieces {
-    return arrayPieces(count, (index, w) => this.#writeRow(from + index, columns, w));
+  #rows(rows: readonly RowInterval[], columns: readonly number[], from = 0, count = countRows(rows)): Pieces {
+    return arrayPieces(count, (index, w) => this.#writeRow(rowAt(rows, from + index), columns, w));
   }
 
   /** Column that a capture object names: 0 the clock, -1 none. */

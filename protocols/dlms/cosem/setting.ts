@@ -14,7 +14,10 @@ import { ByteWriter } from '#dlms/writer';
 /** Keeps encoded values by key over a restart. */
 export interface SettingStore {
   get(key: string): Uint8Array | undefined;
-  set(key: string, value: Uint8Array): void;
+  /** @returns false, with nothing changed, when the value could not be stored */
+  set(key: string, value: Uint8Array): boolean;
+  /** Takes a value of the device's own, which is stored within a minute. */
+  keep(key: string, value: Uint8Array): void;
 }
 
 export interface SettingShape {
@@ -82,17 +85,23 @@ export class Setting implements Attribute {
     return Result.success;
   };
 
-  /** Takes a value, stores it, then tells. */
+  /** Takes a value, stores it, then tells. A value that cannot be stored is refused. */
   readonly write = (value: Data): number => {
     if (!this.#fits(value)) return Result.typeUnmatched;
     if (this.#shape.isValid?.(value) === false) return Result.otherReason;
     const bytes = encodeValue(value);
+    if (!this.#store.set(this.#key, bytes)) return Result.temporaryFailure;
     // Decoded anew: what came in is a view of a message.
     this.#value = decodeData(new ByteReader(bytes));
-    this.#store.set(this.#key, bytes);
     this.#onChange();
     return Result.success;
   };
+
+  /** Takes a value of the device's own, such as a counter's, which stands whether or not it can be stored. */
+  keep(value: Data): void {
+    this.#value = value;
+    this.#store.keep(this.#key, encodeValue(value));
+  }
 
   #fits(value: Data): boolean {
     return hasShape(value, this.#shape.example, this.#shape.freeLengths);
