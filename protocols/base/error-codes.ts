@@ -82,6 +82,10 @@ export const ERROR_CODES = {
   'usage.invalid': entry(2, 500, 'The command line is not valid'),
   'socket.in-use': entry(2, 500, 'The address is already in use'),
   'socket.failed': entry(1, 500, 'The socket failed'),
+  'card.unusable': entry(2, 500, 'The SD card or image cannot be used'),
+  'card.full': entry(2, 500, 'No room on the SD card or image'),
+  'card.keys-exist': entry(2, 500, 'The SD card has other keys'),
+  'node.unfit': entry(2, 500, 'The Node.js does not fit the board'),
   'runtime.missing': entry(2, 500, 'A part of the runtime is missing'),
   internal: entry(1, 500, 'Internal error'),
 } as const satisfies Record<string, ErrorCodeEntry>;

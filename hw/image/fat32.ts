@@ -1,0 +1,457 @@
+/**
+ * FAT32 inside an image file (Microsoft FAT specification 1.03, long names included): reads, adds, replaces and removes
+ * files. Only what is sound is touched: a volume that is marked dirty, has differing FATs or chains that break is refused.
+ *
+ * Changes are collected and written by `commit`: contents into free clusters first, then the FATs, the folders and FSInfo,
+ * so that an interruption leaves the old files whole.
+ */
+
+import { asciiText } from '#base/bytes';
+import { type DiskFile, unusable } from './disk-file.ts';
+
+const ENTRY = 32;
+const END_OF_CHAIN = 0x0fff_ffff;
+const LAST_CLUSTER = 0x0fff_fff8;
+const CLUSTER_MASK = 0x0fff_ffff;
+const BAD_CLUSTER = 0x0fff_fff7;
+/** Flags in FAT[1]: shut down properly, no error met. */
+const CLEAN = 0x0800_0000;
+const NO_ERROR = 0x0400_0000;
+const Attribute = { directory: 0x10, archive: 0x20, volumeId: 0x08, longName: 0x0f } as const;
+const DELETED = 0xe5;
+/** 1 January 2026, midnight: the same card gives the same bytes whenever it is made. */
+const DATE = ((2026 - 1980) << 9) | (1 << 5) | 1;
+/** UTF-16 units of one entry of a long name. */
+const LONG_PLACES = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
+/** Long entries a folder may hold at most, by the specification. */
+const MAX_FOLDER = 65_536 * ENTRY;
+
+interface Folder {
+  /** First cluster. */
+  readonly cluster: number;
+  bytes: Uint8Array;
+  isChanged: boolean;
+}
+
+interface Found {
+  /** Offset of the short entry, and of the first entry that belongs to it. */
+  readonly at: number;
+  readonly from: number;
+  readonly name: string;
+  readonly isFolder: boolean;
+  readonly cluster: number;
+  readonly size: number;
+}
+
+export class Fat32 {
+  readonly #disk: DiskFile;
+  readonly #fatAt: readonly number[];
+  readonly #dataAt: number;
+  readonly #clusterSize: number;
+  readonly #rootCluster: number;
+  readonly #infoAt: number;
+  readonly #fat: Uint32Array;
+  readonly #folders = new Map<number, Folder>();
+  /** Contents that wait for `commit`, by cluster. */
+  readonly #contents: { readonly chain: readonly number[]; readonly bytes: Uint8Array }[] = [];
+  /** Clusters of files that were replaced: free after the commit, not before. */
+  readonly #released: number[] = [];
+  #free: number;
+  #nextFree = 2;
+  #isChanged = false;
+
+  /** @throws ConfigError `card.unusable` for anything that is not a sound FAT32 */
+  constructor(disk: DiskFile, offset: number, size: number) {
+    const refuse = (why: string) => unusable(`the boot partition of ${disk.path} ${why}`, { file: disk.path });
+    const boot = disk.read(offset, 512);
+    const view = new DataView(boot.buffer);
+    const sectorSize = view.getUint16(11, true);
+    const reserved = view.getUint16(14, true);
+    const copies = boot[16]!;
+    const fatSize = view.getUint32(36, true) * sectorSize;
+    const sectors = view.getUint32(32, true);
+    const isFat32 =
+      view.getUint16(510, true) === 0xaa55 &&
+      sectorSize === 512 &&
+      view.getUint16(17, true) === 0 &&
+      view.getUint16(22, true) === 0 &&
+      fatSize > 0 &&
+      view.getUint16(42, true) === 0;
+    if (!isFat32) throw refuse('is not FAT32');
+    if (copies < 1 || copies > 2 || (view.getUint16(40, true) & 0x80) !== 0) throw refuse('does not mirror its FAT');
+    this.#disk = disk;
+    this.#clusterSize = boot[13]! * sectorSize;
+    this.#dataAt = offset + reserved * sectorSize + copies * fatSize;
+    this.#fatAt = Array.from({ length: copies }, (_, i) => offset + reserved * sectorSize + i * fatSize);
+    this.#rootCluster = view.getUint32(44, true);
+    this.#infoAt = offset + view.getUint16(48, true) * sectorSize;
+    const clusters = Math.floor((sectors * sectorSize - (this.#dataAt - offset)) / this.#clusterSize);
+    if (
+      this.#clusterSize === 0 ||
+      sectors * sectorSize > size ||
+      clusters < 1 ||
+      (clusters + 2) * 4 > fatSize ||
+      this.#rootCluster < 2 ||
+      this.#rootCluster >= clusters + 2
+    )
+      throw refuse('has sizes that do not fit each other');
+    const fats = this.#fatAt.map((at) => disk.read(at, (clusters + 2) * 4));
+    if (fats[1] && Buffer.compare(fats[0]!, fats[1]) !== 0)
+      throw refuse('has two FATs that differ: run fsck.vfat on it first');
+    this.#fat = new Uint32Array(clusters + 2);
+    const table = new DataView(fats[0]!.buffer);
+    for (let i = 0; i < this.#fat.length; i++) this.#fat[i] = table.getUint32(4 * i, true);
+    const isDirty = (this.#fat[1]! & CLEAN) === 0 || (this.#fat[1]! & NO_ERROR) === 0 || (boot[65]! & 3) !== 0;
+    if (isDirty) throw refuse('was not unmounted cleanly: run fsck.vfat on it first');
+    const info = disk.read(this.#infoAt, 512);
+    const infoView = new DataView(info.buffer);
+    if (infoView.getUint32(0, true) !== 0x4161_5252 || infoView.getUint32(484, true) !== 0x6141_7272)
+      throw refuse('has no FSInfo sector');
+    this.#free = this.#fat.subarray(2).reduce((n, entry) => n + ((entry & CLUSTER_MASK) === 0 ? 1 : 0), 0);
+  }
+
+  get freeBytes(): number {
+    return this.#free * this.#clusterSize;
+  }
+
+  get isChanged(): boolean {
+    return this.#isChanged;
+  }
+
+  /** @param path  `folder/file`. @returns undefined when there is no such file */
+  read(path: string): Uint8Array | undefined {
+    const found = this.#find(path);
+    if (!found || found.isFolder) return undefined;
+    return this.#readChain(found.cluster, found.size);
+  }
+
+  /** Names below a folder; '' is the root. */
+  list(path: string): string[] {
+    const folder = this.#folderOf(path, false);
+    return folder ? [...entriesOf(folder.bytes)].map(({ name }) => name).filter((n) => n !== '.' && n !== '..') : [];
+  }
+
+  /**
+   * Writes a file, with the folders that it needs.
+   * @returns false when it is there with the same content
+   * @throws ConfigError `card.full`, or `card.unusable` when a folder has that name
+   */
+  write(path: string, bytes: Uint8Array): boolean {
+    const known = this.#find(path);
+    if (known?.isFolder) throw unusable(`${path} on the boot partition is a folder`);
+    if (known && known.size === bytes.length && Buffer.compare(this.#readChain(known.cluster, known.size), bytes) === 0)
+      return false;
+    const chain = this.#allocate(Math.ceil(bytes.length / this.#clusterSize), path);
+    this.#contents.push({ chain, bytes });
+    const slash = path.lastIndexOf('/');
+    const folder = this.#folderOf(slash < 0 ? '' : path.slice(0, slash), true)!;
+    let at = known?.at;
+    if (known && known.cluster !== 0) this.#released.push(...this.#chainOf(known.cluster));
+    at ??= this.#addEntry(folder, path.slice(slash + 1), Attribute.archive);
+    setEntry(folder.bytes, at, chain[0] ?? 0, bytes.length);
+    folder.isChanged = true;
+    this.#isChanged = true;
+    return true;
+  }
+
+  /** Removes a file. @returns whether there was one */
+  remove(path: string): boolean {
+    const found = this.#find(path);
+    if (!found || found.isFolder) return false;
+    const slash = path.lastIndexOf('/');
+    const folder = this.#folderOf(slash < 0 ? '' : path.slice(0, slash), false)!;
+    for (let at = found.from; at <= found.at; at += ENTRY) folder.bytes[at] = DELETED;
+    folder.isChanged = true;
+    if (found.cluster !== 0) this.#released.push(...this.#chainOf(found.cluster));
+    this.#isChanged = true;
+    return true;
+  }
+
+  /** Writes what has changed. */
+  commit(): void {
+    if (!this.#isChanged) return;
+    for (const { chain, bytes } of this.#contents) this.#writeChain(chain, bytes);
+    // The new chains first; what they replace is freed when no folder names it any more.
+    this.#writeFats();
+    for (const folder of this.#folders.values())
+      if (folder.isChanged) this.#writeChain(this.#chainOf(folder.cluster), folder.bytes);
+    this.#disk.sync();
+    for (const cluster of this.#released) this.#fat[cluster]! &= ~CLUSTER_MASK;
+    this.#free += this.#released.length;
+    this.#released.length = 0;
+    this.#contents.length = 0;
+    this.#writeFats();
+    const info = new Uint8Array(8);
+    const view = new DataView(info.buffer);
+    view.setUint32(0, this.#free, true);
+    view.setUint32(4, Math.min(this.#nextFree, this.#fat.length - 1), true);
+    this.#disk.write(this.#infoAt + 488, info);
+    this.#disk.sync();
+    this.#folders.clear();
+    this.#isChanged = false;
+  }
+
+  #writeFats(): void {
+    const bytes = new Uint8Array(this.#fat.length * 4);
+    const view = new DataView(bytes.buffer);
+    for (let i = 0; i < this.#fat.length; i++) view.setUint32(4 * i, this.#fat[i]!, true);
+    for (const at of this.#fatAt) this.#disk.write(at, bytes);
+  }
+
+  #clusterAt(cluster: number): number {
+    return this.#dataAt + (cluster - 2) * this.#clusterSize;
+  }
+
+  #chainOf(first: number): number[] {
+    const chain: number[] = [];
+    for (let cluster = first; cluster < LAST_CLUSTER; cluster = this.#fat[cluster]! & CLUSTER_MASK) {
+      const isBroken = cluster < 2 || cluster >= this.#fat.length || cluster === BAD_CLUSTER;
+      if (isBroken || chain.length > this.#fat.length)
+        throw unusable(`the FAT of ${this.#disk.path} has a broken chain: run fsck.vfat on it first`);
+      chain.push(cluster);
+    }
+    return chain;
+  }
+
+  #readChain(first: number, size: number): Uint8Array {
+    const waiting = this.#contents.find(({ chain }) => chain[0] === first && first !== 0);
+    if (waiting) return waiting.bytes;
+    const chain = first === 0 ? [] : this.#chainOf(first);
+    if (chain.length * this.#clusterSize < size)
+      throw unusable(`a file of ${this.#disk.path} is shorter than its entry says: run fsck.vfat on it first`);
+    const bytes = new Uint8Array(chain.length * this.#clusterSize);
+    for (const [i, cluster] of chain.entries())
+      bytes.set(this.#disk.read(this.#clusterAt(cluster), this.#clusterSize), i * this.#clusterSize);
+    return bytes.subarray(0, size);
+  }
+
+  #writeChain(chain: readonly number[], bytes: Uint8Array): void {
+    const cluster = new Uint8Array(this.#clusterSize);
+    for (const [i, number] of chain.entries()) {
+      cluster.fill(0).set(bytes.subarray(i * this.#clusterSize, (i + 1) * this.#clusterSize));
+      this.#disk.write(this.#clusterAt(number), cluster);
+    }
+  }
+
+  #allocate(count: number, path: string): number[] {
+    if (count > this.#free)
+      throw unusableFull(`no room for ${path} on the boot partition`, count * this.#clusterSize, this.freeBytes);
+    const chain: number[] = [];
+    for (let cluster = this.#nextFree; chain.length < count; cluster++) {
+      if (cluster >= this.#fat.length) cluster = 2;
+      if ((this.#fat[cluster]! & CLUSTER_MASK) === 0) {
+        chain.push(cluster);
+        this.#link(cluster, END_OF_CHAIN);
+        if (chain.length > 1) this.#link(chain[chain.length - 2]!, cluster);
+      }
+      this.#nextFree = cluster + 1;
+    }
+    this.#free -= count;
+    return chain;
+  }
+
+  /** The highest four bits of an entry are not ours. */
+  #link(cluster: number, next: number): void {
+    this.#fat[cluster] = ((this.#fat[cluster]! & ~CLUSTER_MASK) | next) >>> 0;
+  }
+
+  #folder(cluster: number): Folder {
+    let folder = this.#folders.get(cluster);
+    if (!folder) {
+      const size = this.#chainOf(cluster).length * this.#clusterSize;
+      folder = { cluster, bytes: this.#readChain(cluster, size), isChanged: false };
+      this.#folders.set(cluster, folder);
+    }
+    return folder;
+  }
+
+  #folderOf(path: string, make: boolean): Folder | undefined {
+    let folder = this.#folder(this.#rootCluster);
+    for (const name of path.split('/').filter(Boolean)) {
+      const found = findIn(folder.bytes, name);
+      if (found && !found.isFolder) throw unusable(`${name} on the boot partition is a file, not a folder`);
+      if (found) folder = this.#folder(found.cluster);
+      else if (make) folder = this.#makeFolder(folder, name);
+      else return undefined;
+    }
+    return folder;
+  }
+
+  #makeFolder(parent: Folder, name: string): Folder {
+    const [cluster = 0] = this.#allocate(1, name);
+    const bytes = new Uint8Array(this.#clusterSize);
+    const up = parent.cluster === this.#rootCluster ? 0 : parent.cluster;
+    for (const [i, [text, target]] of (
+      [
+        ['.', cluster],
+        ['..', up],
+      ] as const
+    ).entries()) {
+      bytes.fill(0x20, i * ENTRY, i * ENTRY + 11);
+      for (let k = 0; k < text.length; k++) bytes[i * ENTRY + k] = 0x2e;
+      bytes[i * ENTRY + 11] = Attribute.directory;
+      setEntry(bytes, i * ENTRY, target, 0);
+    }
+    const folder = { cluster, bytes, isChanged: true };
+    this.#folders.set(cluster, folder);
+    const at = this.#addEntry(parent, name, Attribute.directory);
+    setEntry(parent.bytes, at, cluster, 0);
+    this.#isChanged = true;
+    return folder;
+  }
+
+  #find(path: string): Found | undefined {
+    const slash = path.lastIndexOf('/');
+    const folder = this.#folderOf(slash < 0 ? '' : path.slice(0, slash), false);
+    return folder && findIn(folder.bytes, path.slice(slash + 1));
+  }
+
+  /** Writes the entries of a new name. @returns offset of its short entry */
+  #addEntry(folder: Folder, name: string, attribute: number): number {
+    const taken = new Set([...shortNames(folder.bytes)]);
+    const { short, isExact } = shortName(name, taken);
+    const long = isExact ? [] : longEntries(name, short);
+    const count = long.length + 1;
+    const from = this.#room(folder, count);
+    for (const [i, entry] of long.entries()) folder.bytes.set(entry, from + i * ENTRY);
+    const at = from + long.length * ENTRY;
+    folder.bytes.fill(0, at, at + ENTRY).set(short, at);
+    folder.bytes[at + 11] = attribute;
+    const view = new DataView(folder.bytes.buffer, folder.bytes.byteOffset);
+    for (const date of [16, 18, 24]) view.setUint16(at + date, DATE, true);
+    folder.isChanged = true;
+    return at;
+  }
+
+  /** Offset of `count` free entries in a row; the folder grows when it has none. */
+  #room(folder: Folder, count: number): number {
+    let run = 0;
+    for (let at = 0; at < folder.bytes.length; at += ENTRY) {
+      run = folder.bytes[at] === 0 || folder.bytes[at] === DELETED ? run + 1 : 0;
+      if (run === count) return at - (count - 1) * ENTRY;
+    }
+    if (folder.bytes.length + this.#clusterSize > MAX_FOLDER) throw unusable('a folder of the boot partition is full');
+    const [cluster = 0] = this.#allocate(1, 'a folder');
+    const chain = this.#chainOf(folder.cluster);
+    this.#link(chain[chain.length - 1]!, cluster);
+    const bytes = new Uint8Array(folder.bytes.length + this.#clusterSize);
+    bytes.set(folder.bytes);
+    folder.bytes = bytes;
+    return this.#room(folder, count);
+  }
+}
+
+function unusableFull(what: string, needed: number, free: number) {
+  const mb = (n: number) => `${(n / 1e6).toFixed(1)} MB`;
+  return unusable(`${what}: it takes ${mb(needed)}, ${mb(free)} are free`, { needed, free });
+}
+
+function setEntry(bytes: Uint8Array, at: number, cluster: number, size: number): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  view.setUint16(at + 20, cluster >>> 16, true);
+  view.setUint16(at + 26, cluster & 0xffff, true);
+  view.setUint16(at + 22, 0, true);
+  view.setUint16(at + 24, DATE, true);
+  view.setUint32(at + 28, size, true);
+}
+
+/** Checksum of a short name, which ties long entries to it. */
+function checksum(short: Uint8Array): number {
+  return short.reduce((sum, byte) => (((sum & 1) << 7) + (sum >>> 1) + byte) & 0xff, 0);
+}
+
+function* shortNames(bytes: Uint8Array): Generator<string> {
+  for (let at = 0; at < bytes.length && bytes[at] !== 0; at += ENTRY)
+    if (bytes[at] !== DELETED && bytes[at + 11] !== Attribute.longName) yield asciiText(bytes, at, at + 11);
+}
+
+function* entriesOf(bytes: Uint8Array): Generator<Found> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  let long = '';
+  let from = -1;
+  let sum = -1;
+  for (let at = 0; at + ENTRY <= bytes.length && bytes[at] !== 0; at += ENTRY) {
+    const attribute = bytes[at + 11]!;
+    if (bytes[at] === DELETED) {
+      from = -1;
+      continue;
+    }
+    if ((attribute & 0x3f) === Attribute.longName) {
+      if ((bytes[at]! & 0x40) !== 0) {
+        long = '';
+        from = at;
+        sum = bytes[at + 13]!;
+      }
+      const units = LONG_PLACES.map((place) => view.getUint16(at + place, true));
+      const end = units.indexOf(0);
+      long = String.fromCharCode(...(end < 0 ? units : units.slice(0, end))) + long;
+      continue;
+    }
+    const short = bytes.subarray(at, at + 11);
+    const isLong = from >= 0 && sum === checksum(short);
+    const first = isLong ? from : at;
+    from = -1;
+    if ((attribute & Attribute.volumeId) !== 0) continue;
+    yield {
+      at,
+      from: first,
+      name: isLong ? long : shortText(short, bytes[at + 12]!),
+      isFolder: (attribute & Attribute.directory) !== 0,
+      cluster: ((view.getUint16(at + 20, true) << 16) | view.getUint16(at + 26, true)) >>> 0,
+      size: view.getUint32(at + 28, true),
+    };
+  }
+}
+
+/** `CONFIG  TXT` as `CONFIG.TXT`; the flags 8 and 16 say that name and extension are meant in lower case. */
+function shortText(short: Uint8Array, flags: number): string {
+  const part = (from: number, to: number, flag: number) => {
+    const text = asciiText(short, from, to).trimEnd();
+    return (flags & flag) !== 0 ? text.toLowerCase() : text;
+  };
+  const extension = part(8, 11, 16);
+  return part(0, 8, 8) + (extension === '' ? '' : `.${extension}`);
+}
+
+function findIn(bytes: Uint8Array, name: string): Found | undefined {
+  const wanted = name.toLowerCase();
+  for (const found of entriesOf(bytes)) if (found.name.toLowerCase() === wanted) return found;
+  return undefined;
+}
+
+/** The 8.3 name: the name itself where it is one, else `NAME~1.EXT` with a number that is free. */
+function shortName(name: string, taken: ReadonlySet<string>): { short: Uint8Array; isExact: boolean } {
+  const dot = name.lastIndexOf('.');
+  const clean = (text: string) => text.toUpperCase().replace(/[^A-Z0-9!#$%&'()@^_`{}~-]/g, '_');
+  const base = clean((dot > 0 ? name.slice(0, dot) : name).replace(/[. ]/g, ''));
+  const extension = clean(dot > 0 ? name.slice(dot + 1) : '').slice(0, 3);
+  const fill = (text: string) => Uint8Array.from(Buffer.from(text.padEnd(8) + extension.padEnd(3), 'latin1'));
+  const exact = fill(base.slice(0, 8));
+  const isExact = name === shortText(exact, 0) && !taken.has(asciiText(exact));
+  if (isExact) return { short: exact, isExact };
+  for (let number = 1; ; number++) {
+    const tail = `~${number}`;
+    const short = fill(base.slice(0, 8 - tail.length) + tail);
+    if (!taken.has(asciiText(short))) return { short, isExact };
+  }
+}
+
+/** The entries of a long name, last part first as they lie in the folder. */
+function longEntries(name: string, short: Uint8Array): Uint8Array[] {
+  const parts = Math.ceil(name.length / LONG_PLACES.length);
+  const sum = checksum(short);
+  return Array.from({ length: parts }, (_, i) => {
+    const order = parts - i;
+    const entry = new Uint8Array(ENTRY);
+    const view = new DataView(entry.buffer);
+    entry[0] = order | (i === 0 ? 0x40 : 0);
+    entry[11] = Attribute.longName;
+    entry[13] = sum;
+    for (const [k, place] of LONG_PLACES.entries()) {
+      const index = (order - 1) * LONG_PLACES.length + k;
+      const unit = index < name.length ? name.charCodeAt(index) : index === name.length ? 0 : 0xffff;
+      view.setUint16(place, unit, true);
+    }
+    return entry;
+  });
+}

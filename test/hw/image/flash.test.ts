@@ -1,0 +1,387 @@
+import { spawnSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { METER_NODE_FLAGS } from '#hw/meter-flags';
+import { commandWorks, needs } from '../../needs.ts';
+import {
+  CMDLINE,
+  CONFIG,
+  debugfs,
+  ENVIRONMENT,
+  faults,
+  flash,
+  hasExtTools,
+  hasFatTools,
+  hashOf,
+  makeImage,
+  makeNodeArchive,
+  ROOT,
+  ROOT_AT,
+  readBoot,
+  readBootText,
+} from './card-image.ts';
+
+const Flash = suite('flash');
+const folder = mkdtempSync(join(tmpdir(), 's3mp-flash-'));
+Flash.after(() => rmSync(folder, { recursive: true, force: true }));
+
+const archive = makeNodeArchive(folder);
+const topology = join(folder, 'topology.json');
+writeFileSync(topology, '{"isd_as":"1-ff00:0:111"}\n');
+const keys = join(folder, 'keys');
+mkdirSync(keys);
+writeFileSync(join(keys, 'dlms.toml'), `unicast = "${'11'.repeat(16)}"\nauthentication = "${'22'.repeat(16)}"\n`, {
+  mode: 0o600,
+});
+const METER = ['--node', archive, '--serial', '4711', '--address', '10.0.0.5', '--topology', topology];
+/** An image with little empty space. */
+const SMALL = [...METER, '--state-mb', '16'];
+
+/** A folder like a mounted boot partition. */
+function bootFolder(files: Readonly<Record<string, string>> = {}): string {
+  const dir = mkdtempSync(join(folder, 'boot-'));
+  for (const [name, content] of Object.entries({ 'config.txt': CONFIG, 'cmdline.txt': CMDLINE, ...files }))
+    writeFileSync(join(dir, name), content);
+  return dir;
+}
+
+function newImage(options: Parameters<typeof makeImage>[1] = {}): string {
+  return makeImage(mkdtempSync(join(folder, 'image-')), options);
+}
+
+function refused(result: ReturnType<typeof flash>, code: string, words: RegExp): void {
+  assert.is(result.status, 2, result.stderr);
+  assert.match(result.stderr, `(${code})`);
+  assert.match(result.stderr, words);
+}
+
+/** Mode, user and group of a path of the root, by debugfs. */
+function placed(image: string, path: string): string {
+  const text = debugfs(image, `stat ${path}`);
+  const field = (name: string) => new RegExp(`\\b${name}:\\s+(\\S+)`).exec(text)?.[1];
+  return `${field('Type')} ${field('Mode')} ${field('User')}:${field('Group')}`;
+}
+
+if (hasFatTools && hasExtTools) {
+  Flash('an image gets files, permissions and units; foreign tools read them back and find no fault', () => {
+    const image = newImage();
+    const result = flash('--image', image, ...METER, '--keys', keys);
+    assert.is(result.status, 0, result.stderr);
+    assert.is(faults(image), '');
+
+    for (const name of ['firmware.js', 'launcher.js']) {
+      const path = `/opt/s3mp/${name}`;
+      assert.is(debugfs(image, `cat ${path}`), readFileSync(join(ROOT, 'dist', name), 'utf8'));
+      assert.is(placed(image, path), 'regular 0644 0:0');
+    }
+    assert.is(placed(image, '/opt/s3mp/bin/node'), 'regular 0755 0:0');
+    assert.is(placed(image, '/opt/s3mp/bin/run'), 'regular 0755 0:0');
+    assert.is(placed(image, '/etc/s3mp/keys'), 'directory 0700 0:0');
+    assert.is(placed(image, '/etc/s3mp/keys/dlms.toml'), 'regular 0600 0:0');
+    assert.is(
+      debugfs(image, 'ls -p /opt/s3mp/prebuilds/linux-arm')
+        .match(/[^/]+\.node/g)
+        ?.join(),
+      '@serialport+bindings-cpp.armv6.glibc.node',
+    );
+    const config = debugfs(image, 'cat /etc/s3mp/meter.toml');
+    assert.match(config, 'serial = "4711"');
+    assert.match(config, 'key_file = "/etc/s3mp/keys/dlms.toml"');
+    const unit = debugfs(image, 'cat /etc/systemd/system/s3mp-meter.service');
+    for (const line of [
+      'Restart=always',
+      'StartLimitIntervalSec=0',
+      'ProtectSystem=strict',
+      'User=s3mp',
+      'StateDirectory=s3mp',
+    ])
+      assert.match(unit, line);
+    assert.not.match(unit, /relay|gpio17/i);
+    assert.match(
+      debugfs(image, 'cat /opt/s3mp/bin/run'),
+      `exec "$node" ${METER_NODE_FLAGS.join(' ')} /opt/s3mp/launcher.js`,
+    );
+    assert.match(
+      debugfs(image, 'stat /etc/systemd/system/multi-user.target.wants/s3mp-meter.service'),
+      'dest: "/etc/systemd/system/s3mp-meter.service"',
+    );
+    const manifest = JSON.parse(debugfs(image, 'cat /etc/s3mp/manifest.json'));
+    assert.is(manifest.node, '22.20.0');
+    for (const [path, { sha256 }] of Object.entries<{ sha256: string }>(manifest.files)) {
+      const out = join(folder, 'dumped');
+      debugfs(image, `dump ${path} ${out}`);
+      assert.is(hashOf(out), sha256, path);
+    }
+    assert.is(manifest.files['/etc/s3mp/keys/dlms.toml'], undefined, 'no hash of a key');
+
+    const configTxt = readBootText(image, 'config.txt');
+    assert.ok(configTxt.startsWith(CONFIG));
+    assert.match(configTxt, /# BEGIN s3mp\n.*enable_uart=1\n.*dtoverlay=disable-bt\n.*gpio=17=op,dl\n.*# END s3mp\n$/s);
+    assert.is(readBootText(image, 'cmdline.txt'), CMDLINE.replace('console=serial0,115200 ', ''));
+    assert.is(readBoot(image, 's3mp/files.txt'), undefined, 'nothing waits for the first boot');
+
+    const table = spawnSync('sfdisk', ['-J', image], { env: ENVIRONMENT, encoding: 'utf8' });
+    const { partitions } = JSON.parse(table.stdout).partitiontable;
+    assert.is(partitions.length, 3);
+    assert.equal([partitions[2].type, partitions[2].size, partitions[2].start % 8192], ['83', 256 * 2048, 0]);
+  });
+
+  Flash('a second run changes no byte, a dry run none at all', () => {
+    const image = newImage();
+    const fresh = hashOf(image);
+    const dry = flash('--image', image, ...SMALL, '--dry-run');
+    assert.is(dry.status, 0, dry.stderr);
+    assert.match(dry.stdout, /would change/);
+    assert.match(dry.stdout, '/opt/s3mp/firmware.js');
+    assert.is(hashOf(image), fresh);
+
+    assert.is(flash('--image', image, ...SMALL).status, 0);
+    const first = hashOf(image);
+    assert.is.not(first, fresh);
+    const again = flash('--image', image, ...SMALL);
+    assert.match(again.stdout, /nothing changed/);
+    assert.is(hashOf(image), first);
+
+    const moved = flash('--image', image, ...SMALL.map((word) => (word === '10.0.0.5' ? '10.0.0.6' : word)), '--json');
+    const lines = moved.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    assert.equal(
+      lines.slice(0, -1).map(({ path }) => path),
+      ['/etc/s3mp/meter.toml', '/etc/s3mp/manifest.json'],
+    );
+    assert.is(faults(image), '');
+  });
+
+  Flash('without its root an image gets everything on the boot partition, and nothing there is lost', () => {
+    const image = newImage({
+      files: { 'kernel.img': 'k'.repeat(100_000), 'a long name of somebody else.txt': 'kept' },
+    });
+    const args = ['--image', image, ...METER, '--keys', keys, '--first-boot', '--state-mb', '0'];
+    const size = statSync(image).size;
+    assert.is(flash(...args).status, 0);
+    assert.is(statSync(image).size, size);
+    assert.is(faults(image), '');
+    assert.is(
+      readBootText(image, 's3mp/root/opt/s3mp/firmware.js'),
+      readFileSync(join(ROOT, 'dist/firmware.js'), 'utf8'),
+    );
+    assert.is(readBootText(image, 'a long name of somebody else.txt'), 'kept');
+    assert.is(readBootText(image, 'kernel.img').length, 100_000);
+    assert.match(readBootText(image, 'cmdline.txt'), ' systemd.run=/boot/firmware/s3mp/install.sh ');
+    const first = hashOf(image);
+    assert.is(flash(...args).status, 0);
+    assert.is(hashOf(image), first);
+    assert.is(flash('--image', image, ...METER, '--keys', keys).status, 0, 'then with its root');
+    assert.not.match(readBootText(image, 'cmdline.txt'), /systemd\.run/);
+  });
+
+  Flash('keys on the card are not replaced unasked', () => {
+    const image = newImage();
+    const run = (...more: string[]) => flash('--image', image, ...SMALL, ...more);
+    assert.is(run('--keys', keys).status, 0);
+    const others = mkdtempSync(join(folder, 'keys-'));
+    writeFileSync(join(others, 'dlms.toml'), 'other keys\n', { mode: 0o600 });
+    const before = hashOf(image);
+    refused(run('--keys', others), 'card.keys-exist', /--rekey/);
+    assert.is(hashOf(image), before);
+    assert.is(run('--keys', others, '--rekey').status, 0);
+    assert.is(debugfs(image, 'cat /etc/s3mp/keys/dlms.toml'), 'other keys\n');
+    assert.is(faults(image), '');
+  });
+
+  Flash('a full boot partition, a full root and a damaged file system are refused before anything is written', () => {
+    const small = newImage({ files: { 'big.bin': 'x'.repeat(36_500_000) } });
+    const before = hashOf(small);
+    refused(flash('--image', small, ...METER, '--first-boot'), 'card.full', /MB are free/);
+    assert.is(hashOf(small), before);
+
+    const tight = newImage({ rootMb: 4 });
+    const filler = join(folder, 'filler');
+    writeFileSync(filler, randomBytes(2_400_000));
+    spawnSync('debugfs', ['-w', '-R', `write ${filler} filler`, `${tight}?offset=${ROOT_AT}`], { env: ENVIRONMENT });
+    const tightBefore = hashOf(tight);
+    const result = flash('--image', tight, ...METER);
+    refused(result, 'card.full', /root partition/);
+    assert.is(hashOf(tight), tightBefore);
+
+    const dirty = newImage();
+    spawnSync('debugfs', ['-w', '-R', 'ssv state 2', `${dirty}?offset=${ROOT_AT}`], { env: ENVIRONMENT });
+    refused(flash('--image', dirty, ...METER), 'card.unusable', /no clean ext4/);
+  });
+}
+
+Flash('a boot partition in a folder gets everything, and the board installs it from there', () => {
+  const boot = bootFolder();
+  const args = ['--boot', boot, ...METER, '--keys', keys];
+  const result = flash(...args);
+  assert.is(result.status, 0, result.stderr);
+  const listing = () =>
+    readdirSync(boot, { recursive: true, encoding: 'utf8' })
+      .filter((name) => statSync(join(boot, name)).isFile())
+      .sort()
+      .map((name) => `${name} ${hashOf(join(boot, name))} ${statSync(join(boot, name)).mtimeMs}`);
+  const first = listing();
+  assert.match(flash(...args).stdout, /nothing changed/);
+  assert.equal(listing(), first);
+
+  // What the first boot runs, with another root.
+  const root = mkdtempSync(join(folder, 'root-'));
+  const install = () =>
+    spawnSync('sh', [join(boot, 's3mp/install.sh')], { env: { ...ENVIRONMENT, S3MP_ROOT: root }, encoding: 'utf8' });
+  const installed = install();
+  assert.is(installed.status, 0, installed.stdout + installed.stderr);
+  const mode = (path: string) => (statSync(join(root, path)).mode & 0o7777).toString(8);
+  assert.is(mode('opt/s3mp/bin/node'), '755');
+  assert.is(mode('etc/s3mp/keys'), '700');
+  assert.is(mode('etc/s3mp/keys/dlms.toml'), '600');
+  assert.is(hashOf(join(root, 'opt/s3mp/firmware.js')), hashOf(join(ROOT, 'dist/firmware.js')));
+  assert.is(readdirSync(join(boot, 's3mp/root/etc/s3mp/keys')).length, 0, 'no key stays on the boot partition');
+  assert.is(install().status, 0, 'again');
+
+  // A card that was damaged in between is noticed.
+  writeFileSync(join(boot, 's3mp/root/opt/s3mp/launcher.js'), 'damaged');
+  const damaged = install();
+  assert.is(damaged.status, 1);
+  assert.match(damaged.stdout, /launcher\.js is damaged/);
+  assert.is(hashOf(join(root, 'opt/s3mp/launcher.js')), hashOf(join(ROOT, 'dist/launcher.js')), 'the good one stays');
+});
+
+Flash('each way of a first boot gets its hook, beside what is there', () => {
+  const trixie = bootFolder({
+    'user-data': '#cloud-config\nhostname: meter7\nruncmd:\n- [ echo, hello ]\n',
+    'issue.txt': 'Raspberry Pi reference 2025-11-24\n',
+  });
+  assert.is(flash('--boot', trixie, ...METER).status, 0);
+  const userData = readFileSync(join(trixie, 'user-data'), 'utf8');
+  assert.is(
+    userData,
+    '#cloud-config\nhostname: meter7\nruncmd:\n# BEGIN s3mp\n- [ sh, /boot/firmware/s3mp/install.sh ]\n# END s3mp\n- [ echo, hello ]\n',
+  );
+  assert.not.match(readFileSync(join(trixie, 'cmdline.txt'), 'utf8'), /systemd\.run/);
+
+  const imager = bootFolder({
+    'cmdline.txt': `${CMDLINE.trim()} systemd.run=/boot/firmware/firstrun.sh systemd.run_success_action=reboot systemd.unit=kernel-command-line.target\n`,
+    'firstrun.sh': '#!/bin/bash\nset +e\necho host >/etc/hostname\nexit 0\n',
+  });
+  assert.is(flash('--boot', imager, ...METER).status, 0);
+  assert.match(
+    readFileSync(join(imager, 'firstrun.sh'), 'utf8'),
+    /^#!\/bin\/bash\n# BEGIN s3mp\nsh \S+install\.sh \|\| true\n# END s3mp\nset \+e\n/,
+  );
+  assert.match(readFileSync(join(imager, 'cmdline.txt'), 'utf8'), 'systemd.run=/boot/firmware/firstrun.sh');
+
+  const bullseye = bootFolder({ 'issue.txt': 'Raspberry Pi reference 2023-05-03\n' });
+  assert.is(flash('--boot', bullseye, ...METER).status, 0);
+  assert.match(readFileSync(join(bullseye, 'cmdline.txt'), 'utf8'), 'systemd.run=/boot/s3mp/install.sh');
+
+  const inline = bootFolder({ 'user-data': '#cloud-config\nruncmd: [ ls ]\n' });
+  refused(flash('--boot', inline, ...METER), 'card.unusable', /write it as a list/);
+  assert.is(readFileSync(join(inline, 'config.txt'), 'utf8'), CONFIG, 'nothing was written');
+});
+
+Flash('what is no card is refused with words', () => {
+  const empty = mkdtempSync(join(folder, 'empty-'));
+  refused(flash('--boot', empty, ...METER), 'card.unusable', /config\.txt and cmdline\.txt missing/);
+  refused(flash('--boot', join(empty, 'nothing'), ...METER), 'card.unusable', /not a folder/);
+  refused(flash('--image', '/dev/null', ...METER), 'card.unusable', /is a device/);
+  const file = join(empty, 'x.img');
+  writeFileSync(file, Buffer.from('fd377a585a00', 'hex'));
+  truncateSync(file, 4096);
+  refused(flash('--image', file, ...METER), 'card.unusable', /unxz/);
+  writeFileSync(file, Buffer.alloc(4096));
+  refused(flash('--image', file, ...METER), 'card.unusable', /no partition table/);
+  refused(flash('--image', file, '--boot', empty, ...METER), 'usage.invalid', /--boot DIR/);
+  refused(flash(...METER), 'usage.invalid', /--image FILE/);
+  refused(flash('--boot', empty, '--nodee', 'x'), 'usage.invalid', /did you mean --node/);
+  const twoLines = bootFolder({ 'cmdline.txt': 'a\nb\n' });
+  refused(flash('--boot', twoLines, ...METER), 'card.unusable', /2 lines/);
+});
+
+Flash('a Node.js that the board cannot run is refused with words', () => {
+  const boot = bootFolder({ 'issue.txt': 'Raspberry Pi reference 2024-07-04\n' });
+  const rest = ['--serial', '1', '--address', '10.0.0.5', '--topology', topology];
+  const v7 = makeNodeArchive(mkdtempSync(join(folder, 'v7-')), { processor: 'armv7' });
+  refused(flash('--boot', boot, '--node', v7, ...rest), 'node.unfit', /ARMv7, the Pi Zero is ARMv6; take node-v22/);
+  assert.is(flash('--boot', boot, '--node', v7, '--board', 'zero2w', ...rest).status, 0);
+  const old = makeNodeArchive(mkdtempSync(join(folder, 'old-')), { version: '18.20.4' });
+  refused(flash('--boot', boot, '--node', old, ...rest), 'node.unfit', /18\.20\.4, the bundle needs 20\.19/);
+  refused(flash('--boot', boot, '--node', archive, '--node-sha256', '00', ...rest), 'node.unfit', /SHA-256/);
+  const right = createHash('sha256').update(readFileSync(archive)).digest('hex');
+  assert.is(flash('--boot', boot, '--node', archive, '--node-sha256', right, ...rest).status, 0);
+  refused(flash('--boot', boot, '--node', 'apt', ...rest), 'node.unfit', /bookworm has Node\.js 18\.20/);
+  refused(flash('--boot', boot, '--node', topology, ...rest), 'node.unfit', /cannot unpack/);
+  refused(flash('--boot', boot, ...rest), 'usage.invalid', /--node is missing/);
+  const trixie = bootFolder({ 'user-data': '#cloud-config\n' });
+  const apt = flash('--boot', trixie, '--node', 'apt', ...rest);
+  assert.is(apt.status, 0, apt.stderr);
+  assert.match(readFileSync(join(trixie, 's3mp/files.txt'), 'utf8'), /s3mp-node\.service/);
+});
+
+Flash('a configuration that the bundle does not accept is refused', () => {
+  const boot = bootFolder();
+  const config = join(folder, 'bad.toml');
+  writeFileSync(config, '[serial]\nbaud = 9\n');
+  refused(flash('--boot', boot, '--node', archive, '--config', config), 'config.invalid', /baud/);
+  refused(flash('--boot', boot, '--node', archive, '--serial', '1'), 'usage.invalid', /--address, --topology/);
+});
+
+Flash('the gateway gets its unit and its AS directory, whose keys nobody else may read', () => {
+  const boot = bootFolder();
+  const as = mkdtempSync(join(folder, 'as-'));
+  mkdirSync(join(as, 'keys'));
+  writeFileSync(join(as, 'topology.json'), '{}');
+  writeFileSync(join(as, 'keys/master0.key'), 'MDEyMzQ1Njc4OWFiY2RlZg==');
+  const result = flash('--boot', boot, '--device', 'gateway', '--node', archive, '--as', as);
+  assert.is(result.status, 0, result.stderr);
+  const list = readFileSync(join(boot, 's3mp/files.txt'), 'utf8');
+  assert.match(list, /^k 0600 [0-9a-f]{64} \/etc\/scion\/keys\/master0\.key$/m);
+  assert.match(list, /^f 0644 [0-9a-f]{64} \/etc\/scion\/topology\.json$/m);
+  assert.match(list, /s3mp-gateway\.service$/m);
+  assert.not.match(list, /firmware|launcher|udev/);
+  assert.not.match(readFileSync(join(boot, 'config.txt'), 'utf8'), /gpio=17|disable-bt/);
+});
+
+const hasSystemd = needs(
+  'systemd-analyze',
+  commandWorks('systemd-analyze', '--version'),
+  'install systemd to check the units',
+);
+if (hasSystemd) {
+  Flash('systemd finds nothing wrong with the units, and sh with the scripts', () => {
+    const boot = bootFolder();
+    assert.is(flash('--boot', boot, ...METER).status, 0);
+    const root = mkdtempSync(join(folder, 'units-'));
+    const env = { ...ENVIRONMENT, S3MP_ROOT: root };
+    assert.is(spawnSync('sh', [join(boot, 's3mp/install.sh')], { env }).status, 0);
+    for (const name of ['run', 'setup', 'overlay-init', 's3mp-build-addons'])
+      assert.is(spawnSync('sh', ['-n', join(root, 'opt/s3mp/bin', name)]).status, 0, name);
+    for (const name of ['s3mp-meter.service', 's3mp-setup.service']) {
+      const unit = join(root, 'etc/systemd/system', name);
+      // The programs of the units lie below another root here.
+      writeFileSync(unit, readFileSync(unit, 'utf8').replaceAll('/opt/s3mp', join(root, 'opt/s3mp')));
+      const { stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', unit], {
+        encoding: 'utf8',
+        env: ENVIRONMENT,
+      });
+      const ours = stderr.split('\n').filter((line) => line.includes('s3mp') && !/s3mp-setup.*not found/.test(line));
+      assert.equal(ours, [], stderr);
+    }
+  });
+}
+
+Flash.run();
