@@ -4,6 +4,7 @@
 //   --bench         benches into dist/bench
 //   --interop       interop matrix and tests into dist/test/interop
 //   --soak          long runs into dist/soak
+//   --board         run of the emulated board into dist/board
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -246,6 +247,7 @@ try {
     const wanted = (f) => f.endsWith('.test.ts') || f.endsWith('interop/main.ts');
     await buildScripts(find('test/interop', wanted), 'dist/test/interop', 'test/interop');
   } else if (flags[0] === '--soak') await buildScripts(['test/soak/main.ts'], 'dist/soak', 'test/soak');
+  else if (flags[0] === '--board') await buildScripts(['test/board/main.ts'], 'dist/board', 'test/board');
   else await buildBundles();
 } catch (error) {
   if (error.stdout === undefined && error.status === undefined) console.error(error.message ?? error);

@@ -3,7 +3,7 @@
 # machine, nothing is installed, root is not needed.
 #
 #   armel.sh DIR          DIR/root     tree with Node 20 for ARMv6 (soft float), run by qemu-arm
-#   armel.sh DIR kernel   and DIR/boot: kernel, device tree and USB modules of the Pi Zero, DIR/busybox
+#   armel.sh DIR kernel   and DIR/boot: kernel, device tree, an initramfs with busybox and that Node; DIR/modules
 #   armel.sh DIR systemd  and DIR/system: tree with systemd beside Node, for a root file system
 #
 # The mirror is the one this machine's own apt uses for Debian. A part that is there already is kept.
@@ -51,14 +51,15 @@ CONF
   return 1
 }
 
-# fetch NAME PACKAGE...: downloads the packages with all they depend on into DIR/debs and lists the files.
+# fetch NAME PACKAGE...: downloads the packages with all they depend on (of these, what `only` matches) into DIR/debs and lists the files.
 fetch() {
   local name=$1
   shift
   mkdir -p "$dir/debs"
-  [[ -f $dir/apt/ready ]] || { prepare_apt && touch "$dir/apt/ready"; }
+  [[ -n ${apt_ready:-} ]] || prepare_apt
+  apt_ready=yes
   export APT_CONFIG=$dir/apt/apt.conf
-  apt-get -s install "$@" | awk '/^Inst/ { print $2 }' | grep -vxE "${skip:-none}" >"$dir/$name.packages"
+  apt-get -s install "$@" | awk '/^Inst/ { print $2 }' | grep -xE "${only:-.*}" >"$dir/$name.packages"
   (cd "$dir/debs" && xargs apt-get download -qq <"$dir/$name.packages" >&2)
   unset APT_CONFIG
 }
@@ -81,6 +82,25 @@ merge_usr() {
   done
 }
 
+# What every boot has; a test adds a second archive with the meter and its settings.
+make_initramfs() {
+  local tree libs=usr/lib/arm-linux-gnueabi module
+  tree=$(mktemp -d "$dir/initramfs.XXXXXX")
+  merge_usr "$tree"
+  mkdir -p "$tree"/{dev,proc,sys,run,tmp,etc,var/lib,"$libs",lib/modules,usr/share}
+  cp "$dir/busybox" "$tree/usr/bin/"
+  cp "$dir/root/usr/bin/node" "$tree/usr/bin/"
+  cp -a "$dir/root/$libs"/*.so* "$tree/$libs/"
+  cp -a "$dir"/root/usr/lib/ld-linux* "$tree/usr/lib/"
+  cp -a "$dir/root/usr/share/nodejs" "$tree/usr/share/"
+  rm -rf "$tree"/usr/share/nodejs/{corepack,@types}
+  for module in mii usbnet cdc_ether crc16 mbcache jbd2 ext4; do
+    xz -dc "$(find "$dir/modules" -name "$module.ko.xz")" >"$tree/lib/modules/$module.ko"
+  done
+  (cd "$tree" && find . | LC_ALL=C sort | cpio -o -H newc --quiet) >"$dir/boot/initramfs.cpio"
+  rm -rf "$tree"
+}
+
 if ! have node; then
   say "Node for ARMv6 ($release)"
   fetch node nodejs libatomic1
@@ -92,7 +112,7 @@ fi
 
 if [[ $want == kernel || $want == systemd ]] && ! have kernel; then
   say "kernel of the Pi Zero ($release)"
-  skip='linux-base|initramfs-tools.*|dracut-install|klibc-utils|libklibc|cpio|logsave|udev|systemd.*|.*apparmor.*|mount'
+  only='linux-image-.*|busybox-static'
   fetch kernel linux-image-rpi busybox-static
   tree=$(mktemp -d "$dir/kernel.XXXXXX")
   unpack kernel "$tree"
@@ -104,12 +124,13 @@ if [[ $want == kernel || $want == systemd ]] && ! have kernel; then
   rm -rf "$dir/modules"
   mv "$(echo "$tree"/usr/lib/modules/*)" "$dir/modules"
   rm -rf "$tree"
+  make_initramfs
   touch "$dir/kernel.done"
 fi
 
 if [[ $want == systemd ]] && ! have systemd; then
   say "systemd ($release)"
-  skip=none
+  only=
   fetch systemd nodejs libatomic1 systemd systemd-sysv udev dbus bash coreutils util-linux mount passwd kmod socat
   merge_usr "$dir/system"
   unpack systemd "$dir/system"

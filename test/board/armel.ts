@@ -1,22 +1,31 @@
 /**
  * Node 20 of Debian's armel packages on an emulated ARM1176, the CPU of a Pi Zero (ARMv6, VFPv2). The tree is made by
- * armel.sh; S3MP_ARMEL names its folder. It is the soft-float Node: serialport's hard-float ARMv6 driver cannot load into
+ * armel.sh; S3MP_ARMEL names its folder, which is in the user's cache when it does not. It is the soft-float Node: serialport's hard-float ARMv6 driver cannot load into
  * it, so the meter takes its driver without an addon.
  */
 
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { commandWorks } from '#test/needs';
 
-export const ARMEL = process.env.S3MP_ARMEL ?? '';
-export const ARMEL_HINT = 'apt-get install qemu-user-static; test/board/armel.sh DIR; export S3MP_ARMEL=DIR';
+const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
+export const ARMEL = process.env.S3MP_ARMEL || join(cache, 's3mp-armel');
+export const ARMEL_HINT = `apt-get install qemu-user-static; test/board/armel.sh ${ARMEL}`;
+export const BOARD_HINT = `apt-get install qemu-system-arm device-tree-compiler cpio; test/board/armel.sh ${ARMEL} kernel`;
 
 /** Whether `armel.sh` has made a part: `node`, `kernel` or `systemd`. */
-export const hasArmel = (part: string): boolean => ARMEL !== '' && existsSync(join(ARMEL, `${part}.done`));
+export const hasArmel = (part: string): boolean => existsSync(join(ARMEL, `${part}.done`));
 
 export const hasEmulatedNode = (): boolean => hasArmel('node') && commandWorks('qemu-arm-static', '--version');
+
+/** Whether a board can be emulated: the emulator, its kernel, and what its initramfs and device tree are made with. */
+export const hasEmulatedBoard = (): boolean =>
+  hasArmel('kernel') &&
+  commandWorks('qemu-system-arm', '--version') &&
+  commandWorks('fdtput', '-V') &&
+  commandWorks('cpio', '--version');
 
 /**
  * Writes a program that stands for `node` on that CPU: programs that it starts are this machine's own.

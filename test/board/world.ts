@@ -1,0 +1,178 @@
+/**
+ * Everything around an emulated board, from the bundles of the field, in a network namespace of its own:
+ *
+ *   head end 127.59.110.10     1-ff00:0:110 (core)  #1 ===== #41  1-ff00:0:111   tap device ~ USB Ethernet ~ board
+ *                              gateway.js                         gateway.js 10.59.0.1                  10.59.0.2
+ *
+ * The energy meter is pymodbus on a pseudo terminal; the house behind the contact obeys the level of the board's pin.
+ */
+
+import { spawnSync } from 'node:child_process';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeKeyFile } from '#hw/dlms-keys';
+import { writeAsFiles } from '#hw/lab/as-files';
+import { type DeviceLogLine, LabProcess } from '#hw/lab/process';
+import { METER_NODE_FLAGS } from '#hw/meter-flags';
+import { type MeterValues, registersOf } from '../interop/pymodbus.ts';
+
+export const BOARD_ADDRESS = '10.59.0.2';
+export const DLMS_PORT = 4059;
+export const TAP = 'tap0';
+const HOST_ADDRESS = '10.59.0.1';
+const HEADEND_IA = '1-ff00:0:110';
+const METER_IA = '1-ff00:0:111';
+const SERIAL = '0000000000059';
+export const METER_ID = `S3M${SERIAL}`;
+
+const CONNECTED: MeterValues = {
+  voltage: 23_142,
+  current: 1_473,
+  frequency: 5_001,
+  activePower: 327,
+  reactivePower: 98,
+  apparentPower: 341,
+  powerFactor: 959,
+  activeEnergy: 197_936,
+  reactiveEnergy: 102_348,
+};
+const NOTHING = { current: 0, activePower: 0, reactivePower: 0, apparentPower: 0, powerFactor: 1_000 };
+
+/** Registers of the energy meter of a house whose contact is closed or open. */
+export const houseRegisters = (connected: boolean) => registersOf(connected ? CONNECTED : { ...CONNECTED, ...NOTHING });
+
+/**
+ * Runs the calling bundle again in a namespace where it may make tap devices, without rights outside.
+ * @returns its exit status; undefined in the namespace itself
+ */
+export function enterNamespace(script: string, args: readonly string[] = []): number | undefined {
+  if (process.env.S3MP_BOARD_NAMESPACE) return undefined;
+  const unshare = [
+    '--user',
+    '--map-root-user',
+    '--net',
+    '--',
+    process.execPath,
+    '--enable-source-maps',
+    script,
+    ...args,
+  ];
+  const env = { ...process.env, S3MP_BOARD_NAMESPACE: '1' };
+  return spawnSync('unshare', unshare, { stdio: 'inherit', env }).status ?? 1;
+}
+
+export const hasNamespaces = (): boolean =>
+  spawnSync('unshare', ['--user', '--map-root-user', '--net', 'ip', 'tuntap', 'add', 'dev', TAP, 'mode', 'tap'])
+    .status === 0;
+
+function ip(...words: string[]): void {
+  const { status, stderr } = spawnSync('ip', words, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`ip ${words.join(' ')}: ${stderr}`);
+}
+
+export interface World {
+  /** Files of the board, by path. */
+  readonly files: ReadonlyMap<string, string>;
+  readonly password: string;
+  readonly pageUrl: string;
+  stop(): Promise<void>;
+}
+
+/**
+ * @param folder  for keys and logs
+ * @param bundles  folder of gateway.js and headend.js
+ */
+export async function startWorld(folder: string, bundles: string): Promise<World> {
+  ip('link', 'set', 'lo', 'up');
+  ip('tuntap', 'add', 'dev', TAP, 'mode', 'tap');
+  ip('addr', 'add', `${HOST_ADDRESS}/24`, 'dev', TAP);
+  ip('link', 'set', TAP, 'up');
+
+  const link = (ia: string, id: number, net: number) => ({ ia, id, local: `127.59.${net}.1:50000` });
+  const description = {
+    ases: [
+      { ia: HEADEND_IA, core: true, internal: '127.59.110.1:30042', control: '127.59.110.2:30252' },
+      { ia: METER_IA, internal: `${HOST_ADDRESS}:30042`, control: `${HOST_ADDRESS}:30252` },
+    ],
+    links: [{ a: link(HEADEND_IA, 1, 110), b: link(METER_IA, 41, 111), role: 'child' as const }],
+  };
+  const { folders } = writeAsFiles(description, folder);
+  const topology = (ia: string) => join(folders.get(ia)!, 'topology.json');
+
+  const keyFile = join(folder, 'keys.toml');
+  const key = () => randomBytes(16);
+  writeKeyFile(keyFile, { unicast: key(), authentication: key(), master: key() });
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
+  const commandKey = join(folder, 'command-key.pem');
+  writeFileSync(commandKey, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  const password = randomBytes(12).toString('base64url');
+
+  const running: LabProcess[] = [];
+  const start = (name: string, script: string, args: readonly string[]): Promise<DeviceLogLine> => {
+    const spec = { name, node: process.execPath, nodeFlags: [], script: join(bundles, script), args };
+    const child = new LabProcess({ ...spec, logFile: join(folder, `${name}.log`) }, () => {});
+    running.push(child);
+    return child.start();
+  };
+  const stop = async () => {
+    await Promise.all(running.map((child) => child.stop()));
+    for (const child of running) child.close();
+  };
+
+  mkdirSync(join(folder, 'headend'), { mode: 0o700 });
+  const headend = join(folder, 'headend', 'headend.toml');
+  const at = (name: string) => join(folder, 'headend', name);
+  writeFileSync(
+    headend,
+    `[http]\nport = 0\nlab_mode = true\ntoken_file = "${at('token')}"
+[store]\nfile = "${at('headend.db')}"
+[scion]\ntopology = "${topology(HEADEND_IA)}"\naddress = "127.59.110.10"
+[dlms]\nstarts_file = "${at('starts')}"\ncommand_key_file = "${commandKey}"
+[[meters]]\nid = "${METER_ID}"\naddress = "[${METER_IA},${BOARD_ADDRESS}]:${DLMS_PORT}"\nkey_file = "${keyFile}"\n`,
+    { mode: 0o600 },
+  );
+  try {
+    await Promise.all(
+      [...folders.values()].map((directory, i) => start(`gateway-${i}`, 'gateway.js', ['--as-directory', directory])),
+    );
+    const ready = await start('headend', 'headend.js', ['serve', '--config', headend]);
+    const files = new Map([
+      ['opt/s3mp/firmware.js', readFileSync(join(bundles, 'firmware.js'), 'utf8')],
+      ['opt/s3mp/node-flags', `${METER_NODE_FLAGS.join(' ')}\n`],
+      ['etc/s3mp/topology.json', readFileSync(topology(METER_IA), 'utf8')],
+      ['etc/s3mp/keys.toml', readFileSync(keyFile, 'utf8')],
+      ['etc/s3mp/password', password],
+      ['etc/s3mp/command-key.pem', String(publicKey.export({ type: 'spki', format: 'pem' }))],
+      ['etc/s3mp/firmware.toml', FIRMWARE_TOML],
+      ['etc/board.conf', `ADDRESS=${BOARD_ADDRESS}/24\nLAST_TIME=${Math.floor(Date.now() / 1000)}\n`],
+    ]);
+    return { files, password, pageUrl: String(ready.url), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+const FIRMWARE_TOML = `
+[meter]
+serial = "${SERIAL}"
+[serial]
+url = "/dev/ttyAMA0"
+[relay]
+driver = "sysfs"
+pin = 17
+[display]
+driver = "sim"
+path = "/run/display"
+[scion]
+topology = "/etc/s3mp/topology.json"
+address = "${BOARD_ADDRESS}"
+[dlms]
+tcp_address = "${BOARD_ADDRESS}:${DLMS_PORT}"
+key_file = "/etc/s3mp/keys.toml"
+command_key_file = "/etc/s3mp/command-key.pem"
+password_file = "/etc/s3mp/password"
+[state]
+directory = "/var/lib/s3mp"
+`;
