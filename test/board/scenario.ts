@@ -60,7 +60,7 @@ export async function runScenario(options: ScenarioOptions): Promise<ScenarioRes
       initramfs,
       onLine: (line) => {
         // biome-ignore lint/suspicious/noControlCharactersInRegex: what a console may send
-        const text = line.replace(/[\x00-\x08\x0b-\x1f\x7f]/g, '');
+        const text = line.replace(/[\x00-\x08\x0b-\x1f\x7f\ufffd]/g, '');
         console.push(text);
         if (!/Division by zero in kernel|^\s*$/.test(text)) say('board', text);
       },

@@ -173,6 +173,8 @@ tcp_address = "${BOARD_ADDRESS}:${DLMS_PORT}"
 key_file = "/etc/s3mp/keys.toml"
 command_key_file = "/etc/s3mp/command-key.pem"
 password_file = "/etc/s3mp/password"
+[clock]
+source = "system"
 [state]
 directory = "/var/lib/s3mp"
 `;
