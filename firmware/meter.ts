@@ -17,7 +17,7 @@ import { listenDlmsUdp } from '#hw/dlms-udp';
 import { readSecretFile, readTopologyFile } from '#hw/files';
 import type { Log } from '#hw/log';
 import { openRelay, type RelayDriver, type RelaySettings } from '#hw/relay/open';
-import { ScionSocket } from '#hw/scion-socket';
+import { ScionEndpoint } from '#hw/scion-endpoint';
 import { openBus, type SerialDriver } from '#hw/serial/open';
 import type { UdpSocket } from '#hw/udp';
 import { registerMap } from '#modbus/maps/index';
@@ -149,7 +149,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     },
   });
 
-  const socket = await ScionSocket.open({
+  const socket = await ScionEndpoint.open({
     topology,
     hostIp: config.string('scion.address'),
     port: config.number('scion.port'),

@@ -7,7 +7,7 @@
 import { createSocket } from 'node:dgram';
 import { messageOf } from '#base/errors';
 import type { Log } from '#hw/log';
-import type { ScionSocket } from '#hw/scion-socket';
+import type { ScionEndpoint } from '#hw/scion-endpoint';
 import { formatAddress, parseEndpoint } from '#scion/address';
 import type { PeerRef } from '#scion/end-host';
 import { parseIpPort } from '#scion/ip';
@@ -18,14 +18,14 @@ const MAX_PEERS = 8;
 export class Pusher {
   readonly #log: Log;
   readonly #peers = new Map<string, PeerRef>();
-  #socket: ScionSocket | undefined;
+  #socket: ScionEndpoint | undefined;
 
   constructor(log: Log) {
     this.#log = log;
   }
 
   /** From now on there is SCION. Comes behind whoever else takes the socket's datagrams. */
-  open(socket: ScionSocket): void {
+  open(socket: ScionEndpoint): void {
     this.#socket = socket;
     const next = socket.onDatagram;
     socket.onDatagram = (payload, peer) => {

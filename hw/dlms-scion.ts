@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks';
 import type { DlmsServer } from '#dlms/server';
 import { WRAPPER_SIZE } from '#dlms/wrapper';
 import type { Log } from '#hw/log';
-import type { ScionSocket } from '#hw/scion-socket';
+import type { ScionEndpoint } from '#hw/scion-endpoint';
 import type { PeerRef } from '#scion/end-host';
 
 /**
@@ -12,7 +12,7 @@ import type { PeerRef } from '#scion/end-host';
  * @param hiddenClients  clients that are for other transports only
  */
 export function serveDlmsOverScion(
-  socket: ScionSocket,
+  socket: ScionEndpoint,
   server: DlmsServer,
   log: Log,
   hiddenClients: readonly number[] = [],

@@ -7,16 +7,21 @@
  *   await socket.paths(dst.ia);
  *   socket.send(dst, request, socket.manager(dst.ia).select(socket.now()));
  *
- * One UDP port serves SCION and underlay. Echo requests arrive on port 30041, which is bound when it is free.
+ * What it shares with a host that only answers is in scion-endpoint.ts.
  */
 
-import { randomBytes, randomInt } from 'node:crypto';
-import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import { randomBytes } from 'node:crypto';
 import { equalBytes } from '#base/bytes';
-import { messageOf, S3mpError, ScionError } from '#base/errors';
-import type { Log } from '#hw/log';
+import { messageOf, ScionError } from '#base/errors';
 import type { PathSource } from '#hw/path-source';
-import { formatHost, type HostAddress, parseHost } from '#scion/address';
+import {
+  type BoundSockets,
+  bindEndpoint,
+  type EndpointCounters,
+  type EndpointOptions,
+  ScionEndpoint,
+} from '#hw/scion-endpoint';
+import type { HostAddress } from '#scion/address';
 import { emptyPath } from '#scion/combinator';
 import { EndHost, type HostEndpoint, type PeerRef, TRACEROUTE_LENGTH } from '#scion/end-host';
 import type { IpPort } from '#scion/ip';
@@ -25,14 +30,9 @@ import { PathManager, type PathSwitch } from '#scion/path-manager';
 import { panFingerprint, type ScionPath } from '#scion/path-metadata';
 import type { PathRules } from '#scion/path-preference';
 import type { PathPolicy } from '#scion/policy';
-import { type HostTopology, type PortRange, SHIM_PORT } from '#scion/topology';
+import { SHIM_PORT } from '#scion/topology';
 
-export interface ScionSocketOptions {
-  readonly topology: HostTopology;
-  /** Address of this host in the AS, as routers reach it. */
-  readonly hostIp: string;
-  /** 0 or left out takes a free one that the AS dispatches. */
-  readonly port?: number;
+export interface ScionSocketOptions extends EndpointOptions {
   /** Without one the socket only answers. */
   readonly pathSource?: PathSource;
   readonly policy?: PathPolicy;
@@ -40,25 +40,15 @@ export interface ScionSocketOptions {
   readonly rules?: PathRules;
   /** Whether paths in use are probed by echo; on when there is a path source. */
   readonly probing?: boolean;
-  /** Whether to serve echo requests on port 30041 of this address; on by default. */
-  readonly shim?: boolean;
-  readonly log: Log;
-  /** Steady ms. */
-  readonly now?: () => number;
   /** Unix ms. */
   readonly wallNow?: () => number;
 }
 
 /** Figures of a socket, counted since it was opened. */
-export interface ScionSocketCounters {
-  sent: number;
-  received: number;
-  ignored: number;
-  echoesAnswered: number;
+export interface ScionSocketCounters extends EndpointCounters {
   probesSent: number;
   probesAnswered: number;
   scmpBelieved: number;
-  sendErrors: number;
 }
 
 interface Destination {
@@ -79,23 +69,18 @@ interface Probe {
   readonly onAnswer: ((rttMs: number) => void) | undefined;
 }
 
-const RECEIVE_BUFFER = 4 * 1024 * 1024;
 /** An answer later than this is not waited for. */
 const PROBE_LIFE_MS = 10_000;
 const PROBE_DATA = 8;
 const NO_DATA = new Uint8Array(0);
-/** Lower ports need rights. */
-const FIRST_USER_PORT = 1024;
 const LONGEST_SLEEP_MS = 1_000;
 const SHORTEST_SLEEP_MS = 5;
 
-export class ScionSocket {
-  /** Called for each datagram to this port. The payload is valid during the call only, the peer beyond it. */
-  onDatagram: (payload: Uint8Array, peer: PeerRef) => void = () => {};
+export class ScionSocket extends ScionEndpoint {
   /** Called when a destination's traffic moves to another path. */
   onSwitch: (dst: bigint, change: PathSwitch) => void = () => {};
 
-  readonly counters: ScionSocketCounters = {
+  override readonly counters: ScionSocketCounters = {
     sent: 0,
     received: 0,
     ignored: 0,
@@ -105,14 +90,8 @@ export class ScionSocket {
     scmpBelieved: 0,
     sendErrors: 0,
   };
-  /** Steady clock of this socket's path managers, ms. */
-  readonly now: () => number;
 
   private readonly options: ScionSocketOptions;
-  private readonly socket: Socket;
-  private readonly shim: Socket | undefined;
-  private readonly host: EndHost;
-  private readonly log: Log;
   private readonly wallNow: () => number;
   private readonly probing: boolean;
   private readonly destinations = new Map<bigint, Destination>();
@@ -123,54 +102,25 @@ export class ScionSocket {
   private readonly arrivals = new Map<number, Pick<Probe, 'manager' | 'fingerprint' | 'sentAt'>>();
   private sequence = 0;
   private timer: NodeJS.Timeout | undefined;
-  private closed = false;
 
   /**
    * Opens a socket on `hostIp:port`.
    * @throws S3mpError `socket.in-use`, `socket.failed`; ScionError `scion.address` when `hostIp` is no IP address
    */
-  static async open(options: ScionSocketOptions): Promise<ScionSocket> {
-    const host = parseHost(options.hostIp);
-    const socket = await bindDispatched(options.hostIp, options.port ?? 0, options.topology.dispatchedPorts);
-    let shim: Socket | undefined;
-    if (options.shim !== false && socket.address().port !== SHIM_PORT) {
-      try {
-        shim = await bind(options.hostIp, SHIM_PORT);
-      } catch (error) {
-        options.log.info('echo requests are left to another program', { why: messageOf(error) });
-      }
-    }
-    return new ScionSocket(options, host, socket, shim);
+  static override async open(options: ScionSocketOptions): Promise<ScionSocket> {
+    return new ScionSocket(options, await bindEndpoint(options));
   }
 
-  private constructor(options: ScionSocketOptions, host: HostAddress, socket: Socket, shim: Socket | undefined) {
+  private constructor(options: ScionSocketOptions, bound: BoundSockets) {
+    super(options, bound);
     this.options = options;
-    this.socket = socket;
-    this.shim = shim;
-    this.log = options.log;
-    this.now = options.now ?? (() => performance.now());
     this.wallNow = options.wallNow ?? Date.now;
     this.probing = options.probing ?? options.pathSource !== undefined;
-    this.host = new EndHost({ topology: options.topology, host, port: socket.address().port });
-    for (const each of shim === undefined ? [socket] : [socket, shim]) {
-      // As a plain Uint8Array: `slice` of a Buffer would not copy.
-      each.on('message', ({ buffer, byteOffset, length }, from) =>
-        this.receive(each, new Uint8Array(buffer, byteOffset, length), from),
-      );
-      each.on('error', (error) => this.log.warn('socket error', { error: error.message }));
-    }
   }
 
-  /** This host as others address it. */
-  get local(): HostEndpoint {
-    return this.host.local;
-  }
-
-  close(): Promise<void> {
-    this.closed = true;
+  override close(): Promise<void> {
     clearTimeout(this.timer);
-    const sockets = this.shim === undefined ? [this.socket] : [this.socket, this.shim];
-    return Promise.all(sockets.map((s) => new Promise<void>((resolve) => s.close(() => resolve())))).then(() => {});
+    return super.close();
   }
 
   // --- Datagrams -------------------------------------------------------------------------------------------------------
@@ -190,13 +140,6 @@ export class ScionSocket {
     this.transmit(packet, this.host.nextHop(dst, path));
   }
 
-  /** Answers a peer on the reversed path its datagram came on. */
-  reply(peer: PeerRef, payload: Uint8Array): void {
-    const packet = Buffer.allocUnsafe(this.host.datagramLength(peer, peer.path, payload));
-    this.host.writeDatagram(packet, 0, peer, peer.path, payload, this.now());
-    this.transmit(packet, peer.nextHop);
-  }
-
   /** Bytes of payload that fit into one datagram on a path. */
   maxPayload(dst: HostEndpoint, path: ScionPath): number {
     return this.host.maxPayload(dst, path);
@@ -207,31 +150,8 @@ export class ScionSocket {
     return this.host.nextHop(dst, path);
   }
 
-  private transmit(packet: Uint8Array, to: IpPort): void {
-    if (this.closed) return;
-    this.counters.sent++;
-    this.socket.send(packet, 0, packet.length, to.port, to.host, (error) => {
-      if (error === null || this.closed) return;
-      this.counters.sendErrors++;
-      this.log.debug('not sent', { to: `${to.host}:${to.port}`, error: error.message });
-    });
-  }
-
-  private receive(socket: Socket, packet: Uint8Array, from: RemoteInfo): void {
-    this.counters.received++;
-    const now = this.now();
-    const received = this.host.receive(packet, { host: from.address, port: from.port }, now);
+  protected override receiveOther(received: ReturnType<EndHost['receive']>, now: number): void {
     switch (received.kind) {
-      case 'datagram':
-        try {
-          this.onDatagram(received.payload, received.peer);
-        } catch (error) {
-          this.log.error('datagram handler failed', { error: messageOf(error) });
-        }
-        return;
-      case 'echo-request':
-        this.answerEcho(socket, packet, from);
-        return;
       case 'echo-reply':
         this.onEchoReply(received.src, received.sequence, received.data, now);
         return;
@@ -252,13 +172,6 @@ export class ScionSocket {
       default:
         this.counters.ignored++;
     }
-  }
-
-  private answerEcho(socket: Socket, packet: Uint8Array, from: RemoteInfo): void {
-    const out = Buffer.allocUnsafe(this.host.echoReplyLength(packet));
-    if (this.host.writeEchoReply(out, 0, packet) < 0) return;
-    this.counters.echoesAnswered++;
-    socket.send(out, from.port, from.address, () => {});
   }
 
   // --- Paths -----------------------------------------------------------------------------------------------------------
@@ -491,55 +404,8 @@ export class ScionSocket {
       this.schedule(timeoutMs);
     });
   }
-
-  /** Text of this host, `127.0.0.1`. */
-  get hostText(): string {
-    return formatHost(this.local.host);
-  }
 }
 
 function equalHosts(a: HostAddress, b: HostAddress): boolean {
   return a.type === b.type && equalBytes(a.bytes, b.bytes);
-}
-
-const PORT_TRIES = 32;
-
-/** Takes the port, or with 0 a free one to which the routers of the AS deliver; other ports get nothing from outside. */
-export async function bindDispatched(host: string, port: number, range: PortRange | undefined): Promise<Socket> {
-  if (port !== 0 || range === undefined || range.min > range.max) return bind(host, port);
-  const from = Math.max(range.min, FIRST_USER_PORT);
-  if (from > range.max) return bind(host, port);
-  for (let tries = 1; ; tries++) {
-    try {
-      return await bind(host, randomInt(from, range.max + 1));
-    } catch (error) {
-      if (tries === PORT_TRIES || !(error instanceof S3mpError && error.code === 'socket.in-use')) throw error;
-    }
-  }
-}
-
-/** Opens a UDP socket that never resolves names. */
-function bind(host: string, port: number): Promise<Socket> {
-  const family = host.includes(':') ? 6 : 4;
-  const socket = createSocket({
-    type: family === 6 ? 'udp6' : 'udp4',
-    lookup: (name, _options, callback) => callback(null, name, family),
-  });
-  return new Promise((resolve, reject) => {
-    socket.once('error', (error: NodeJS.ErrnoException) => {
-      socket.close();
-      const inUse = error.code === 'EADDRINUSE';
-      const message = inUse ? `UDP ${host}:${port} is already in use` : `UDP ${host}:${port}: ${error.message}`;
-      reject(new S3mpError(inUse ? 'socket.in-use' : 'socket.failed', message, { host, port }, error));
-    });
-    socket.bind({ address: host, port, exclusive: true }, () => {
-      socket.removeAllListeners('error');
-      try {
-        socket.setRecvBufferSize(RECEIVE_BUFFER);
-      } catch {
-        // The system's limit holds; a smaller buffer only means earlier loss under a flood.
-      }
-      resolve(socket);
-    });
-  });
 }

@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import type { RemoteInfo, Socket } from 'node:dgram';
 import { equalBytes, readU16, readU64 } from '#base/bytes';
-import { bindDispatched } from '#hw/scion-socket';
+import { bindDispatched } from '#hw/scion-endpoint';
 import { formatHost, type HostAddress, parseHost, readHost } from '#scion/address';
 import { checksum } from '#scion/checksum';
 import { EndHost, type HostEndpoint, TRACEROUTE_LENGTH } from '#scion/end-host';
