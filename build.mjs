@@ -162,6 +162,52 @@ const serialBindingOnly = {
   },
 };
 
+/**
+ * Tables of constants, `export const Tag = { array: 1, … } as const`, are objects for the compiler. Their members are put in
+ * as the literals they are, as a `const enum` would be, so that neither names nor tables take room in a bundle.
+ */
+const inlineConstants = {
+  name: 'inline-constants',
+  setup(build) {
+    const { imports } = JSON.parse(readFileSync('package.json', 'utf8'));
+    const cache = new Map();
+    const tablesOf = (file) => {
+      if (!cache.has(file)) cache.set(file, existsSync(file) ? constantTables(readFileSync(file, 'utf8')) : {});
+      return cache.get(file);
+    };
+    const resolve = (spec, importer) => {
+      const target = imports[`${spec.split('/')[0]}/*`];
+      if (spec.startsWith('.')) return join(dirname(importer), spec);
+      return target ? join(root, target.replace('*', spec.slice(spec.indexOf('/') + 1))) : '';
+    };
+    build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
+      if (path.includes('node_modules')) return undefined;
+      const text = readFileSync(path, 'utf8');
+      const tables = { ...tablesOf(path) };
+      for (const [, names, spec] of text.matchAll(/^import \{([^}]*)\} from '([^']+)'/gm)) {
+        const theirs = tablesOf(resolve(spec, path));
+        for (const name of names.split(',').map((word) => word.trim())) if (theirs[name]) tables[name] = theirs[name];
+      }
+      const contents = text.replace(/(?<!typeof |[.\w$'])([A-Z]\w*)\.(\w+)\b(?!')/g, (whole, name, key) =>
+        Object.hasOwn(tables, name) && Object.hasOwn(tables[name], key) ? tables[name][key] : whole,
+      );
+      return { contents, loader: 'ts', resolveDir: dirname(path) };
+    });
+  },
+};
+
+/** Members of a source's constant tables that are literals: `{ Tag: { array: '1' } }`. */
+function constantTables(text) {
+  const tables = {};
+  for (const [, name, body] of text.matchAll(/^(?:export )?const ([A-Z]\w*) = \{([^{}]*)\} as const;/gm)) {
+    tables[name] = {};
+    const bare = body.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');
+    for (const [, key, value] of bare.matchAll(/(?:^|,)\s*(\w+): (0x[\da-f_]+|0b[01_]+|[\d_]+|'[^']*')(?=\s*(?:,|$))/g))
+      tables[name][key] = value;
+  }
+  return tables;
+}
+
 const plugins = [embeddedPage, serialPrebuilds, serialBindingOnly];
 
 async function buildBundles() {
@@ -179,7 +225,7 @@ async function buildBundles() {
       keepNames: false,
       banner: { js: '#!/usr/bin/env node' },
       define,
-      plugins,
+      plugins: [...plugins, inlineConstants],
     });
     chmodSync(outfile, 0o755);
     const size = statSync(outfile).size;
