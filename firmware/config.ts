@@ -5,6 +5,7 @@ import { DISPLAY_DRIVERS } from '#hw/display/open';
 import { CONTROLLERS } from '#hw/display/ssd1306';
 import { RELAY_DRIVERS } from '#hw/relay/open';
 import { SERIAL_DRIVERS } from '#hw/serial/open';
+import { WATCHDOG_DRIVERS } from '#hw/watchdog';
 
 export const FIRMWARE_CONFIG: ConfigSpec = {
   'meter.serial': {
@@ -60,6 +61,13 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
     min: 0,
     max: 600_000,
   },
+  'relay.disconnects_per_hour': {
+    type: 'integer',
+    help: 'most disconnections in an hour; reconnections have no limit',
+    default: 30,
+    min: 1,
+    max: 3600,
+  },
   'display.driver': {
     type: 'string',
     help: 'what shows messages: auto takes the framebuffer of the ssd1306 overlay, else I2C',
@@ -71,6 +79,14 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
   'display.address': { type: 'integer', help: 'I2C address: 60 is 0x3c, 61 is 0x3d', default: 0x3c, min: 8, max: 119 },
   'display.controller': { type: 'string', help: 'chip of the display', default: 'ssd1306', choices: CONTROLLERS },
   'display.height': { type: 'integer', help: 'rows of pixels: 64 or 32', default: 64, min: 32, max: 64 },
+
+  'watchdog.driver': {
+    type: 'string',
+    help: 'what restarts a meter that hangs: auto is systemd where it started the meter',
+    default: 'auto',
+    choices: WATCHDOG_DRIVERS,
+  },
+  'watchdog.device': { type: 'string', help: 'watchdog of the kernel (driver device)', default: '/dev/watchdog' },
 
   'scion.topology': { type: 'string', help: "topology.json of this meter's AS", default: '/etc/scion/topology.json' },
   'scion.address': { type: 'string', help: 'own IP address on the power-line LAN' },

@@ -20,14 +20,15 @@ import { openRelay, type RelayDriver, type RelaySettings } from '#hw/relay/open'
 import { ScionEndpoint } from '#hw/scion-endpoint';
 import { openBus, type SerialDriver } from '#hw/serial/open';
 import type { UdpSocket } from '#hw/udp';
+import { openWatchdog, type WatchdogDriver } from '#hw/watchdog';
 import { registerMap } from '#modbus/maps/index';
 import { lineTiming } from '#modbus/master';
 import { formatEndpoint } from '#scion/address';
 import { formatIpPort, parseIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { FileImageSlot } from './image-slots.ts';
-import { MeasurementImage } from './measurement-image.ts';
-import { buildMeter, commandedPosition, logicalDeviceName } from './meter-model.ts';
+import { MeasurementImage, Quality, Quantity } from './measurement-image.ts';
+import { buildMeter, commandedPosition, logicalDeviceName, type Meter } from './meter-model.ts';
 import { openMeterSecurity } from './meter-security.ts';
 import { PollLoop } from './poll-loop.ts';
 import { Pusher } from './push.ts';
@@ -38,6 +39,9 @@ import { readBootId, steadySinceBoot, WallClock } from './wall-clock.ts';
 
 const SECOND_MS = 1_000;
 const MESSAGE = 'message';
+/** How late the second's work and the poll loop may be before the watchdog is left hungry. */
+const LAG_LIMIT_MS = 1_000;
+const OVERDUE_LIMIT_MS = 5_000;
 const MAX_DATAGRAM_PDU = 1024;
 /** Four times today's firmware. */
 const IMAGE_CAPACITY = 1 << 20;
@@ -64,7 +68,8 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const display = openDisplay(displaySettings(config), log.child('display'));
   const files = new StateFiles(config.string('state.directory'), log.child('state'));
   const settings = files.settings();
-  const relay = await openRelay(relaySettings(config), commandedPosition(settings), log.child('relay'));
+  const commanded = commandedPosition(settings);
+  const relay = await openRelay(relaySettings(config), commanded, log.child('relay'));
   const image = new MeasurementImage();
   const loop = openPollLoop(config, image, steadyClock, log.child('poll'));
 
@@ -87,16 +92,24 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   });
   const message = { text: decodeUtf8(settings.get(MESSAGE) ?? new Uint8Array(0)) ?? '' };
   const pushes = new Pusher(log.child('push'));
-  const model = buildMeter({
+  const power = () => {
+    const isGood = image.quality(Quantity.activePower, steadyClock()) === Quality.good;
+    return isGood ? image.value(Quantity.activePower) : undefined;
+  };
+  const guard = guardRelay({
+    relay,
+    log: log.child('relay'),
+    steadyClock,
+    commanded,
+    dwellMs: config.number('relay.dwell_ms'),
+    perHour: config.number('relay.disconnects_per_hour'),
+    power,
+    record: (code) => model.events.record(code),
+    onChange: () => draw(),
+  });
+  const model: Meter = buildMeter({
     image,
-    relay: guardRelay({
-      relay,
-      log: log.child('relay'),
-      steadyClock,
-      dwellMs: config.number('relay.dwell_ms'),
-      record: (code) => model.events.record(code),
-      onChange: () => draw(),
-    }),
+    relay: guard,
     message: {
       get: () => message.text,
       set: (text) => {
@@ -172,6 +185,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   }
 
   const faults = () => [
+    ...(guard.fault === undefined ? [] : [guard.fault]),
     ...(loop.healthy ? [] : ['no meter on the bus']),
     ...(wallClock.read().isSet ? [] : ['clock is not set']),
     ...(security ? [] : ['no keys']),
@@ -195,13 +209,29 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
       }),
     );
   draw();
+  loop.start();
+  const watchdog = openWatchdog(
+    { driver: config.string('watchdog.driver') as WatchdogDriver, device: config.string('watchdog.device') },
+    log.child('watchdog'),
+  );
+  let tickedAt = steadyClock();
+  let said: string | undefined;
   const second = setInterval(() => {
+    const now = steadyClock();
+    const lateMs = now - tickedAt - SECOND_MS;
+    tickedAt = now;
     model.tick();
     wallClock.tick();
-    files.tick(steadyClock());
+    files.tick(now);
+    guard.tick();
     draw();
+    // The meter works when its poll loop does and nothing holds up the process; a silent energy meter is no hang.
+    if (lateMs < LAG_LIMIT_MS && loop.overdueMs(now) < OVERDUE_LIMIT_MS) watchdog.feed(now);
+    const text = faults().join(', ') || `serving ${formatEndpoint(socket.local)}`;
+    if (text !== said) watchdog.status(text);
+    said = text;
   }, SECOND_MS);
-  loop.start();
+  watchdog.ready();
 
   return {
     address: formatEndpoint(socket.local),
@@ -210,6 +240,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     name: Buffer.from(logicalDeviceName(serial)).toString('latin1'),
     async close() {
       clearInterval(second);
+      watchdog.close();
       loop.stop();
       await Promise.all([loop.close(), tcp?.close(), udp?.close(), socket.close()]);
       display.close();
@@ -244,6 +275,7 @@ function openPollLoop(config: Config, image: MeasurementImage, clock: () => numb
     start: () => loop.start(),
     stop: () => loop.stop(),
     close: () => port.close(),
+    overdueMs: (now: number) => loop.overdueMs(now),
     get healthy() {
       return loop.healthy;
     },

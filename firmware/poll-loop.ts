@@ -41,6 +41,8 @@ const BLOCK_MS = 1.5;
 const SPIN_MS = 0.05;
 /** A chain of steps at most this long without giving other work a turn. */
 const STEPS_PER_TURN = 8;
+/** A port that is closed is tried this often at least. */
+const PORT_LIMIT_MS = 60_000;
 const NEVER = Number.POSITIVE_INFINITY;
 
 export class PollLoop {
@@ -60,6 +62,8 @@ export class PollLoop {
   private backoffMs = 0;
   /** Refusals of an address or count in a row. */
   private refusals = 0;
+  /** When the port was last opened or could not be. */
+  private portAt = 0;
   private timer: NodeJS.Timeout | undefined;
   private timerAt = NEVER;
   private running = false;
@@ -82,8 +86,9 @@ export class PollLoop {
       this.master.receive(bytes, length);
       this.pump();
     };
+    this.portAt = this.options.clock();
     port.onState = (open, error) => {
-      this.master.now[0] = this.options.clock();
+      this.portAt = this.master.now[0] = this.options.clock();
       this.master.abort();
       this.current = -1;
       if (open) {
@@ -106,6 +111,11 @@ export class PollLoop {
   /** Whether the energy meter answered in the last cycle. */
   get healthy(): boolean {
     return this.backoffMs === 0 && this.cycles > 0;
+  }
+
+  /** ms by which the loop is late with what is due; at most 0 while it works, also when the energy meter is silent. */
+  overdueMs(now: number): number {
+    return now - (this.time[1] === NEVER ? this.portAt + PORT_LIMIT_MS : this.time[1]!);
   }
 
   /** Does what is due now and arranges to be called again. */
