@@ -59,6 +59,7 @@ const BUNDLES = [
   { name: 'launcher', entry: 'firmware/launcher.ts', budget: 12_000 },
   { name: 'lab', entry: 'hw/lab/main.ts', budget: Number.POSITIVE_INFINITY },
   { name: 'flash', entry: 'hw/image/flash.ts', budget: Number.POSITIVE_INFINITY },
+  { name: 'image', entry: 'hw/image/sign.ts', budget: Number.POSITIVE_INFINITY },
 ];
 
 const common = {

@@ -131,5 +131,9 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
     default: 'bound',
     choices: ['bound', 'system'],
   },
+  'image.release_key_file': {
+    type: 'string',
+    help: 'public key (PEM) that firmware images must be signed with; without it none is taken',
+  },
   'state.directory': { type: 'string', help: 'folder for what must survive a restart', default: '/var/lib/s3mp' },
 };

@@ -1,8 +1,39 @@
-/** Where a firmware image arrives over the line: `image.bin`, and what has come of it in `image.json`. */
+/**
+ * Firmware images over the line: where one arrives (`image.bin`, and what has come of it in `image.json`), who judges it,
+ * and how it gets into a slot of the launcher (boot-record.ts). Nothing here touches the relay.
+ */
 
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, readSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
-import type { ImageProgress, ImageSlot } from '#dlms/cosem/image-transfer';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import type { VerifyKey } from '#base/crypto';
+import { messageOf } from '#base/errors';
+import { type ImageProgress, type ImageSlot, ImageStatus } from '#dlms/cosem/image-transfer';
+import { EventCode } from '#dlms/well-known';
+import { nodeCrypto } from '#hw/crypto';
+import type { Log } from '#hw/log';
+import { decodeFirmwareImage, judgeFirmwareImage, type Version, verifyFirmwareImage } from '#session/firmware-image';
+import {
+  type BootRecord,
+  fallBack,
+  freeSlot,
+  onTrial,
+  proven,
+  readBootRecord,
+  slotFile,
+  syncFolder,
+  writeBootRecord,
+} from './boot-record.ts';
 
 /** The state folder, as far as images need it. */
 export interface ImageFiles {
@@ -87,5 +118,126 @@ export class FileImageSlot implements ImageSlot {
         closeSync(descriptor);
       }
     });
+  }
+}
+
+/** What runs here, as images name it. */
+export const MODEL = 's3mp-meter';
+/** An image on trial has this long to read the energy meter, when the one before it could. */
+const TRIAL_MS = 600_000;
+
+export interface SlotOptions {
+  /** State folder. */
+  readonly folder: string;
+  readonly log: Log;
+  readonly version: Version;
+  /** Release key; without it no image is taken. */
+  readonly key: VerifyKey | undefined;
+  /** Whether a launcher has started this process that looks into the same folder. */
+  readonly isLaunched: boolean;
+  readonly record: (code: number) => void;
+  /** Ends the process in order, so that the service starts again. */
+  readonly restart: (status: number) => void;
+}
+
+/** The slots as the running firmware sees them. */
+export class ImageSlots {
+  /** Status of the last image (class 18, attribute 6) when this process started. */
+  readonly status: number;
+  readonly #options: SlotOptions;
+  readonly #isOnTrial: boolean;
+  readonly #startedAt: number;
+  #isSettled: boolean;
+  #hasPolled = false;
+
+  constructor(options: SlotOptions, now: number) {
+    this.#options = options;
+    this.#startedAt = now;
+    const record = readBootRecord(options.folder);
+    this.#isOnTrial = options.isLaunched && !record.isProven;
+    this.#isSettled = !options.isLaunched || record.slot === 'factory';
+    const { activationInitiated, activationFailed, activated, notInitiated } = ImageStatus;
+    const { slot, news } = record;
+    if (this.#isOnTrial) this.status = activationInitiated;
+    else this.status = news === 'fell-back' ? activationFailed : slot === 'factory' ? notInitiated : activated;
+  }
+
+  /** Tells about a return to an older firmware, once. */
+  report(): void {
+    const record = readBootRecord(this.#options.folder);
+    if (!this.#options.isLaunched || record.news !== 'fell-back') return;
+    this.#options.record(EventCode.firmwareFellBack);
+    this.#options.log.warn('the last image failed, an older firmware runs', { slot: record.slot });
+    this.#keep({ ...record, news: 'none' });
+  }
+
+  /** Whether the image in `image.bin` may take over. */
+  judge(size: number): boolean {
+    const { key, version, folder, log } = this.#options;
+    try {
+      if (!key) throw new Error('no release key (image.release_key_file)');
+      const image = decodeFirmwareImage(readFileSync(`${folder}/image.bin`).subarray(0, size));
+      const { highest } = readBootRecord(folder);
+      const refusal =
+        verifyFirmwareImage(image, key, nodeCrypto) ??
+        judgeFirmwareImage(image, { model: MODEL, running: version, highest });
+      if (refusal === null) return true;
+      throw new Error(refusal);
+    } catch (error) {
+      log.warn('the image is refused', { reason: messageOf(error) });
+      return false;
+    }
+  }
+
+  /**
+   * Puts the image into the slot that is not needed and on trial. A power cut between any two steps leaves the firmware
+   * that runs, or the image.
+   */
+  activate(size: number): boolean {
+    const { folder, log, isLaunched, restart } = this.#options;
+    const record = readBootRecord(folder);
+    if (!isLaunched) log.warn('an image cannot start: this process was not started by launcher.js');
+    if (!isLaunched || !record.isProven || !this.judge(size)) return false;
+    const slot = freeSlot(record);
+    // What is overwritten is nobody's way back.
+    if (record.previous === slot && !this.#keep({ ...record, previous: 'factory' })) return false;
+    try {
+      renameSync(`${folder}/image.bin`, slotFile(folder, slot));
+      syncFolder(folder);
+    } catch (error) {
+      log.warn('the image cannot be placed', { error: messageOf(error) });
+      return false;
+    }
+    if (!this.#keep(onTrial(record, slot, this.#hasPolled))) return false;
+    log.info('an image goes on trial', { slot });
+    restart(0);
+    return true;
+  }
+
+  /** About once a second. @param hasPolled  whether the energy meter has answered since the start */
+  tick(hasPolled: boolean, now: number): void {
+    this.#hasPolled = hasPolled;
+    const isLate = now - this.#startedAt > TRIAL_MS;
+    if (this.#isSettled || !(hasPolled || isLate)) return;
+    const { folder, version, record: report, log, restart } = this.#options;
+    const record = readBootRecord(folder);
+    this.#isSettled = true;
+    if (this.#isOnTrial && !hasPolled && record.wasPolled) {
+      log.error('the energy meter does not answer this firmware, the one before returns');
+      if (this.#keep(fallBack(record))) restart(1);
+    } else if (this.#keep(proven(record, version)) && this.#isOnTrial) {
+      report(EventCode.firmwareActivated);
+      log.info('the image has proved itself', { slot: record.slot });
+    }
+  }
+
+  #keep(record: BootRecord): boolean {
+    try {
+      writeBootRecord(this.#options.folder, record);
+      return true;
+    } catch (error) {
+      this.#options.log.warn('the boot record is not stored', { error: messageOf(error) });
+      return false;
+    }
   }
 }

@@ -13,7 +13,7 @@ import { dirname, join } from 'node:path';
 import { compileFunction, constants } from 'node:vm';
 import { messageOf } from '#base/errors';
 import { verifierOf } from '#hw/crypto';
-import { decodeFirmwareImage, verifyFirmwareImage } from '#session/firmware-image';
+import { compareVersions, decodeFirmwareImage, parseVersion, verifyFirmwareImage } from '#session/firmware-image';
 import {
   type BootRecord,
   endedInOrder,
@@ -38,6 +38,9 @@ function loadSlot(slot: Slot, keyFile: string): string {
   const hash = (name: string, bytes: Uint8Array) => createHash(name).update(bytes).digest();
   const refusal = verifyFirmwareImage(image, key, { hash });
   if (refusal !== null) throw new Error(`its ${refusal} is wrong`);
+  // A card that was flashed again comes with a newer bundle than the slots on its state partition.
+  if (compareVersions(image.version, parseVersion(S3MP_VERSION)!) <= 0)
+    throw new Error('it is not newer than the bundle of the card');
   return Buffer.from(image.content).toString('utf8');
 }
 

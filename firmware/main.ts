@@ -15,9 +15,9 @@ const run: Verb = {
       tcp: meter.tcpAddress ?? null,
       udp: meter.udpAddress ?? null,
     });
-    await stop;
+    const status = await Promise.race([stop, meter.restarted]);
     await meter.close();
-    return 0;
+    return status ?? 0;
   },
 };
 

@@ -16,7 +16,7 @@ import { type ClockReading, MeterClock } from '#dlms/cosem/clock';
 import { DataObject, type ValueWriter } from '#dlms/cosem/data';
 import { Demand } from '#dlms/cosem/demand-register';
 import { ControlState, DisconnectControl, type RelayGuard } from '#dlms/cosem/disconnect-control';
-import { type ImageSlot, ImageTransfer } from '#dlms/cosem/image-transfer';
+import { type ImageOptions, type ImageSlot, ImageTransfer } from '#dlms/cosem/image-transfer';
 import { Limiter } from '#dlms/cosem/limiter';
 import { type CommandPolicy, LogicalDevice } from '#dlms/cosem/logical-device';
 import { type ProfileColumn, ProfileGeneric, profileLayout, profileRowSize, SPARE_ROWS } from '#dlms/cosem/profile';
@@ -94,6 +94,8 @@ export interface MeterPort {
   readonly isStorageFailing?: () => boolean;
   /** Room for a firmware image; without it there is no image transfer. */
   readonly imageSlot?: ImageSlot;
+  /** Who judges and starts images. */
+  readonly images?: Pick<ImageOptions, 'judge' | 'activate' | 'status'>;
   /** Carries pushes; without it there are none. */
   readonly sendPush?: PushSender;
   /** 0…1, to spread pushes. */
@@ -569,14 +571,17 @@ function addPushes({ port, device, settings }: Parts): { interval: PushSetup; al
   return { interval, alarm };
 }
 
-function addImageTransfer({ device, events }: Parts, slot: ImageSlot): void {
+function addImageTransfer({ device, events, port }: Parts, slot: ImageSlot): void {
   const codes = {
     initiated: EventCode.firmwareTransferStarted,
     verified: EventCode.firmwareReady,
     'verification-failed': EventCode.firmwareRejected,
     'activation-refused': EventCode.firmwareRejected,
   } as const;
-  const { object } = new ImageTransfer(slot, { onEvent: (event) => events.record(codes[event]) });
+  const { object } = new ImageTransfer(slot, {
+    ...port.images,
+    onEvent: (event) => events.record(codes[event]),
+  });
   device.add(object, OBJECTS.imageTransfer.access);
 }
 

@@ -11,6 +11,7 @@ import type { Config } from '#hw/config';
 import { nodeCrypto } from '#hw/crypto';
 import { type DisplayDriver, type DisplaySettings, openDisplay } from '#hw/display/open';
 import type { Controller } from '#hw/display/ssd1306';
+import { readCommandVerifier } from '#hw/dlms-keys';
 import { serveDlmsOverScion } from '#hw/dlms-scion';
 import { type DlmsTcpListener, listenDlmsTcp } from '#hw/dlms-tcp';
 import { listenDlmsUdp } from '#hw/dlms-udp';
@@ -26,7 +27,8 @@ import { lineTiming } from '#modbus/master';
 import { formatEndpoint } from '#scion/address';
 import { formatIpPort, parseIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
-import { FileImageSlot } from './image-slots.ts';
+import { parseVersion } from '#session/firmware-image';
+import { FileImageSlot, ImageSlots } from './image-slots.ts';
 import { MeasurementImage, Quality, Quantity } from './measurement-image.ts';
 import { buildMeter, commandedPosition, logicalDeviceName, type Meter } from './meter-model.ts';
 import { openMeterSecurity } from './meter-security.ts';
@@ -52,6 +54,8 @@ export interface RunningMeter {
   readonly tcpAddress: string | undefined;
   readonly udpAddress: string | undefined;
   readonly name: string;
+  /** Settles with an exit status when another firmware image shall start. */
+  readonly restarted: Promise<number>;
   close(): Promise<void>;
 }
 
@@ -70,6 +74,11 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const settings = files.settings();
   const commanded = commandedPosition(settings);
   const relay = await openRelay(relaySettings(config), commanded, log.child('relay'));
+  let restart = (_status: number) => {};
+  const restarted = new Promise<number>((resolve) => {
+    restart = resolve;
+  });
+  const images = openImages(config, log.child('image'), (code) => model.events.record(code), restart);
   const image = new MeasurementImage();
   const loop = openPollLoop(config, image, steadyClock, log.child('poll'));
 
@@ -128,6 +137,11 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     openStore: (name, rowSize, rows, layout) => files.profile(name, rowSize, rows, layout),
     isStorageFailing: () => files.isFailing,
     imageSlot: new FileImageSlot(files, IMAGE_CAPACITY),
+    images: {
+      judge: (size) => images.judge(size),
+      activate: (size) => images.activate(size),
+      status: images.status,
+    },
     sendPush: (destination, frame) => pushes.send(destination, frame),
     random: Math.random,
     associations,
@@ -142,6 +156,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const reportStorage = () => files.isFailing && model.events.record(EventCode.memoryError);
   files.onFault = reportStorage;
   reportStorage();
+  images.report();
   model.control.restore();
   const events = log.child('dlms');
   const server = new DlmsServer(model.device, {
@@ -224,6 +239,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     wallClock.tick();
     files.tick(now);
     guard.tick();
+    images.tick(image.sequenceNumber > 0, now);
     draw();
     // The meter works when its poll loop does and nothing holds up the process; a silent energy meter is no hang.
     if (lateMs < LAG_LIMIT_MS && loop.overdueMs(now) < OVERDUE_LIMIT_MS) watchdog.feed(now);
@@ -238,6 +254,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     tcpAddress: tcp && `${tcp.address}:${tcp.port}`,
     udpAddress: udp && formatIpPort(udp.host, udp.port),
     name: Buffer.from(logicalDeviceName(serial)).toString('latin1'),
+    restarted,
     async close() {
       clearInterval(second);
       watchdog.close();
@@ -249,6 +266,24 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
       files.close();
     },
   };
+}
+
+/** An answer on its way leaves before the process ends. */
+const RESTART_MS = 1_000;
+
+function openImages(config: Config, log: Log, record: (code: number) => void, restart: (status: number) => void) {
+  const folder = config.string('state.directory');
+  const keyFile = config.optionalString('image.release_key_file');
+  const options = {
+    folder,
+    log,
+    version: parseVersion(S3MP_VERSION)!,
+    key: keyFile === undefined ? undefined : readCommandVerifier(keyFile),
+    isLaunched: /^(factory|a|b):(.*)$/.exec(process.env.S3MP_LAUNCHED ?? '')?.[2] === folder,
+    record,
+    restart: (status: number) => void setTimeout(restart, RESTART_MS, status),
+  };
+  return new ImageSlots(options, performance.now());
 }
 
 function openPollLoop(config: Config, image: MeasurementImage, clock: () => number, log: Log) {

@@ -106,6 +106,7 @@ export const EventCode = {
   alarmRegisterCleared: 11,
   memoryError: 14,
   firmwareReady: 17,
+  firmwareActivated: 18,
   associationFailures: 46,
   keyChanged: 47,
   decryptionFailure: 49,
@@ -132,6 +133,7 @@ export const EventCode = {
   firmwareRejected: 205,
   commandRefused: 206,
   relayRestored: 207,
+  firmwareFellBack: 208,
   logCleared: 255,
 } as const;
 

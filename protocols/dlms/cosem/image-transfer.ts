@@ -1,8 +1,9 @@
 /**
  * Class 18, Image Transfer v0: a firmware image arrives in blocks, in any order, also twice, into a slot. The last 32 bytes
- * of an image are the SHA-256 of all before them; verification compares it with what the slot really holds. A transfer
- * survives a lost association and, through the slot, a restart: initiating the same image again goes on with it.
- * Activation belongs to whoever starts images; without it the method is refused.
+ * of an image are the SHA-256 of all before them; verification compares it with what the slot really holds, then asks the
+ * device whether the image is one for it. A transfer survives a lost association and, through the slot, a restart:
+ * initiating the same image again goes on with it. Activation belongs to whoever starts images; without one the method is
+ * refused.
  */
 
 import { equalBytes } from '#base/bytes';
@@ -42,12 +43,21 @@ export const ImageStatus = {
   verificationInitiated: 2,
   verified: 3,
   verificationFailed: 4,
+  activationInitiated: 5,
+  activated: 6,
+  activationFailed: 7,
 } as const;
 
 export interface ImageOptions {
   readonly blockSize?: number;
   /** Whether transfers are enabled as delivered. */
   readonly isEnabled?: boolean;
+  /** Judges a whole image of `size` bytes in the slot: origin, model, version. Default: every image will do. */
+  readonly judge?: (size: number) => boolean;
+  /** Starts the image in the slot, soon after it returns. @returns false when it cannot */
+  readonly activate?: (size: number) => boolean;
+  /** Status of the last image, from before a restart. */
+  readonly status?: number;
   readonly onEvent: (event: 'initiated' | 'verified' | 'verification-failed' | 'activation-refused') => void;
 }
 
@@ -63,7 +73,7 @@ export class ImageTransfer {
   readonly #options: ImageOptions;
   readonly #blockSize: number;
   #progress: ImageProgress | undefined;
-  #status: number = ImageStatus.notInitiated;
+  #status: number;
   #isEnabled: boolean;
   #unsaved = 0;
 
@@ -72,6 +82,7 @@ export class ImageTransfer {
     this.#options = options;
     this.#blockSize = options.blockSize ?? 512;
     this.#isEnabled = options.isEnabled ?? true;
+    this.#status = options.status ?? ImageStatus.notInitiated;
     const kept = slot.load();
     if (kept && kept.blockSize === this.#blockSize) {
       this.#progress = kept;
@@ -111,10 +122,7 @@ export class ImageTransfer {
         (parameter) => this.#initiate(parameter),
         (parameter) => this.#takeBlock(parameter),
         () => this.#verify(),
-        () => {
-          this.#options.onEvent('activation-refused');
-          return Result.otherReason;
-        },
+        () => this.#activate(),
       ],
     );
   }
@@ -183,13 +191,26 @@ export class ImageTransfer {
     this.#save();
     const content = progress.size - DIGEST_SIZE;
     const isWhole = equalBytes(this.#slot.digest(content), this.#slot.read(content, DIGEST_SIZE));
-    this.#status = isWhole ? ImageStatus.verified : ImageStatus.verificationFailed;
-    this.#options.onEvent(isWhole ? 'verified' : 'verification-failed');
-    if (isWhole) return Result.success;
+    const isGood = isWhole && (this.#options.judge?.(progress.size) ?? true);
+    this.#status = isGood ? ImageStatus.verified : ImageStatus.verificationFailed;
+    this.#options.onEvent(isGood ? 'verified' : 'verification-failed');
+    if (isGood) return Result.success;
     // Nobody knows which block is wrong: all of them come again.
     progress.blocks.fill(0);
     this.#save();
     return Result.otherReason;
+  }
+
+  /** An image that was not verified is verified first (IEC 62056-6-2, image_activate). */
+  #activate(): number {
+    const isReady = this.#status === ImageStatus.verified || this.#verify() === Result.success;
+    if (!isReady || this.#options.activate?.(this.#progress!.size) !== true) {
+      this.#options.onEvent('activation-refused');
+      return Result.otherReason;
+    }
+    this.#status = ImageStatus.activationInitiated;
+    this.#progress = undefined;
+    return Result.success;
   }
 
   #save(): void {
