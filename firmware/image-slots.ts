@@ -184,7 +184,8 @@ export class ImageSlots {
       if (refusal === null) return true;
       throw new Error(refusal);
     } catch (error) {
-      log.warn('the image is refused', { reason: messageOf(error) });
+      // The reason is in the message, since lines that repeat are only counted.
+      log.warn(`the image is refused: ${messageOf(error)}`);
       return false;
     }
   }

@@ -53,12 +53,16 @@ done
 
 # What carries READY and the watchdog's sign of life from Node to systemd.
 drop=/run/systemd/system/${service}.service.d
-if command -v socat >/dev/null; then
+# Only a bundle that notifies is waited for. systemd-notify of 254 and newer waits until it was heard, and will do as well.
+version=$(systemctl --version | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p')
+if ! grep -q NOTIFY_SOCKET /opt/s3mp/${device}.js; then
+  say "this bundle does not notify: the service runs without systemd's watchdog"
+elif command -v socat >/dev/null || [ "\${version:-0}" -ge 254 ]; then
   mkdir -p "$drop"
   printf '[Service]\\nType=notify\\nNotifyAccess=all\\nWatchdogSec=30\\n' >"$drop/10-notify.conf"
   systemctl daemon-reload
 else
-  say "no socat: the service runs without systemd's watchdog"
+  say "no socat, and systemd is older than 254: the service runs without systemd's watchdog"
 fi
 
 # From the next start on nothing but the state partition is written.

@@ -139,7 +139,7 @@ ${table(['Logical name', 'Object', 'Class', 'Read', 'Written', 'Methods'], objec
 
 | What | Answer |
 |---|---|
-| Activation of a firmware image (class 18 method 4) | other-reason, and an event: there are no slots to start from yet |
+| Verification or activation of a firmware image that the release key has not signed, for another model or not newer (class 18 methods 3, 4) | other-reason, and an event |
 | Activity calendar, special days, register activation (classes 20, 11, 6) | object-undefined: no tariffs yet |
 | Writing capture objects, period or entries of a profile | read-write-denied: profiles are part of the firmware |
 | Preset adjusting of the clock (class 8 methods 4, 5) | read-write-denied |

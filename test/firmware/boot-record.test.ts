@@ -3,6 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { ImageStatus } from '#dlms/cosem/image-transfer';
+import { EventCode } from '#dlms/well-known';
+import { createLog } from '#hw/log';
 import {
   type BootRecord,
   endedInOrder,
@@ -16,6 +19,7 @@ import {
   readBootRecord,
   writeBootRecord,
 } from '../../firmware/boot-record.ts';
+import { ImageSlots } from '../../firmware/image-slots.ts';
 
 const Record_ = suite('boot record');
 
@@ -69,5 +73,44 @@ Record_('the file comes back as written; a broken one starts the factory bundle 
     rmSync(folder, { recursive: true });
   }
 });
+
+Record_(
+  'an image that cannot read the energy meter goes back when the one before could, and stays when it could not',
+  () => {
+    const folder = mkdtempSync(join(tmpdir(), 's3mp-trial-'));
+    try {
+      const trial = (wasPolled: boolean, hasPolled: boolean, minutes: number) => {
+        writeBootRecord(folder, nextStart(onTrial(FACTORY, 'a', wasPolled)));
+        const events: number[] = [];
+        const restarts: number[] = [];
+        const slots = new ImageSlots(
+          {
+            folder,
+            log: createLog('test', { write: () => {} }),
+            version: [2, 0, 0],
+            key: undefined,
+            isLaunched: true,
+            record: (code) => events.push(code),
+            restart: (status) => restarts.push(status),
+          },
+          0,
+        );
+        assert.is(slots.status, ImageStatus.activationInitiated);
+        for (let minute = 0; minute <= minutes; minute++) slots.tick(hasPolled, minute * 60_000);
+        return { ...readBootRecord(folder), events, restarts };
+      };
+      const silent = trial(true, false, 11);
+      assert.equal([silent.slot, silent.news, silent.restarts, silent.events], ['factory', 'fell-back', [1], []]);
+      const early = trial(true, false, 9);
+      assert.equal([early.slot, early.isProven, early.restarts], ['a', false, []], 'not yet');
+      const dead = trial(false, false, 11);
+      assert.equal([dead.slot, dead.isProven, dead.restarts], ['a', true, []], 'the bus was dead before');
+      const good = trial(true, true, 0);
+      assert.equal([good.isProven, good.highest, good.events], [true, [2, 0, 0], [EventCode.firmwareActivated]]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+);
 
 Record_.run();
