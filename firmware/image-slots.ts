@@ -215,7 +215,7 @@ export class ImageSlots {
     return true;
   }
 
-  /** About once a second. @param hasPolled  whether the energy meter has answered since the start */
+  /** About once a second. @param hasPolled  whether the energy meter answers */
   tick(hasPolled: boolean, now: number): void {
     this.#hasPolled = hasPolled;
     const isLate = now - this.#startedAt > TRIAL_MS;

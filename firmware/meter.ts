@@ -239,7 +239,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     wallClock.tick();
     files.tick(now);
     guard.tick();
-    images.tick(image.sequenceNumber > 0, now);
+    images.tick(loop.healthy, now);
     draw();
     // The meter works when its poll loop does and nothing holds up the process; a silent energy meter is no hang.
     if (lateMs < LAG_LIMIT_MS && loop.overdueMs(now) < OVERDUE_LIMIT_MS) watchdog.feed(now);

@@ -139,6 +139,11 @@ class Device {
         const data = await run(client.get({ classId: 1, ln: parseObis('1-0:0.2.0.255'), attribute: 2 }));
         return data.type === 'octet-string' ? Buffer.from(data.value).toString().split(' ')[1] : undefined;
       },
+      seconds: async () =>
+        Number(
+          ((await run(client.get({ classId: 1, ln: parseObis('0-0:1.1.0.255'), attribute: 2 }))) as { value: number })
+            .value,
+        ),
       status: async () =>
         Number(((await run(client.get({ classId: 18, ln, attribute: 6 }))) as { value: number }).value),
       events: async () => {
@@ -234,6 +239,29 @@ Launcher('a signed, newer image comes over DLMS, runs and proves itself; the con
   assert.ok((await (await meter.client()).events()).includes(EventCode.firmwareFellBack));
   assert.is(statSync(relayValueFile(meter.relay)).mtimeMs, contact, 'the contact was never written');
   await meter.stop();
+});
+
+Launcher('an image is not believed while the energy meter is silent', async () => {
+  const meter = device();
+  meter.prepare('a', imageOf('0.2.0', bundle('0.2.0')), {});
+  slave.mute = true;
+  try {
+    assert.ok(await meter.start());
+    await meter.says('energy meter');
+    const client = await meter.client();
+    // The firmware looks once a second.
+    const since = await client.seconds();
+    while ((await client.seconds()) < since + 3);
+    assert.is(await client.status(), 5, 'activation initiated');
+    client.close();
+    assert.is(readBootRecord(meter.state).isProven, false);
+    slave.mute = false;
+    await meter.says('the image has proved itself');
+    assert.is(readBootRecord(meter.state).isProven, true);
+  } finally {
+    slave.mute = false;
+    await meter.stop();
+  }
 });
 
 Launcher(
