@@ -47,6 +47,7 @@ const ERRORS = (1 << 0) | (1 << 4) | (1 << 6);
 function logOf(code: number): LogName {
   if (code === EventCode.commandRefused) return 'fraud';
   if (code >= EventCode.associationOpened && code <= EventCode.associationRejected) return 'communication';
+  if (code === EventCode.requestRefused) return 'communication';
   if (code >= 76 && code <= 90) return 'quality';
   if ((code >= 59 && code <= 75) || code === EventCode.relayRestored) return 'disconnector';
   return code >= 40 && code <= 58 ? 'fraud' : 'standard';

@@ -29,7 +29,7 @@ import { invocationCounter, securitySetup } from '#dlms/cosem/security-setup';
 import { enumeration, Setting, type SettingStore, u16 } from '#dlms/cosem/setting';
 import { attribute, NO_METHOD, TableObject } from '#dlms/cosem/table-object';
 import { parseObis } from '#dlms/obis';
-import { Result } from '#dlms/result';
+import { isRefusal, Result } from '#dlms/result';
 import type { ServerSecurity } from '#dlms/security';
 import type { ServerEvent } from '#dlms/server';
 import { Unit } from '#dlms/units';
@@ -252,13 +252,12 @@ export function buildMeter(port: MeterPort): Meter {
     onServerEvent(event) {
       // The meter's own restart, not an attack.
       if (event.kind === 'protection-failed' && event.reason === 'behind-restart') return;
-      const isReplay = event.kind === 'protection-failed' && event.reason === 'replayed';
-      const code = isReplay ? EventCode.replay : SERVER_EVENTS[event.kind];
+      const code = eventCodeOf(event);
       const now = port.steadyClock();
-      // Anyone can send what does not open: such events must not fill the log.
-      const isForged = event.kind === 'protection-failed' || event.kind === 'command-refused';
-      if (isForged && now - (forgedAt.get(code!) ?? Number.NEGATIVE_INFINITY) < FORGED_EVENT_MS) return;
-      if (isForged) forgedAt.set(code!, now);
+      // Anyone can send what does not open or is refused: such events must not fill the log.
+      const isForged = code !== undefined && !event.kind.startsWith('association');
+      if (isForged && now - (forgedAt.get(code) ?? Number.NEGATIVE_INFINITY) < FORGED_EVENT_MS) return;
+      if (isForged) forgedAt.set(code, now);
       if (code !== undefined) events.record(code);
       if (
         event.kind === 'association-rejected' &&
@@ -283,7 +282,17 @@ const SERVER_EVENTS: Readonly<Record<string, number>> = {
   'association-rejected': EventCode.associationRejected,
   'protection-failed': EventCode.decryptionFailure,
   'command-refused': EventCode.commandRefused,
+  'request-refused': EventCode.requestRefused,
 };
+
+/** The event of a server event, undefined for those that other parts record or nobody needs. */
+function eventCodeOf(event: ServerEvent): number | undefined {
+  if (event.kind === 'protection-failed' && event.reason === 'replayed') return EventCode.replay;
+  if (event.kind !== 'get' && event.kind !== 'set' && event.kind !== 'action') return SERVER_EVENTS[event.kind];
+  if (!isRefusal(event.result)) return undefined;
+  const isCommand = event.kind !== 'get' && event.result === Result.scopeOfAccessViolated;
+  return isCommand ? EventCode.commandRefused : EventCode.requestRefused;
+}
 /** Events of forged or repeated requests are recorded this far apart. */
 const FORGED_EVENT_MS = 60_000;
 

@@ -4,6 +4,7 @@ import { performance } from 'node:perf_hooks';
 import { ConfigError, messageOf } from '#base/errors';
 import { decodeUtf8, encodeUtf8 } from '#base/utf8';
 import { managementAssociation, passwordAssociation, publicAssociation } from '#dlms/association';
+import { isRefusal } from '#dlms/result';
 import { DlmsServer } from '#dlms/server';
 import { EventCode } from '#dlms/well-known';
 import { Sap } from '#dlms/wrapper';
@@ -45,6 +46,8 @@ const MESSAGE = 'message';
 const LAG_LIMIT_MS = 1_000;
 const OVERDUE_LIMIT_MS = 5_000;
 const MAX_DATAGRAM_PDU = 1024;
+/** Events of the DLMS server that tell of something that should not be. */
+const FAILURES = new Set(['association-rejected', 'protection-failed', 'command-refused', 'request-refused']);
 /** Four times today's firmware. */
 const IMAGE_CAPACITY = 1 << 20;
 
@@ -171,7 +174,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
       model.onServerEvent(event);
       const { kind, ...fields } = event;
       const isRestart = kind === 'protection-failed' && event.reason === 'behind-restart';
-      const isFailure = kind === 'association-rejected' || kind === 'protection-failed' || kind === 'command-refused';
+      const isFailure = FAILURES.has(kind) || ('id' in event && isRefusal(event.result));
       if (isFailure && !isRestart) events.warn(kind, fields);
       else events.info(kind, fields);
     },

@@ -57,6 +57,12 @@ export function errorCodeOf(result: number): ErrorCode {
   }
 }
 
+/** Whether a request was for what is not there, or not for this client or this protection. */
+export function isRefusal(result: number): boolean {
+  const code = errorCodeOf(result);
+  return code === 'dlms.access-denied' || code === 'dlms.object-undefined';
+}
+
 export const ExceptionState = { serviceNotAllowed: 1, serviceUnknown: 2 } as const;
 
 export const ExceptionService = {

@@ -171,7 +171,7 @@ export class ServerAssociation {
     // Opening works in place, so what must be recognized later is copied before.
     if (!this.#place.isStream && (isCipheredTag(tag) || tag === ApduTag.aarq)) request = request.slice();
     this.#isGenuine = false;
-    if (request.length > this.#place.maxPdu) this.#refuse(w, ExceptionService.pduTooLong);
+    if (request.length > this.#place.maxPdu) this.#refuseLong(w);
     else this.#dispatch(tag, this.#reader.reset(frame, at, frame.length), w, nowMs);
     this.#remember(tag, request, w, start, nowMs);
   }
@@ -241,6 +241,12 @@ export class ServerAssociation {
 
   #refuse(w: ByteWriter, service: number): void {
     encodeException(w, ExceptionState.serviceNotAllowed, service);
+  }
+
+  #refuseLong(w: ByteWriter): void {
+    const { key, clientSap } = this.#place;
+    this.#refuse(w, ExceptionService.pduTooLong);
+    this.#core.emit({ kind: 'request-refused', key, clientSap, reason: 'pdu-too-long' });
   }
 
   #refuseProtection(w: ByteWriter, reason: ProtectionFailure, expectedCounter = 0): void {

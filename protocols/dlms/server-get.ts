@@ -11,7 +11,7 @@ import { encodeBlock, encodeGetBlockError, encodeGetError, GetChoice } from '#dl
 import { Conformance, MIN_PDU } from '#dlms/initiate';
 import { bytesPiece, FIRST_PIECE, joinPieces, type PiecePosition, type Pieces } from '#dlms/pieces';
 import type { ByteReader } from '#dlms/reader';
-import { Result } from '#dlms/result';
+import { isRefusal, Result } from '#dlms/result';
 import { ByteWriter } from '#dlms/writer';
 
 /** Longest value held for a transfer; a larger one belongs into an attribute that is given in pieces. */
@@ -37,9 +37,17 @@ interface Transfer {
   usedMs: number;
 }
 
+/** Told of what a client asked for and may not have. */
+type OnRefusal = (buf: Uint8Array, lnAt: number, id: number, result: number, context: RequestContext) => void;
+
 export class ServerGet {
   readonly #descriptor = new Descriptor();
+  readonly #onRefusal: OnRefusal;
   #transfer: Transfer | null = null;
+
+  constructor(onRefusal: OnRefusal) {
+    this.#onRefusal = onRefusal;
+  }
 
   /** Forgets a transfer under way. */
   reset(): void {
@@ -63,6 +71,7 @@ export class ServerGet {
     if (result !== Result.success) {
       w.at = start;
       encodeGetError(w, invoke, result);
+      if (isRefusal(result)) this.#onRefusal(r.buf, descriptor.lnAt, descriptor.id, result, context);
       return;
     }
     if (fits(w, start, context)) return;
@@ -114,6 +123,7 @@ export class ServerGet {
       return context.device.open(context, r.buf, descriptor.lnAt, descriptor.id, selection);
     w.at = at;
     w.u8(1).u8(result);
+    if (isRefusal(result)) this.#onRefusal(r.buf, descriptor.lnAt, descriptor.id, result, context);
     return null;
   }
 

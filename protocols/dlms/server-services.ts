@@ -35,12 +35,13 @@ export class ServerServices {
   readonly #core: ServerCore;
   readonly #key: string;
   readonly #descriptor = new Descriptor();
-  readonly #get = new ServerGet();
+  readonly #get: ServerGet;
   readonly #long = new LongRequest();
 
   constructor(core: ServerCore, key: string) {
     this.#core = core;
     this.#key = key;
+    this.#get = new ServerGet((...refused) => this.#report('get', ...refused));
   }
 
   /** Forgets transfers under way. */
@@ -200,7 +201,7 @@ export class ServerServices {
   }
 
   #report(
-    kind: 'set' | 'action',
+    kind: 'get' | 'set' | 'action',
     buf: Uint8Array,
     lnAt: number,
     id: number,

@@ -59,7 +59,14 @@ export type ServerEvent =
       readonly failures: number;
     }
   | {
-      readonly kind: 'set' | 'action';
+      readonly kind: 'request-refused';
+      readonly key: string;
+      readonly clientSap: number;
+      readonly reason: 'pdu-too-long';
+    }
+  | {
+      /** Each SET and ACTION; of GET what the client may not have, or what is not there. */
+      readonly kind: 'get' | 'set' | 'action';
       readonly key: string;
       readonly clientSap: number;
       readonly obis: string;

@@ -132,6 +132,7 @@ export const EventCode = {
   firmwareTransferStarted: 204,
   firmwareRejected: 205,
   commandRefused: 206,
+  requestRefused: 207,
   relayRestored: 207,
   firmwareFellBack: 208,
   logCleared: 255,
