@@ -12,6 +12,7 @@ import { asciiBytes } from '#base/bytes';
 import { DlmsClient } from '#dlms/client';
 import { octets, structure, u32 } from '#dlms/cosem/setting';
 import { type Exchange, exchange } from '#dlms/exchange';
+import { activateImage, readImageStatus, sendImage } from '#dlms/image-sender';
 import { parseObis } from '#dlms/obis';
 import { ProfileReader } from '#dlms/profile-reader';
 import { EventCode } from '#dlms/well-known';
@@ -134,6 +135,7 @@ class Device {
     };
     return {
       act,
+      run: <T>(operation: (dlms: DlmsClient) => Exchange<T>) => run(operation(client)),
       close: () => channel.close(),
       version: async () => {
         const data = await run(client.get({ classId: 1, ln: parseObis('1-0:0.2.0.255'), attribute: 2 }));
@@ -164,9 +166,9 @@ class Device {
   /** Transfers, verifies and activates; waits for the end of the process. */
   async update(image: Uint8Array, name: string): Promise<void> {
     const client = await this.client();
-    await client.send(image, name);
-    assert.is(await client.act(3), 'done', 'verified');
-    assert.is(await client.act(4), 'done', 'activated');
+    await client.run((dlms) => sendImage(dlms, { id: asciiBytes(name), bytes: image }));
+    assert.is(await client.run(readImageStatus), 3, 'verified');
+    await client.run(activateImage);
     client.close();
     assert.is(await this.exited, 0);
   }
