@@ -1,7 +1,7 @@
 /** The DLMS wrapper in SCION datagrams, server side: one session per remote host and port. */
 
 import { performance } from 'node:perf_hooks';
-import type { DlmsServer } from '#dlms/server';
+import type { DlmsServer, SessionOptions } from '#dlms/server';
 import { WRAPPER_SIZE } from '#dlms/wrapper';
 import type { Log } from '#hw/log';
 import type { ScionEndpoint } from '#hw/scion-endpoint';
@@ -18,18 +18,19 @@ export function serveDlmsOverScion(
   hiddenClients: readonly number[] = [],
 ): void {
   const out = new Uint8Array(WRAPPER_SIZE + server.maxPdu('datagram'));
-  // A peer is one object as long as it uses one path, so its key is put together once.
-  const keys = new WeakMap<PeerRef, string>();
+  // A peer is one object as long as it uses one path, so what is known of it is put together once.
+  const clients = new WeakMap<PeerRef, { readonly key: string; readonly options: SessionOptions }>();
   socket.onDatagram = (frame, peer) => {
-    let key = keys.get(peer);
-    if (key === undefined) {
-      key = `[${peer.text}]:${peer.port}`;
-      keys.set(peer, key);
+    let client = clients.get(peer);
+    if (client === undefined) {
+      // Failed passwords count against the host: a guesser has ports enough.
+      client = { key: `[${peer.text}]:${peer.port}`, options: { hiddenClients, source: peer.text } };
+      clients.set(peer, client);
     }
     const nowMs = performance.now();
-    const session = server.session(key, { hiddenClients }, nowMs);
+    const session = server.session(client.key, client.options, nowMs);
     if (session === undefined) {
-      log.warn('too many DLMS clients, one is refused', { peer: key });
+      log.warn('too many DLMS clients, one is refused', { peer: client.key });
       return;
     }
     let length = session.receive(frame, out, nowMs);

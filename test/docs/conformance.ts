@@ -144,6 +144,7 @@ ${table(['Logical name', 'Object', 'Class', 'Read', 'Written', 'Methods'], objec
 | Writing capture objects, period or entries of a profile | read-write-denied: profiles are part of the firmware |
 | Preset adjusting of the clock (class 8 methods 4, 5) | read-write-denied |
 | High-level authentication with a secret of the manufacturer (mechanism 2), as server and as client | authentication-failure: the standard leaves the processing to each manufacturer, and every peer here that has it has GMAC too |
+| Communication port protection (class 124) | object-undefined: optional for a residential meter. What it describes is in force: failed passwords and secrets are counted by remote host, never for a port as a whole, after three each next one costs twice the wait (1 s up to 5 min), and a right one ends it |
 | MD5 and SHA-1 (mechanisms 3, 4) as server | authentication-failure: broken |
 | Short names (SN) | exception, service unknown |
 `;

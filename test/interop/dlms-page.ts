@@ -24,8 +24,8 @@ export function dlmsPage(cells: readonly Cell[]): string {
 
 Each cell is a run of both programs over real sockets. The first columns are foreign clients that read and command our meter;
 the last one is our client with a server made of a foreign library. \`absent\` means that the peer does not have the feature,
-or not as the standard has it, or that our meter does not offer it; \`fail\` that the two do not work together for another reason. The notes quote the error that
-ended the cell, and say what was seen on the wire where it does not tell.
+or not as the standard has it, or that our meter does not offer it; \`fail\` that the two do not work together for another
+reason. The notes quote the error that ended the cell, and say what was seen on the wire where it does not tell.
 
 | ${head.join(' | ')} |
 |${head.map(() => '---').join('|')}|
