@@ -1,6 +1,7 @@
 /**
- * One association of a server: its state machine (IEC 62056-5-3 §6), who may open it, what is ciphered and signed in it,
- * and the duplicate cache that makes a repeated datagram harmless. The services inside are in server-services.ts.
+ * One association of a server: its state machine (IEC 62056-5-3 §6), what is ciphered and signed in it,
+ * and the duplicate cache that makes a repeated datagram harmless. Who may open it is in server-opening.ts, the services
+ * inside in server-services.ts.
  *
  *   idle ──AARQ accepted──► associated ──RLRQ, AARQ, inactivity, disconnection──► idle
  *   idle ──AARQ, high-level──► pending ──right answer to the challenge──► associated
@@ -8,102 +9,46 @@
  * The associated state is entered in exactly one place, behind an accepted verdict and a finished authentication.
  */
 
-import { constantTimeEqual, equalBytes } from '#base/bytes';
 import { GCM_TAG_SIZE } from '#base/crypto';
 import { DecodeError } from '#base/errors';
 import {
   type Aarq,
   AssociationResult,
-  Context,
   Diagnostic,
   decodeAarq,
   decodeRelease,
-  encodeAare,
   encodeRelease,
   Mechanism,
-  NO_COMMON_ACSE_VERSION,
 } from '#dlms/acse';
 import { ApduTag, isCipheredTag } from '#dlms/apdu';
-import type { AssociationSpec } from '#dlms/association';
 import { Tag } from '#dlms/axdr';
 import { isWholeBer } from '#dlms/ber';
-import { CIPHER_HEADROOM, TITLE_SIZE } from '#dlms/cipher';
+import { CIPHER_HEADROOM } from '#dlms/cipher';
 import type { RequestContext } from '#dlms/cosem/logical-device';
 import { DuplicateMemory } from '#dlms/duplicates';
 import { decodeGbt, type GbtBlock, GbtEndpoint, MAX_GBT_WINDOW } from '#dlms/gbt';
-import { checkHls, type HlsPass, hlsCounter, MAX_CHALLENGE, MIN_CHALLENGE, proveHls } from '#dlms/hls';
-import {
-  Conformance,
-  DLMS_VERSION,
-  decodeInitiateRequest,
-  encodeInitiateError,
-  encodeInitiateResponse,
-  InitiateError,
-  type InitiateRequest,
-  MIN_PDU,
-} from '#dlms/initiate';
+import { Conformance, encodeInitiateResponse, InitiateError } from '#dlms/initiate';
 import { ByteReader } from '#dlms/reader';
 import { ExceptionService, ExceptionState, encodeException, Result } from '#dlms/result';
-import { AssociationCipher, Policy } from '#dlms/security';
+import type { AssociationCipher } from '#dlms/security';
 import type { ProtectionFailure, ServerCore } from '#dlms/server';
 import { freshChallenge, readReplyToHls } from '#dlms/server-hls';
+import {
+  type Acceptance,
+  type AssociationPlace,
+  encodeAcceptance,
+  encodeRejection,
+  judgeAarq,
+  type Pending,
+  proveBack,
+  type Rejection,
+} from '#dlms/server-opening';
 import { ServerServices } from '#dlms/server-services';
 import { decodeSigned, encodeCommandRefusal, GENERAL_SIGNING, judgeCommand } from '#dlms/signing';
 import { ByteWriter } from '#dlms/writer';
 
-export interface AssociationPlace {
-  readonly key: string;
-  readonly source: string;
-  readonly clientSap: number;
-  /** null: nobody configured this access point. */
-  readonly spec: AssociationSpec | null;
-  readonly isStream: boolean;
-  /** One answer a request, as on HDLC: general block transfer does not stream. */
-  readonly isPolled: boolean;
-  /** Longest APDU either way that this transport carries. */
-  readonly maxPdu: number;
-  /** Whether the transport vouches for the sender of each frame. */
-  readonly isAuthentic: boolean;
-}
-
-/** What an accepted AARQ negotiated. */
-interface Acceptance {
-  readonly spec: AssociationSpec;
-  readonly conformance: number;
-  /** Longest APDU that the client accepts; 0 means any. */
-  readonly clientMaxPdu: number;
-  /** In the ciphered application context, under the client's title. */
-  readonly cipher: AssociationCipher | null;
-  readonly clientTitle: Uint8Array;
-  readonly dedicatedKey: Uint8Array | null;
-  /** The client's challenge; high-level mechanisms only. */
-  readonly challenge: Uint8Array;
-}
-
-/** An association that waits for the answer to its challenge. */
-interface Pending {
-  readonly acceptance: Acceptance;
-  readonly challenge: Uint8Array;
-  /** Counter of the AARQ. */
-  readonly counter: number;
-  readonly sinceMs: number;
-  /** Requests other than the answer. */
-  strays: number;
-}
-
 /** A context whose per-request parts its association sets. */
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
-
-/** Why an AARQ is refused: an ACSE diagnostic, or an initiate error behind the diagnostic "no reason given". */
-interface Rejection {
-  readonly diagnostic?: number;
-  readonly isProvider?: boolean;
-  readonly initiateError?: number;
-  readonly failures?: number;
-  /** Ciphering that failed is answered by an exception, not by an AARE. */
-  readonly opening?: ProtectionFailure;
-  readonly expectedCounter?: number;
-}
 
 const NO_BYTES = new Uint8Array(0);
 const PENDING_MS = 30_000;
@@ -390,7 +335,8 @@ export class ServerAssociation {
       if (this.#place.isStream || isWhole) this.#reject(w, { initiateError: InitiateError.other });
       return;
     }
-    const verdict = this.#judge(aarq);
+    const verdict = judgeAarq(aarq, this.#place, this.#core.lockout, this.#usedMs);
+    if (verdict.isGenuine) this.#isGenuine = true;
     // A ciphered association ends only for an AARQ that is the client's own: anyone can write a forged one.
     if ('spec' in verdict || !this.#cipher) this.end('replaced');
     if ('spec' in verdict) this.#accept(w, verdict);
@@ -398,117 +344,14 @@ export class ServerAssociation {
     else this.#reject(w, verdict);
   }
 
-  /** Checks an AARQ, credentials before the xDLMS context. */
-  #judge(aarq: Aarq): Acceptance | Rejection {
-    const { spec } = this.#place;
-    if (!spec) return { diagnostic: Diagnostic.noReasonGiven };
-    if (!aarq.version1) return { diagnostic: NO_COMMON_ACSE_VERSION, isProvider: true };
-    const { security } = spec;
-    const isCiphered = aarq.context === Context.logicalNameCiphered && security !== undefined;
-    if (aarq.context !== Context.logicalName && !isCiphered) return { diagnostic: Diagnostic.contextNotSupported };
-    const clientTitle = aarq.callingTitle ?? NO_BYTES;
-    // Another mechanism than ours is refused as such.
-    const needsTitle = isCiphered || Math.min(spec.mechanism, aarq.mechanism) >= Mechanism.gmac;
-    if (clientTitle.length !== TITLE_SIZE && (aarq.callingTitle || needsTitle))
-      return { diagnostic: Diagnostic.callingTitleNotRecognized };
-    const refusal = this.#authenticate(aarq, spec);
-    if (refusal) return refusal;
-    const initiate = new ByteReader(aarq.userInformation ?? NO_BYTES);
-    let cipher: AssociationCipher | null = null;
-    if (isCiphered) {
-      const { clientTitle: expectedTitle } = security.options;
-      if (expectedTitle && !equalBytes(expectedTitle, clientTitle)) return { opening: 'undecipherable' };
-      cipher = new AssociationCipher(security);
-      cipher.begin(clientTitle);
-      const opening = initiate.buf[0] === 0x01 ? 'unprotected' : cipher.open(initiate);
-      if (opening !== 'open') return { opening, expectedCounter: cipher.expected };
-      this.#isGenuine = true;
-    } else if (security && security.policy !== Policy.none) return { opening: 'unprotected' };
-    let request: InitiateRequest;
-    try {
-      request = decodeInitiateRequest(initiate);
-    } catch (error) {
-      if (!(error instanceof DecodeError)) throw error;
-      return { initiateError: InitiateError.other };
-    }
-    const { dlmsVersion, maxPdu } = request;
-    const conformance = request.conformance & spec.conformance;
-    if (dlmsVersion < DLMS_VERSION) return { initiateError: InitiateError.versionTooLow };
-    if (maxPdu !== 0 && maxPdu < MIN_PDU) return { initiateError: InitiateError.pduSizeTooShort };
-    if (conformance === 0) return { initiateError: InitiateError.incompatibleConformance };
-    const { dedicatedKey } = request;
-    // A dedicated key makes sense in a ciphered request only; elsewhere it was sent in the clear.
-    if (dedicatedKey && (!cipher || dedicatedKey.length !== security?.options.keys.unicast.length))
-      return { initiateError: InitiateError.other };
-    const challenge = (aarq.authentication ?? NO_BYTES).slice();
-    return {
-      spec,
-      conformance,
-      clientMaxPdu: maxPdu,
-      cipher,
-      clientTitle: clientTitle.slice(),
-      dedicatedKey,
-      challenge,
-    };
-  }
-
-  #authenticate({ mechanism, authentication }: Aarq, spec: AssociationSpec): Rejection | null {
-    if (mechanism < 0 || mechanism > Mechanism.ecdsa) return { diagnostic: Diagnostic.mechanismNotRecognized };
-    if (mechanism === Mechanism.none && spec.mechanism !== Mechanism.none)
-      return { diagnostic: Diagnostic.mechanismRequired };
-    if (mechanism !== spec.mechanism) return { diagnostic: Diagnostic.authenticationFailure };
-    if (mechanism === Mechanism.none) return null;
-    if (mechanism > Mechanism.password) {
-      const length = authentication?.length ?? 0;
-      // A secret can be guessed, a key cannot: only the former is worth locking for.
-      const isLocked = mechanism === Mechanism.sha256 && this.#core.lockout.isLocked(this.#place.source, this.#usedMs);
-      if (length >= MIN_CHALLENGE && length <= MAX_CHALLENGE && !isLocked) return null;
-      return { diagnostic: Diagnostic.authenticationFailure };
-    }
-    const { lockout } = this.#core;
-    const { source } = this.#place;
-    const password = spec.password ?? NO_BYTES;
-    // Compared also while locked, and a lock answers like a wrong password: neither time nor words tell them apart.
-    const isRight = constantTimeEqual(authentication ?? NO_BYTES, password) && password.length > 0;
-    if (lockout.isLocked(source, this.#usedMs)) return { diagnostic: Diagnostic.authenticationFailure };
-    if (isRight) {
-      lockout.succeeded(source);
-      return null;
-    }
-    return { diagnostic: Diagnostic.authenticationFailure, failures: lockout.failed(source, this.#usedMs) };
-  }
-
   /** Answers an AARQ that is right so far: associated at once, or pending behind a challenge. */
   #accept(w: ByteWriter, acceptance: Acceptance): void {
-    const { maxPdu } = this.#place;
-    const { spec, conformance, cipher, dedicatedKey } = acceptance;
+    const { spec, cipher, dedicatedKey } = acceptance;
     const { mechanism, security } = spec;
     const start = w.at;
     const isHighLevel = mechanism > Mechanism.password && security !== undefined;
     const challenge = isHighLevel ? freshChallenge(security.options.crypto.random, acceptance.challenge) : undefined;
-    let isSealed = true;
-    encodeAare(
-      w,
-      {
-        context: cipher ? Context.logicalNameCiphered : Context.logicalName,
-        result: AssociationResult.accepted,
-        diagnostic: isHighLevel ? Diagnostic.authenticationRequired : Diagnostic.none,
-        ...(security && (cipher || isHighLevel) ? { respondingTitle: security.options.serverTitle } : {}),
-        ...(challenge ? { mechanism, challenge } : {}),
-      },
-      (inner) => {
-        if (!cipher) {
-          encodeInitiateResponse(inner, conformance, maxPdu);
-          return;
-        }
-        const { at } = inner;
-        inner.at = at + CIPHER_HEADROOM;
-        encodeInitiateResponse(inner, conformance, maxPdu);
-        isSealed = cipher.seal(inner, at);
-        if (!isSealed) inner.at = at;
-      },
-    );
-    if (!isSealed) {
+    if (!encodeAcceptance(w, acceptance, this.#place.maxPdu, challenge)) {
       w.at = start;
       this.#refuseProtection(w, 'counters-used-up');
       return;
@@ -554,33 +397,10 @@ export class ServerAssociation {
     }
     // One attempt per challenge.
     this.#pending = null;
-    const { acceptance, challenge } = pending;
-    const { spec, clientTitle } = acceptance;
-    const security = spec.security!;
-    const { crypto, serverTitle, counters, clientKey, signing } = security.options;
-    const theirs: HlsPass = {
-      mechanism: spec.mechanism,
-      crypto,
-      prover: clientTitle,
-      verifier: serverTitle,
-      received: challenge,
-      sent: acceptance.challenge,
-      secret: spec.password,
-      key: security.unicast,
-      suite: security.suite,
-    };
-    const ours = {
-      ...theirs,
-      prover: serverTitle,
-      verifier: clientTitle,
-      received: acceptance.challenge,
-      sent: challenge,
-    };
+    const { acceptance } = pending;
     const { key, clientSap, source } = this.#place;
     const { lockout, emit } = this.#core;
-    const isRight = checkHls(theirs, answer.proof, clientKey) && takesCounter(pending, answer.proof);
-    const counter = isRight && spec.mechanism === Mechanism.gmac ? counters.next() : 1;
-    const proof = isRight && counter > 0 ? proveHls(ours, counter, signing) : undefined;
+    const proof = proveBack(pending, answer.proof);
     w.u8(ApduTag.actionResponse).u8(1).u8(answer.invoke);
     if (proof) {
       lockout.succeeded(source);
@@ -597,13 +417,9 @@ export class ServerAssociation {
 
   #reject(w: ByteWriter, rejection: Rejection): void {
     const { key, clientSap, maxPdu } = this.#place;
+    const diagnostic = encodeRejection(w, rejection, maxPdu);
+    const { failures = 0 } = rejection;
     const result = AssociationResult.rejectedPermanent;
-    const { initiateError, diagnostic = Diagnostic.noReasonGiven, isProvider = false, failures = 0 } = rejection;
-    encodeAare(w, { context: Context.logicalName, result, diagnostic, isProviderDiagnostic: isProvider }, (inner) =>
-      initiateError === undefined
-        ? encodeInitiateResponse(inner, 0, maxPdu)
-        : encodeInitiateError(inner, initiateError),
-    );
     this.#core.emit({ kind: 'association-rejected', key, clientSap, result, diagnostic, failures });
   }
 
@@ -646,16 +462,4 @@ export class ServerAssociation {
 
 function isServiceTag(tag: number): boolean {
   return tag === ApduTag.getRequest || tag === ApduTag.setRequest || tag === ApduTag.actionRequest;
-}
-
-/**
- * Judges the counter inside the answer of mechanism 5. Peers use the one of the ciphered request around it, or the one
- * before; in a plain association it stands alone and is the client's next.
- */
-function takesCounter({ acceptance, counter }: Pending, proof: Uint8Array): boolean {
-  const { spec, cipher, clientTitle } = acceptance;
-  if (spec.mechanism !== Mechanism.gmac) return true;
-  const used = hlsCounter(proof);
-  if (cipher) return used > counter && used <= cipher.counter;
-  return spec.security!.options.counters.accept(clientTitle, used);
 }
