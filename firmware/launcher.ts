@@ -26,7 +26,7 @@ import {
   writeBootRecord,
 } from './boot-record.ts';
 
-const DEFAULT_KEY = '/etc/s3mp/keys/release.pem';
+const DEFAULT_KEY = '/etc/s3mp/release.pem';
 const factory = join(__dirname, 'firmware.js');
 const folder = process.env.S3MP_STATE_DIRECTORY ?? process.env.STATE_DIRECTORY ?? '/var/lib/s3mp';
 const say = (text: string) => process.stderr.write(`launcher: ${text}\n`);

@@ -109,6 +109,20 @@ function keyItems(folder: string, to: string, isSecret: (name: string) => boolea
   });
 }
 
+/**
+ * The key that firmware images are checked with stays root's: what a firmware may replace must not be what judges the next.
+ * @throws ConfigError `config.invalid` for the private half
+ */
+function releaseKey(item: Item): Item {
+  if (item.kind !== 'file' || item.path !== '/etc/s3mp/keys/release.pem') return item;
+  if (!/-----BEGIN PUBLIC KEY-----/.test(Buffer.from(item.bytes).toString('latin1')))
+    throw new ConfigError(
+      'config.invalid',
+      'release.pem is no public key: give the .pub file of npm run image -- keygen',
+    );
+  return file('/etc/s3mp/release.pem', 0o644, item.bytes);
+}
+
 /** Everything in the order of its paths, the manifest last. @throws ConfigError for sources that are missing */
 export function contentsOf(options: ContentOptions): Item[] {
   const { device, bundles, node, version } = options;
@@ -154,7 +168,7 @@ export function contentsOf(options: ContentOptions): Item[] {
     ...(options.keys
       ? [
           { kind: 'folder', path: '/etc/s3mp/keys', mode: 0o700 } as const,
-          ...keyItems(options.keys, '/etc/s3mp/keys', () => true),
+          ...keyItems(options.keys, '/etc/s3mp/keys', () => true).map(releaseKey),
         ]
       : []),
     ...(options.asDirectory ? keyItems(options.asDirectory, '/etc/scion', isSecretOfAs) : []),

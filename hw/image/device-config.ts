@@ -6,11 +6,12 @@ import { ConfigError } from '#base/errors';
 import type { Device } from './units.ts';
 
 /** Files of a key folder that have a place in the configuration. */
-const KEY_FILES: readonly (readonly [file: string, section: string, key: string])[] = [
-  ['dlms.toml', 'dlms', 'key_file'],
-  ['command.pem', 'dlms', 'command_key_file'],
-  ['password.txt', 'dlms', 'password_file'],
-  ['release.pem', 'image', 'release_key_file'],
+const KEY_FILES: readonly (readonly [file: string, section: string, key: string, folder: string])[] = [
+  ['dlms.toml', 'dlms', 'key_file', '/etc/s3mp/keys'],
+  ['command.pem', 'dlms', 'command_key_file', '/etc/s3mp/keys'],
+  ['root.pem', 'dlms', 'root_file', '/etc/s3mp/keys'],
+  ['password.txt', 'dlms', 'password_file', '/etc/s3mp/keys'],
+  ['release.pem', 'image', 'release_key_file', '/etc/s3mp'],
 ];
 
 /**
@@ -36,9 +37,9 @@ export function deviceConfig(device: Device, flags: Readonly<Record<string, stri
     ['scion', ['topology = "/etc/s3mp/topology.json"', `address = ${JSON.stringify(flags.address)}`]],
     ['state', ['directory = "/var/lib/s3mp"']],
   ]);
-  for (const [file, section, key] of KEY_FILES) {
+  for (const [file, section, key, folder] of KEY_FILES) {
     if (typeof flags.keys !== 'string' || !existsSync(join(flags.keys, file))) continue;
-    sections.set(section, [...(sections.get(section) ?? []), `${key} = "/etc/s3mp/keys/${file}"`]);
+    sections.set(section, [...(sections.get(section) ?? []), `${key} = "${folder}/${file}"`]);
   }
   const body = [...sections].map(([section, lines]) => `\n[${section}]\n${lines.join('\n')}\n`);
   return head + body.join('');

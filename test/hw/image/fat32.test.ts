@@ -14,6 +14,21 @@ const Fat = suite('fat32');
 const folder = mkdtempSync(join(tmpdir(), 's3mp-fat-'));
 Fat.after(() => rmSync(folder, { recursive: true, force: true }));
 
+/** Loses its power in front of a write. */
+class CutDisk extends DiskFile {
+  #left: number;
+
+  constructor(file: string, writes: number) {
+    super(file, 'r+');
+    this.#left = writes;
+  }
+
+  override write(offset: number, bytes: Uint8Array): void {
+    if (this.#left-- <= 0) throw new Error('cut');
+    super.write(offset, bytes);
+  }
+}
+
 let count = 0;
 function newFat(files: Readonly<Record<string, string>> = {}, clusterSectors = 1): string {
   const file = join(folder, `fat-${count++}`);
@@ -134,6 +149,34 @@ if (hasFatTools) {
     assert.equal(fat, from.read(32 * 512, 512));
     disk.close();
     from.close();
+  });
+
+  Fat('cut at any write, every file is whole, old or new, for who reads it next', () => {
+    const old = 'old '.repeat(700);
+    const fresh = Buffer.from('fresh '.repeat(900));
+    const outcomes = new Set<string>();
+    for (let writes = 0, isDone = false; !isDone; writes++) {
+      const file = newFat({ 'replaced.txt': old, 'bystander.txt': old });
+      const disk = new CutDisk(file, writes);
+      try {
+        const fat = new Fat32(disk, 0, disk.size);
+        fat.write('replaced.txt', fresh);
+        fat.write('folder/added.txt', fresh);
+        fat.commit();
+        isDone = true;
+      } catch (error) {
+        assert.is((error as Error).message, 'cut');
+      }
+      disk.close();
+      const now = Buffer.from(readBoot(file, 'replaced.txt', 0)!).toString();
+      assert.ok(now === old || now === fresh.toString(), `after ${writes} writes`);
+      assert.is(Buffer.from(readBoot(file, 'bystander.txt', 0)!).toString(), old);
+      const added = readBoot(file, 'folder/added.txt', 0);
+      assert.ok(added === undefined || Buffer.from(added).equals(fresh), `after ${writes} writes`);
+      outcomes.add(now === old ? 'old' : 'new');
+      rmSync(file);
+    }
+    assert.is(outcomes.size, 2);
   });
 
   Fat('a full volume refuses the file, and nothing of it is there', () => {

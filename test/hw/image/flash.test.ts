@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import {
   mkdirSync,
   mkdtempSync,
@@ -330,6 +330,21 @@ Flash('a Node.js that the board cannot run is refused with words', () => {
   const apt = flash('--boot', trixie, '--node', 'apt', ...rest);
   assert.is(apt.status, 0, apt.stderr);
   assert.match(readFileSync(join(trixie, 's3mp/files.txt'), 'utf8'), /s3mp-node\.service/);
+});
+
+Flash("the release key is root's and public, and its private half is refused", () => {
+  const boot = bootFolder();
+  const trust = mkdtempSync(join(folder, 'trust-'));
+  const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  writeFileSync(join(trust, 'release.pem'), pair.publicKey.export({ type: 'spki', format: 'pem' }));
+  assert.is(flash('--boot', boot, ...METER, '--keys', trust).status, 0);
+  assert.match(readFileSync(join(boot, 's3mp/files.txt'), 'utf8'), /^f 0644 [0-9a-f]{64} \/etc\/s3mp\/release\.pem$/m);
+  assert.match(
+    readFileSync(join(boot, 's3mp/root/etc/s3mp/meter.toml'), 'utf8'),
+    'release_key_file = "/etc/s3mp/release.pem"',
+  );
+  writeFileSync(join(trust, 'release.pem'), pair.privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  refused(flash('--boot', boot, ...METER, '--keys', trust), 'config.invalid', /\.pub/);
 });
 
 Flash('a configuration that the bundle does not accept is refused', () => {
