@@ -7,6 +7,7 @@ import { asciiBytes, fromHex } from '#base/bytes';
 import { encodeSigned } from '#dlms/signing';
 import { ByteWriter } from '#dlms/writer';
 import { nodeCrypto } from '#hw/crypto';
+import { encodeFirmwareImage } from '#session/firmware-image';
 import type { Random } from '#test/random';
 import { METER_TITLE } from '../interop/dlms-meter.ts';
 import vectorFile from '../vectors/dlms.json';
@@ -27,6 +28,14 @@ export function signedCommand(content: Uint8Array, number: number): Uint8Array {
   encodeSigned(w, { number, originator: TITLE, recipient: METER_TITLE, ...times, reason: 'test', content }, SIGNER);
   return w.written().slice();
 }
+
+/** A signed image with the smallest content that says something. */
+export const IMAGE = encodeFirmwareImage(
+  { model: 's3mp-meter', version: [2, 0, 0], minimum: [1, 0, 0] },
+  asciiBytes('console.log(1)'),
+  SIGNER,
+  nodeCrypto,
+);
 
 const DISCONNECT = fromHex('c301c10046000060030aff01010f00');
 
@@ -52,6 +61,7 @@ export const CORPUS: readonly Uint8Array[] = [
   'c301c10012 00002c0000ff 01 01 0202 0908 6669726d77617265 0600001388',
   'c301c10012 00002c0000ff 02 01 0202 0600000000 0908 0011223344556677',
   'c301c10012 00002c0000ff 03 01 0f00',
+  'c301c10012 00002c0000ff 04 01 0f00',
   'c301c10009 00000a006aff 01 01 120001',
   'c304c1 0046 000060030aff 01 01 00000001 02 0f00',
   'c305c1 01 0046 000060030aff 01 01 00000001 03 010f00',
@@ -74,7 +84,7 @@ export const CORPUS: readonly Uint8Array[] = [
   '1301000202021206 18 000100000002000300000004000500000006000700000008',
 ]
   .map((hex) => fromHex(hex))
-  .concat([DISCONNECT, signedCommand(DISCONNECT, 1), signedCommand(fromHex('c001c1000f0000280000ff0200'), 2)]);
+  .concat([IMAGE, DISCONNECT, signedCommand(DISCONNECT, 1), signedCommand(fromHex('c001c1000f0000280000ff0200'), 2)]);
 
 const INTERESTING = [0x00, 0x01, 0x02, 0x7f, 0x80, 0x81, 0x82, 0x84, 0xff, 0x13, 0x60, 0xbe];
 

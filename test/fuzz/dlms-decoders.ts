@@ -28,6 +28,7 @@ import { readReplyToHls } from '#dlms/server-hls';
 import { decodeSetResponse } from '#dlms/set';
 import { decodeSigned } from '#dlms/signing';
 import { WrapperStream } from '#dlms/wrapper';
+import { decodeFirmwareImage } from '#session/firmware-image';
 
 /** Reads what begins at the reader; returns a value that can be compared. */
 export type Decoder = (r: ByteReader) => unknown;
@@ -69,6 +70,7 @@ export const DECODERS: Readonly<Record<string, Decoder>> = {
   'ciphered header': (r) => new CipherHeader().read(r),
   'signed request': decodeSigned,
   exception: decodeException,
+  'firmware image': (r) => decodeFirmwareImage(view(r)),
   'date-time': (r) => decodeDateTime(view(r)),
   'whole BER': ({ buf, at, end }) => isWholeBer(buf, at, end),
   'answer to a request': (r) => isAnswerTo(view(r), view(r)),

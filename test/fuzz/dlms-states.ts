@@ -5,10 +5,12 @@
 
 import * as assert from 'uvu/assert';
 import { asciiBytes, fromHex, toHex } from '#base/bytes';
+import { DecodeError } from '#base/errors';
 import { Mechanism } from '#dlms/acse';
 import { CIPHER_HEADROOM, CipherKey, sealApdu } from '#dlms/cipher';
 import { DlmsClient } from '#dlms/client';
 import { type ClientSecurityOptions, MemoryCounter } from '#dlms/client-security';
+import type { ImageSlot } from '#dlms/cosem/image-transfer';
 import { type Exchange, exchangeSync } from '#dlms/exchange';
 import { encodeFrame, HdlcStream, information } from '#dlms/hdlc';
 import { HdlcServerLink } from '#dlms/hdlc-server';
@@ -17,6 +19,7 @@ import type { ServerSession } from '#dlms/server';
 import { encodeWrapperHeader, WRAPPER_SIZE } from '#dlms/wrapper';
 import { ByteWriter } from '#dlms/writer';
 import { nodeCrypto } from '#hw/crypto';
+import { decodeFirmwareImage, verifyFirmwareImage } from '#session/firmware-image';
 import type { Random } from '#test/random';
 import {
   KEYS,
@@ -27,7 +30,7 @@ import {
   testMeter,
   testSecurity,
 } from '../interop/dlms-meter.ts';
-import { CORPUS, mutate, NOW, SIGNER, signedCommand, TITLE, VERIFIER } from './dlms-corpus.ts';
+import { CORPUS, IMAGE, mutate, NOW, SIGNER, signedCommand, TITLE, VERIFIER } from './dlms-corpus.ts';
 
 const LIMIT = WRAPPER_SIZE + 2048;
 /** Answers to one request: general block transfer sends at most 63 blocks in a row. */
@@ -40,6 +43,32 @@ const METER_KEY = fromHex('0f'.repeat(32));
 const METER_PUBLIC = fromHex(
   '048ffb7a2eaeaaf7931c1fb21192b737b39290fec6f055df4a35fd5e55c87a94ce656ced1ba84ae54ea9a3fb92122f3863c2448bd0719824d8d527615ce2a46d99',
 );
+
+/** A slot in memory that takes images of the release key only. */
+function imageSlot(capacity: number): { slot: ImageSlot; judge: (size: number) => boolean } {
+  const bytes = new Uint8Array(capacity);
+  const slot: ImageSlot = {
+    capacity,
+    load: () => undefined,
+    begin: () => true,
+    write: (offset, data) => {
+      bytes.set(data, offset);
+      return true;
+    },
+    save() {},
+    read: (offset, length) => bytes.subarray(offset, offset + length),
+    digest: (length) => nodeCrypto.hash('sha256', bytes.subarray(0, length)),
+  };
+  const judge = (size: number) => {
+    try {
+      return verifyFirmwareImage(decodeFirmwareImage(slot.read(0, size)), VERIFIER, nodeCrypto) === null;
+    } catch (error) {
+      if (error instanceof DecodeError) return false;
+      throw error;
+    }
+  };
+  return { slot, judge };
+}
 
 /** One meter under attack, by one client or many. */
 export class Fuzzed {
@@ -55,6 +84,7 @@ export class Fuzzed {
   #session: ServerSession;
   #clientSap = 1;
   #sessions = 0;
+  #activated = 0;
   #nowMs = 0;
 
   constructor(transport: 'datagram' | 'stream', suite: 0 | 1 = 0) {
@@ -65,8 +95,13 @@ export class Fuzzed {
     const accept = (number: number) => security.options.counters.acceptCommand(number);
     // The signed commands of the corpus were carried out already: only a forged one could switch.
     accept(10);
+    const { slot, judge } = imageSlot(1 << 16);
+    const activate = () => {
+      this.#activated++;
+      return true;
+    };
     this.meter = testMeter(
-      { security, commands: 'signed' },
+      { security, commands: 'signed', imageSlot: slot, images: { judge, activate }, sendPush: () => true },
       { epochS: () => NOW, commands: { keys: [VERIFIER], title: METER_TITLE, accept } },
     );
     this.#session = this.#open();
@@ -179,6 +214,7 @@ export class Fuzzed {
   check(): void {
     const { meter } = this;
     assert.equal(meter.relay.moves, [], 'nothing unsigned switches');
+    assert.is(this.#activated, 0, 'nothing unsigned starts');
     meter.events.length = 0;
     assert.ok(meter.server.sessionCount <= 32, `${meter.server.sessionCount} sessions`);
     // Time passes for the model: schedules, profiles and the limiter look at what was written.
@@ -273,6 +309,8 @@ const LONG_SET = hex(
 );
 const LONG_ACTION = hex('c306c1 00 00000002 02 0009', 'c306c1 01 00000002 02 0000', 'c302c1 00000001');
 
+const IMAGE_BLOCK = 'c301c1 0012 00002c0000ff 02 01 0202 06 00000000 09';
+
 /** Every state of an association. */
 export const STATES: readonly State[] = [
   {
@@ -326,6 +364,24 @@ export const STATES: readonly State[] = [
     },
     probe: ['c306c1 01 00000002 01 00', /^c701c10d00$/],
     sources: LONG_ACTION,
+  },
+  {
+    name: 'image transfer under way',
+    cases: 40,
+    enter: (f) => {
+      inside({ sap: 1 })(f);
+      // Forty bytes, of which none has come yet.
+      f.send(f.sealed(fromHex('c301c1 0012 00002c0000ff 01 01 0202 0908 6669726d77617265 06 00000028'), 0xcb));
+    },
+    probe: [`${IMAGE_BLOCK} 04 00112233`, /^cf/, 0xcb],
+    sources: hex(
+      `${IMAGE_BLOCK} 28 ${toHex(IMAGE).slice(0, 80)}`,
+      `${IMAGE_BLOCK} 04 00112233`,
+      'c301c1 0012 00002c0000ff 03 01 0f00',
+      'c301c1 0012 00002c0000ff 04 01 0f00',
+      'c101c1 0012 00002c0000ff 05 00 0301',
+    ),
+    give: insider(0xc8, 0xc9, 0xcb, 0xdb),
   },
   {
     name: 'general block transfer, request under way',
