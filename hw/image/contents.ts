@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { ConfigError, messageOf } from '#base/errors';
 import type { Processor } from './elf.ts';
 import type { NodeArchive } from './node-archive.ts';
@@ -105,7 +105,7 @@ function keyItems(folder: string, to: string, isSecret: (name: string) => boolea
   return names.map((name) => {
     const secret = isSecret(name);
     const bytes = load(join(folder, name), '');
-    return file(`${to}/${relative('.', name)}`, secret ? 0o600 : 0o644, bytes, secret);
+    return file(`${to}/${name}`, secret ? 0o600 : 0o644, bytes, secret);
   });
 }
 

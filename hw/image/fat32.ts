@@ -7,6 +7,7 @@
  */
 
 import { asciiText } from '#base/bytes';
+import { ConfigError } from '#base/errors';
 import { type DiskFile, unusable } from './disk-file.ts';
 
 const ENTRY = 32;
@@ -235,7 +236,7 @@ export class Fat32 {
 
   #allocate(count: number, path: string): number[] {
     if (count > this.#free)
-      throw unusableFull(`no room for ${path} on the boot partition`, count * this.#clusterSize, this.freeBytes);
+      throw full(`no room for ${path} on the boot partition`, count * this.#clusterSize, this.freeBytes);
     const chain: number[] = [];
     for (let cluster = this.#nextFree; chain.length < count; cluster++) {
       if (cluster >= this.#fat.length) cluster = 2;
@@ -341,9 +342,9 @@ export class Fat32 {
   }
 }
 
-function unusableFull(what: string, needed: number, free: number) {
+function full(what: string, needed: number, free: number): ConfigError {
   const mb = (n: number) => `${(n / 1e6).toFixed(1)} MB`;
-  return unusable(`${what}: it takes ${mb(needed)}, ${mb(free)} are free`, { needed, free });
+  return new ConfigError('card.full', `${what}: it takes ${mb(needed)}, ${mb(free)} are free`, { needed, free });
 }
 
 function setEntry(bytes: Uint8Array, at: number, cluster: number, size: number): void {

@@ -184,7 +184,7 @@ if (hasFatTools) {
     const before = hashOf(file);
     assert.throws(
       () => change(file, (fat) => fat.write('big', new Uint8Array(fat.freeBytes + 1))),
-      (error: unknown) => error instanceof ConfigError && error.code === 'card.unusable',
+      (error: unknown) => error instanceof ConfigError && error.code === 'card.full',
     );
     assert.is(hashOf(file), before);
     change(file, (fat) => fat.write('big', new Uint8Array(fat.freeBytes)));
