@@ -3,6 +3,7 @@
 import { configCheckVerb, type Program, runProgram, stopRequested, type Verb } from '#hw/cli';
 import { FIRMWARE_CONFIG } from './config.ts';
 import { startMeter } from './meter.ts';
+import { selfTestVerb } from './self-test-device.ts';
 
 const run: Verb = {
   summary: 'read the energy meter and serve it over DLMS and SCION',
@@ -26,7 +27,7 @@ const program: Program = {
   summary: 'smart meter: energy meter on Modbus, relay, display, DLMS/COSEM server over SCION',
   version: S3MP_VERSION,
   config: FIRMWARE_CONFIG,
-  verbs: { run, 'config check': configCheckVerb },
+  verbs: { run, 'self-test': selfTestVerb, 'config check': configCheckVerb },
   defaultVerb: 'run',
 };
 

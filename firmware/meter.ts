@@ -9,16 +9,14 @@ import { DlmsServer } from '#dlms/server';
 import { EventCode } from '#dlms/well-known';
 import { Sap } from '#dlms/wrapper';
 import type { Config } from '#hw/config';
-import { nodeCrypto } from '#hw/crypto';
-import { type DisplayDriver, type DisplaySettings, openDisplay } from '#hw/display/open';
-import type { Controller } from '#hw/display/ssd1306';
+import { openDisplay } from '#hw/display/open';
 import { readCommandVerifier } from '#hw/dlms-keys';
 import { serveDlmsOverScion } from '#hw/dlms-scion';
 import { type DlmsTcpListener, listenDlmsTcp } from '#hw/dlms-tcp';
 import { listenDlmsUdp } from '#hw/dlms-udp';
 import { readSecretFile, readTopologyFile } from '#hw/files';
 import type { Log } from '#hw/log';
-import { openRelay, type RelayDriver, type RelaySettings } from '#hw/relay/open';
+import { openRelay } from '#hw/relay/open';
 import { ScionEndpoint } from '#hw/scion-endpoint';
 import { openBus, type SerialDriver } from '#hw/serial/open';
 import type { UdpSocket } from '#hw/udp';
@@ -30,15 +28,15 @@ import { formatIpPort, parseIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { parseVersion } from '#session/firmware-image';
 import { FileImageSlot, ImageSlots } from './image-slots.ts';
-import { MeasurementImage, Quality, Quantity } from './measurement-image.ts';
+import { MeasurementImage } from './measurement-image.ts';
 import { buildMeter, commandedPosition, logicalDeviceName, type Meter } from './meter-model.ts';
 import { openMeterSecurity } from './meter-security.ts';
+import { displaySettings, openWallClock, powerReader, relaySettings } from './parts.ts';
 import { PollLoop } from './poll-loop.ts';
 import { Pusher } from './push.ts';
 import { guardRelay } from './relay-guard.ts';
 import { screenRows } from './screen.ts';
 import { StateFiles } from './state-files.ts';
-import { readBootId, steadySinceBoot, WallClock } from './wall-clock.ts';
 
 const SECOND_MS = 1_000;
 const MESSAGE = 'message';
@@ -94,20 +92,9 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     ...(password ? [passwordAssociation(password)] : []),
     ...(security ? [managementAssociation(security)] : []),
   ];
-  const wallClock = new WallClock({
-    source: config.string('clock.source') as 'system' | 'bound',
-    buildMs: S3MP_BUILD_S * 1000,
-    settings,
-    steadyClock: steadySinceBoot,
-    bootId: readBootId(nodeCrypto.random),
-    systemClock: Date.now,
-  });
+  const wallClock = openWallClock(config, settings);
   const message = { text: decodeUtf8(settings.get(MESSAGE) ?? new Uint8Array(0)) ?? '' };
   const pushes = new Pusher(log.child('push'));
-  const power = () => {
-    const isGood = image.quality(Quantity.activePower, steadyClock()) === Quality.good;
-    return isGood ? image.value(Quantity.activePower) : undefined;
-  };
   const guard = guardRelay({
     relay,
     log: log.child('relay'),
@@ -115,7 +102,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     commanded,
     dwellMs: config.number('relay.dwell_ms'),
     perHour: config.number('relay.disconnects_per_hour'),
-    power,
+    power: powerReader(image, steadyClock),
     record: (code) => model.events.record(code),
     onChange: () => draw(),
   });
@@ -289,7 +276,7 @@ function openImages(config: Config, log: Log, record: (code: number) => void, re
   return new ImageSlots(options, performance.now());
 }
 
-function openPollLoop(config: Config, image: MeasurementImage, clock: () => number, log: Log) {
+export function openPollLoop(config: Config, image: MeasurementImage, clock: () => number, log: Log) {
   const parity = config.string('serial.parity') as 'none' | 'even' | 'odd';
   const baud = config.number('serial.baud');
   const port = openBus(config.string('serial.url'), {
@@ -310,6 +297,7 @@ function openPollLoop(config: Config, image: MeasurementImage, clock: () => numb
     log,
   });
   return {
+    port,
     start: () => loop.start(),
     stop: () => loop.stop(),
     close: () => port.close(),
@@ -317,30 +305,6 @@ function openPollLoop(config: Config, image: MeasurementImage, clock: () => numb
     get healthy() {
       return loop.healthy;
     },
-  };
-}
-
-function relaySettings(config: Config): RelaySettings {
-  const driver = config.string('relay.driver') as RelayDriver;
-  return {
-    driver,
-    path: driver === 'sim' ? config.string('relay.path') : undefined,
-    pin: config.number('relay.pin'),
-    chip: config.optionalString('relay.chip'),
-    led: config.string('relay.led'),
-    energised: config.string('relay.energised') as RelaySettings['energised'],
-  };
-}
-
-function displaySettings(config: Config): DisplaySettings {
-  const driver = config.string('display.driver') as DisplayDriver;
-  return {
-    driver,
-    path: driver === 'sim' ? config.string('display.path') : undefined,
-    bus: config.number('display.bus'),
-    address: config.number('display.address'),
-    controller: config.string('display.controller') as Controller,
-    height: config.number('display.height'),
   };
 }
 

@@ -51,7 +51,8 @@ const EVENTS: Readonly<Record<Trigger, number>> = {
 const HOUR_MS = 3_600_000;
 /** A contact, and the meter that measures behind it, take a moment. */
 const FOLLOW_MS = 10_000;
-const LEAK_W = 30;
+/** Power above which an open contact is taken for a closed one, W. */
+export const LEAK_W = 30;
 
 export function guardRelay(options: GuardOptions): WatchfulGuard {
   const { relay, log, steadyClock, dwellMs, perHour = Number.POSITIVE_INFINITY, leakW = LEAK_W, record } = options;

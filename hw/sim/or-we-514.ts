@@ -6,7 +6,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { readU16, writeU16, writeU32 } from '#base/bytes';
 import { messageOf, S3mpError } from '#base/errors';
-import type { Household } from '#hw/sim/household';
+import type { HouseholdState } from '#hw/sim/household';
 import { writeCrc } from '#modbus/crc';
 import {
   decodeRequest,
@@ -18,6 +18,11 @@ import {
   readReplyLength,
   requestLength,
 } from '#modbus/rtu';
+
+/** Whose energy it measures. */
+export interface House {
+  at(nowMs: number): HouseholdState;
+}
 
 export interface SimSlaveOptions {
   readonly unit?: number;
@@ -41,12 +46,12 @@ const FRAME_SILENCE_MS = 30;
 /** The register file and its answers, without any transport. */
 export class SimMeter {
   private readonly registers = new Uint8Array(2 * 0x10000);
-  private readonly household: Household | undefined;
+  private readonly household: House | undefined;
   private readonly unit: number;
   private readonly maxRead: number;
 
   /** @param maxRead  most registers of one read; more is refused with exception 3 */
-  constructor(unit = 1, household?: Household, maxRead = MAX_READ) {
+  constructor(unit = 1, household?: House, maxRead = MAX_READ) {
     this.unit = unit;
     this.household = household;
     this.maxRead = maxRead;

@@ -1,9 +1,10 @@
 /**
  * Twin of the relay: a folder with a file `value`, like a sysfs GPIO line: "1" is connected, "0" is disconnected. The
- * file outlives the process, as a contact does, and the household's load model obeys it.
+ * file outlives the process, as a contact does, and the household's load model obeys it. A file `stuck` beside it is a
+ * contact that does not follow.
  */
 
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, S3mpError } from '#base/errors';
 import type { Relay } from '#hw/relay';
@@ -13,6 +14,7 @@ export function openSimRelay(folder: string): Relay {
   const file = relayValueFile(folder);
   const set = (connected: boolean) => {
     try {
+      if (existsSync(join(folder, 'stuck'))) return;
       writeFileSync(`${file}.new`, connected ? '1\n' : '0\n');
       renameSync(`${file}.new`, file);
     } catch (error) {

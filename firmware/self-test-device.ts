@@ -1,0 +1,299 @@
+/**
+ * The self-test at the device: opens each part of the configuration by itself and looks at it. The meter must be stopped,
+ * since bus and address belong to one process. With `--sim` the parts are twins on this machine.
+ */
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ConfigError, messageOf } from '#base/errors';
+import { MeterClock } from '#dlms/cosem/clock';
+import type { Verb } from '#hw/cli';
+import { type Config, loadConfig } from '#hw/config';
+import { nodeCrypto } from '#hw/crypto';
+import { openDisplay } from '#hw/display/open';
+import { writeKeyFile } from '#hw/dlms-keys';
+import { readTopologyFile } from '#hw/files';
+import { createLog, type Log } from '#hw/log';
+import { openRelay } from '#hw/relay/open';
+import { ScionEndpoint } from '#hw/scion-endpoint';
+import { SimMeter, startSimSlave } from '#hw/sim/or-we-514';
+import { readRelayValue } from '#hw/sim/relay';
+import { formatEndpoint } from '#scion/address';
+import { formatIpPort } from '#scion/ip';
+import type { Topology } from '#scion/topology';
+import { FIRMWARE_CONFIG } from './config.ts';
+import { EventLogs } from './events.ts';
+import { MeasurementImage } from './measurement-image.ts';
+import { openPollLoop } from './meter.ts';
+import { displaySettings, openWallClock, powerReader, relaySettings } from './parts.ts';
+import { guardRelay, LEAK_W } from './relay-guard.ts';
+import {
+  CHECK_NAMES,
+  checkKeys,
+  judgeClock,
+  judgeDisplay,
+  judgeRegisters,
+  outcomeLine,
+  probeStorage,
+  runCheck,
+  Skipped,
+  type Subject,
+} from './self-test.ts';
+import { StateFiles } from './state-files.ts';
+
+const BUS_LIMIT_MS = 15_000;
+const VALUES_LIMIT_MS = 5_000;
+/** The contact and the energy meter take a moment to follow. */
+const FOLLOW_LIMIT_MS = 8_000;
+const PATH_LIMIT_MS = 5_000;
+const quiet = createLog('self-test', { write: () => {} });
+
+async function until(condition: () => boolean, limitMs: number): Promise<boolean> {
+  for (const end = performance.now() + limitMs; !condition(); await sleep(20))
+    if (performance.now() > end) return false;
+  return true;
+}
+
+/** @param movesRelay  whether the contact may be moved */
+export function deviceSubject(config: Config, movesRelay: boolean): { subject: Subject; close(): Promise<void> } {
+  const clock = () => performance.now();
+  const image = new MeasurementImage();
+  const power = powerReader(image, clock);
+  const files = new StateFiles(config.string('state.directory'), quiet);
+  const settings = files.settings();
+  const wallClock = openWallClock(config, settings);
+  let complaint: string | undefined;
+  const listening: Log = {
+    ...quiet,
+    warn: (text) => {
+      complaint ??= text;
+    },
+    child: () => quiet,
+  };
+  let loop: ReturnType<typeof openPollLoop> | undefined;
+  let topology: Topology | undefined;
+
+  async function bus(): Promise<string> {
+    loop = openPollLoop(config, image, clock, listening);
+    loop.start();
+    await until(() => loop!.healthy || complaint !== undefined, BUS_LIMIT_MS);
+    const { name, driver } = loop.port;
+    if (!loop.healthy) throw new Error(complaint ?? `${name} does not open`);
+    return `${name}${driver ? ` by ${driver}` : ''}, unit ${config.number('serial.unit')}`;
+  }
+
+  async function registers(): Promise<string> {
+    if (!loop?.healthy) throw new Skipped('the bus does not work');
+    await until(() => power() !== undefined, VALUES_LIMIT_MS);
+    return judgeRegisters(image, clock());
+  }
+
+  async function relay(): Promise<string> {
+    const options = relaySettings(config);
+    if (options.driver === 'none') throw new Skipped('no relay is configured');
+    if (!movesRelay) throw new Skipped('moved with --relay only');
+    const contact = await openRelay(options, undefined, quiet);
+    const events = new EventLogs({
+      clock: new MeterClock({ read: wallClock.read, set: undefined }, settings),
+      settings,
+      openStore: (...store) => files.profile(...store),
+      onAlarm: () => {},
+    });
+    const record = (code: number) => events.record(code);
+    const guard = guardRelay({
+      relay: contact,
+      log: quiet,
+      steadyClock: clock,
+      dwellMs: 0,
+      record,
+      onChange: () => {},
+    });
+    const before = contact.isConnected();
+    const load = power() ?? 0;
+    const isDark = () => Math.abs(power() ?? 0) <= LEAK_W;
+    try {
+      for (const connected of [!before, before]) {
+        const what = connected ? 'closed' : 'open';
+        const trigger = connected ? 'manual-reconnect' : 'manual-disconnect';
+        // The commanded state stays what it is: a power failure now leads back to it.
+        const moved = guard.switchRelay(connected, 'self-test at the device', trigger, () => true);
+        if (moved === 'not-recorded') throw new Skipped('what the storage cannot record does not move');
+        if (moved !== true) throw new Error(`${contact.kind}: does not read back as ${what}`);
+        if (!connected && !(await until(isDark, FOLLOW_LIMIT_MS)))
+          throw new Error(`${contact.kind}: ${Math.round(power()!)} W flow while it is open`);
+      }
+    } finally {
+      if (contact.isConnected() !== before) contact.set(before);
+      contact.close();
+    }
+    return `${contact.kind} opens and closes, ${Math.abs(load) > LEAK_W ? `the load of ${load} W follows` : 'no load to see'}`;
+  }
+
+  async function display(): Promise<string> {
+    const panel = openDisplay(displaySettings(config), quiet);
+    panel.show(['S3MP', `self-test ${S3MP_VERSION}`]);
+    await panel.settled?.();
+    panel.close();
+    return judgeDisplay(panel);
+  }
+
+  async function address(): Promise<string> {
+    topology = readTopologyFile(config.string('scion.topology'));
+    const place = { topology, hostIp: config.string('scion.address'), port: config.number('scion.port'), log: quiet };
+    const socket = await ScionEndpoint.open(place);
+    await socket.close();
+    return formatEndpoint(socket.local);
+  }
+
+  async function path(): Promise<string> {
+    if (!topology) throw new Skipped('no topology');
+    const [service] = topology.controlServices;
+    if (!service) throw new Skipped('the topology names no control service');
+    return askForPaths(formatIpPort(service.host, service.port), topology);
+  }
+
+  return {
+    subject: {
+      bus,
+      registers,
+      relay,
+      display,
+      storage: () => probeStorage(config.string('state.directory')),
+      clock: () => judgeClock(wallClock.read()),
+      keys: () => checkKeys(config),
+      address,
+      path,
+    },
+    async close() {
+      loop?.stop();
+      await loop?.close();
+      files.close();
+    },
+  };
+}
+
+/** Protocol Buffers, `uint64` field below 16. */
+function uint64Field(field: number, value: bigint): number[] {
+  const bytes = [field << 3];
+  for (; value > 127n; value >>= 7n) bytes.push(Number(value & 127n) | 128);
+  return [...bytes, Number(value)];
+}
+
+/** Asks the AS's control service for a way to its core (SegmentLookupService, Connect). @throws Error */
+async function askForPaths(service: string, { ia, core }: Topology): Promise<string> {
+  const { request } = await import('node:http');
+  const body = Uint8Array.from([...uint64Field(1, ia), ...uint64Field(2, (ia >> 48n) << 48n)]);
+  const answer = await new Promise<{ status: number; size: number }>((resolve, reject) => {
+    const sent = request(`http://${service}/proto.control_plane.v1.SegmentLookupService/Segments`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/proto', 'connect-protocol-version': '1' },
+      timeout: PATH_LIMIT_MS,
+    });
+    sent.on('timeout', () => sent.destroy(new Error(`no answer in ${PATH_LIMIT_MS / 1000} s`)));
+    sent.on('error', reject);
+    sent.on('response', (response) => {
+      let size = 0;
+      response.on('data', (chunk: Uint8Array) => (size += chunk.length));
+      response.on('end', () => resolve({ status: response.statusCode!, size }));
+      response.on('error', reject);
+    });
+    sent.end(body);
+  }).catch((error) => {
+    // An older official service speaks gRPC only and drops what is none.
+    if (/^HPE_|ECONNRESET/.test((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw new Error(`control service ${service}: ${messageOf(error)}`);
+  });
+  if (!answer) throw new Skipped(`control service ${service} is up and speaks gRPC only`);
+  if (core) return `core AS, control service ${service} answers`;
+  if (answer.status !== 200) throw new Error(`control service ${service} answers with status ${answer.status}`);
+  if (answer.size === 0) throw new Error(`control service ${service} knows no path out of this AS`);
+  return `control service ${service} knows paths to the core`;
+}
+
+/** Twins of all parts, for what the command line does not name. */
+async function startTwins(flags: Readonly<Record<string, unknown>>) {
+  const folder = mkdtempSync(join(tmpdir(), 's3mp-self-test-'));
+  const relayFolder = (flags['relay-path'] as string | undefined) ?? join(folder, 'relay');
+  const house = {
+    at: () => {
+      const isOn = readRelayValue(relayFolder) !== false;
+      const load = isOn ? { current: 1473, activePower: 327, reactivePower: 98, apparentPower: 341 } : undefined;
+      const none = { current: 0, activePower: 0, reactivePower: 0, apparentPower: 0 };
+      return {
+        voltage: 23_142,
+        frequency: 5001,
+        powerFactor: 959,
+        activeEnergy: 197_936,
+        reactiveEnergy: 102_348,
+        ...(load ?? none),
+      };
+    },
+  };
+  const slave = await startSimSlave({ host: '127.0.0.1', port: 0 }, new SimMeter(1, house), {
+    baud: 0,
+    turnaroundMs: 0,
+  });
+  const keyFile = join(folder, 'keys.toml');
+  const key = () => nodeCrypto.random(16);
+  writeKeyFile(keyFile, { unicast: key(), authentication: key(), master: key(), broadcast: undefined });
+  const topology = join(folder, 'topology.json');
+  writeFileSync(topology, JSON.stringify({ isd_as: '1-ff00:0:110', mtu: 1472, attributes: [], border_routers: {} }));
+  const scion = { 'scion-topology': topology, 'scion-address': '127.0.0.1', 'scion-port': '0' };
+  const config = loadConfig(FIRMWARE_CONFIG, {
+    flags: {
+      'serial-url': `tcp://127.0.0.1:${slave.port}`,
+      'display-path': join(folder, 'display'),
+      'state-directory': join(folder, 'state'),
+      'dlms-key-file': keyFile,
+      'clock-source': 'system',
+      ...(flags['scion-topology'] === undefined ? scion : {}),
+      ...flags,
+      'relay-path': relayFolder,
+      'relay-driver': 'sim',
+      'display-driver': 'sim',
+    },
+  });
+  const close = async () => {
+    await slave.close();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return { config, close };
+}
+
+async function confirmed(): Promise<boolean> {
+  if (!process.stdin.isTTY)
+    throw new ConfigError('usage.invalid', '--relay moves the contact: say --yes too where nobody can be asked');
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  const answer = await terminal.question('The load will be without power for some seconds. Move the contact? [y/N] ');
+  terminal.close();
+  return /^y/i.test(answer);
+}
+
+export const selfTestVerb: Verb = {
+  summary: 'look at every part of the stopped meter: PASS, FAIL or SKIP and what to do',
+  flags: {
+    relay: { type: 'boolean', help: 'also move the contact, and back' },
+    yes: { type: 'boolean', help: 'do not ask before' },
+    sim: { type: 'boolean', help: 'with twins instead of hardware; flags win over them' },
+  },
+  async run({ config, flags, json, out }) {
+    const twins = flags.sim ? await startTwins(flags) : undefined;
+    const movesRelay = flags.sim === true || (flags.relay === true && (flags.yes === true || (await confirmed())));
+    const { subject, close } = deviceSubject(twins?.config ?? config, movesRelay);
+    let failures = 0;
+    try {
+      for (const check of CHECK_NAMES) {
+        const outcome = await runCheck(subject, check);
+        out(json ? JSON.stringify(outcome) : outcomeLine(outcome));
+        if (outcome.result === 'FAIL') failures++;
+      }
+    } finally {
+      await close();
+      await twins?.close();
+    }
+    return failures > 0 ? 1 : 0;
+  },
+};

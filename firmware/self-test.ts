@@ -1,0 +1,169 @@
+/**
+ * The self-test: what is looked at, in which order, and what to do about each failure. `self-test-device.ts` looks at the
+ * parts one by one, with the meter stopped; a running meter answers a client from what it knows.
+ */
+
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, rmSync, statfsSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { messageOf } from '#base/errors';
+import type { ClockReading } from '#dlms/cosem/clock';
+import type { Config } from '#hw/config';
+import { nodeCrypto } from '#hw/crypto';
+import type { Display } from '#hw/display';
+import { readCommandVerifier, readKeyFile } from '#hw/dlms-keys';
+import { readSecretFile } from '#hw/files';
+import { type MeasurementImage, Quality, Quantity } from './measurement-image.ts';
+
+/** Checks in their order, and what to do when one fails. */
+export const HINTS = {
+  bus: 'check A and B, and unit, baud and parity of serial.*',
+  registers: 'another register map? set serial.map',
+  relay: 'check relay.driver, relay.pin and the wiring; a solid-state relay fails short',
+  display: 'check its wiring, display.bus and display.address, or set display.driver = "none"',
+  storage: 'make room in state.directory; a worn card turns read-only: replace it',
+  clock: 'set the time from the head end, or the time of this machine',
+  keys: 'put the key files back, with mode 0600',
+  address: 'stop the meter that runs here; scion.address must be one of this machine',
+  path: 'is the gateway on and the power line up? there, gateway.js status says what is down',
+} as const;
+export type CheckName = keyof typeof HINTS;
+
+/** Looks at a part. Returns what was found, in words; throws `Skipped`, or an Error that says what is wrong. */
+export type Subject = Readonly<Record<CheckName, () => string | Promise<string>>>;
+
+/** A part that is not there, or cannot be judged. */
+export class Skipped extends Error {}
+
+export interface Outcome {
+  readonly check: CheckName;
+  readonly result: 'PASS' | 'FAIL' | 'SKIP';
+  readonly text: string;
+  readonly hint?: string;
+}
+
+export const CHECK_NAMES = Object.keys(HINTS) as CheckName[];
+
+/** Runs one check. */
+export async function runCheck(subject: Subject, check: CheckName): Promise<Outcome> {
+  try {
+    return { check, result: 'PASS', text: await subject[check]() };
+  } catch (error) {
+    return failureOf(check, error);
+  }
+}
+
+function failureOf(check: CheckName, error: unknown): Outcome {
+  const text = messageOf(error);
+  return error instanceof Skipped
+    ? { check, result: 'SKIP', text }
+    : { check, result: 'FAIL', text, hint: HINTS[check] };
+}
+
+/** One line for people. */
+export function outcomeLine({ check, result, text, hint }: Outcome): string {
+  return `${result} ${check.padEnd(9)} ${text}${hint ? ` -> ${hint}` : ''}`;
+}
+
+/** Result of a running meter, whose checks do not wait. */
+export function resultNow(subject: Subject): string {
+  return CHECK_NAMES.map((check) => {
+    try {
+      return outcomeLine({ check, result: 'PASS', text: subject[check]() as string });
+    } catch (error) {
+      return outcomeLine(failureOf(check, error));
+    }
+  }).join('\n');
+}
+
+/** Lowest and highest values that an energy meter on the mains can have, in the units of the image. */
+const RANGES: readonly (readonly [
+  quantity: Quantity,
+  name: string,
+  low: number,
+  high: number,
+  scale: number,
+  unit: string,
+])[] = [
+  [Quantity.voltage, 'voltage', 10_000, 28_000, 0.01, 'V'],
+  [Quantity.current, 'current', 0, 200_000, 0.001, 'A'],
+  [Quantity.frequency, 'frequency', 4_500, 6_500, 0.01, 'Hz'],
+  [Quantity.activePower, 'power', -50_000, 50_000, 1, 'W'],
+  [Quantity.powerFactor, 'power factor', -1_000, 1_000, 0.001, ''],
+];
+/** How far P may be from U · I · power factor: meters measure them at different moments. */
+const POWER_PART = 0.15;
+const POWER_W = 20;
+
+/** Judges what the registers hold. @throws Error that names the value that cannot be; Skipped when there is none */
+export function judgeRegisters(image: MeasurementImage, nowMs: number): string {
+  const value = (quantity: Quantity) => (image.isFresh(quantity, nowMs) ? image.value(quantity) : undefined);
+  const shown: string[] = [];
+  for (const [quantity, name, low, high, scale, unit] of RANGES) {
+    const found = value(quantity);
+    if (found === undefined) continue;
+    const text = `${Math.round(found * scale * 1000) / 1000} ${unit}`.trim();
+    if (found < low || found > high) throw new Error(`${name} of ${text} cannot be`);
+    if (image.quality(quantity, nowMs) !== Quality.good) throw new Error(`${name} of ${text} contradicts the others`);
+    shown.push(text);
+  }
+  if (shown.length === 0) throw new Skipped('no fresh values');
+  const [u, i, p, factor] = [Quantity.voltage, Quantity.current, Quantity.activePower, Quantity.powerFactor].map(value);
+  if (u !== undefined && i !== undefined && p !== undefined && factor !== undefined) {
+    const apparent = (u * i) / 100_000;
+    const expected = (apparent * Math.abs(factor)) / 1000;
+    if (Math.abs(Math.abs(p) - expected) > POWER_W + POWER_PART * apparent)
+      throw new Error(`power of ${p} W contradicts U · I · power factor = ${Math.round(expected)} W`);
+  }
+  return shown.join(', ');
+}
+
+export function judgeDisplay({ kind, fault }: Display): string {
+  if (kind === 'none') throw new Skipped('no display is configured');
+  if (fault !== undefined) throw new Error(`${kind}: ${fault}`);
+  return kind;
+}
+
+const PROBE_SIZE = 4096;
+const LEAST_FREE = 2 ** 21;
+
+/** Writes a file to the card and reads it back. @throws Error */
+export function probeStorage(folder: string): string {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const file = join(folder, 'self-test');
+  const wanted = nodeCrypto.random(PROBE_SIZE);
+  const descriptor = openSync(file, 'w', 0o600);
+  try {
+    writeSync(descriptor, wanted);
+    fsyncSync(descriptor);
+    if (!readFileSync(file).equals(wanted)) throw new Error(`${file} reads back other bytes than were written`);
+  } finally {
+    closeSync(descriptor);
+    rmSync(file, { force: true });
+  }
+  const { bavail, bsize } = statfsSync(folder);
+  const megabytes = Math.round((bavail * bsize) / 2 ** 20);
+  if (bavail * bsize < LEAST_FREE) throw new Error(`only ${megabytes} MB are free in ${folder}`);
+  return `${folder}, ${megabytes} MB free`;
+}
+
+export function judgeClock({ epochMs, isSet }: ClockReading): string {
+  const text = new Date(epochMs).toISOString();
+  if (!isSet) throw new Error(`the time is not set, it shows ${text}`);
+  return text;
+}
+
+/** Reads the key files of the configuration. @throws ConfigError without any key in its text */
+export function checkKeys(config: Config): string {
+  const found: string[] = [];
+  const read = (key: string, name: string, how: (file: string) => unknown) => {
+    const file = config.optionalString(key);
+    if (file === undefined) return;
+    how(file);
+    found.push(name);
+  };
+  read('dlms.key_file', 'client 1', readKeyFile);
+  read('dlms.command_key_file', 'commands', readCommandVerifier);
+  read('dlms.password_file', 'client 17', readSecretFile);
+  if (found.length === 0) throw new Skipped('no key files are configured');
+  return `keys for ${found.join(', ')}`;
+}
