@@ -7,7 +7,7 @@ import { asciiBytes, writeU32 } from '#base/bytes';
 import type { SigningKey } from '#base/crypto';
 import { S3mpError } from '#base/errors';
 import { Mechanism } from '#dlms/acse';
-import type { RequestSigner } from '#dlms/client';
+import type { RequestSigner } from '#dlms/client-frames';
 import { type ClientSecurityOptions, MemoryCounter } from '#dlms/client-security';
 import { encodeSigned } from '#dlms/signing';
 import { ByteWriter } from '#dlms/writer';

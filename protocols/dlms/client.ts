@@ -7,7 +7,7 @@
  * and `context.service`. Answers that are no valid APDU fail the request, never more than that.
  */
 
-import { DecodeError, DlmsError } from '#base/errors';
+import { DlmsError } from '#base/errors';
 import { AssociationResult, Context, Diagnostic, decodeAare, encodeAarq, encodeRelease, Mechanism } from '#dlms/acse';
 import {
   ActionAnswer,
@@ -18,17 +18,20 @@ import {
   encodeActionNext,
   writeActionReferences,
 } from '#dlms/action';
-import {
-  ApduTag,
-  type AttributeRef,
-  INVOKE_CONFIRMED,
-  INVOKE_HIGH_PRIORITY,
-  type MethodRef,
-  refText,
-  type Selection,
-} from '#dlms/apdu';
-import { type Data, decodeData, encodeData, NULL_DATA, octetsThatFit, writeOctets } from '#dlms/axdr';
+import { ApduTag, type AttributeRef, type MethodRef, refText, type Selection } from '#dlms/apdu';
+import { type Data, encodeData, NULL_DATA, octetsThatFit, writeOctets } from '#dlms/axdr';
 import { CIPHER_HEADROOM } from '#dlms/cipher';
+import {
+  assemble,
+  checkedSize,
+  dataOf,
+  decodeAnswer,
+  joined,
+  numberOf,
+  refused,
+  unexpected,
+} from '#dlms/client-answers';
+import { ClientFrames, type RequestSigner } from '#dlms/client-frames';
 import { ClientSecurity, type ClientSecurityOptions } from '#dlms/client-security';
 import type { Exchange } from '#dlms/exchange';
 import {
@@ -39,28 +42,13 @@ import {
   GetChoice,
   type GetResponse,
   type GetResult,
-  readGetResults,
 } from '#dlms/get';
-import {
-  Conformance,
-  decodeConfirmedServiceError,
-  decodeInitiateResponse,
-  encodeInitiateRequest,
-} from '#dlms/initiate';
-import { isAnswerTo } from '#dlms/match';
+import { Conformance, decodeInitiateResponse, encodeInitiateRequest } from '#dlms/initiate';
 import { formatObis, parseObis } from '#dlms/obis';
 import { ByteReader } from '#dlms/reader';
-import { decodeException, ExceptionService, errorCodeOf, resultText } from '#dlms/result';
 import { decodeSetResponse, SetAnswer, SetChoice, writeSetReferences, writeValues } from '#dlms/set';
 import { scale, unitSymbol } from '#dlms/units';
-import {
-  encodeWrapperHeader,
-  isWrapperFrame,
-  Sap,
-  WRAPPER_SIZE,
-  wrapperDestination,
-  wrapperSource,
-} from '#dlms/wrapper';
+import { Sap } from '#dlms/wrapper';
 import { ByteWriter } from '#dlms/writer';
 
 export interface ClientOptions {
@@ -76,9 +64,6 @@ export interface ClientOptions {
   /** High-level authentication and ciphering; in place of the password. */
   readonly security?: ClientSecurityOptions;
 }
-
-/** Turns a plain service request into its signed form, for a meter of this title. */
-export type RequestSigner = (request: Uint8Array, meterTitle: Uint8Array) => Uint8Array;
 
 /** A register's value with its scaler applied. */
 export interface RegisterReading {
@@ -113,8 +98,6 @@ const DEFAULT_PROPOSAL =
 const LIST_SIZE = 32;
 /** A reference with its access selection takes 10 bytes of a request that begins with 4. */
 const REFERENCE_SIZE = 10;
-/** Longest value that is put together from blocks. */
-const MAX_VALUE = 1 << 20;
 const REGISTER_CLASS = 3;
 const MAX_PASSWORD = 64;
 const NO_BYTES = new Uint8Array(0);
@@ -122,59 +105,45 @@ const REPLY_TO_HLS: MethodRef = { classId: 15, ln: parseObis('0-0:40.0.0.255'), 
 const NO_RESULT: ActionResult = { result: 0, data: null };
 
 export class DlmsClient {
-  readonly #options: Required<Pick<ClientOptions, 'clientSap' | 'serverSap' | 'maxPdu' | 'conformance'>>;
+  readonly #options: Required<Pick<ClientOptions, 'maxPdu' | 'conformance'>>;
+  readonly #clientSap: number;
   readonly #password: Uint8Array | undefined;
-  readonly #security: ClientSecurity | undefined;
-  readonly #frame: Uint8Array;
-  readonly #writer = new ByteWriter(new Uint8Array(0));
+  readonly #frames: ClientFrames;
   readonly #units = new Map<string, ScalerUnit>();
-  #isAssociated = false;
-  /** Between the AARE and the answer to the server's challenge. */
-  #isAuthenticating = false;
-  #conformance = 0;
-  #serverMaxPdu = 0;
-  #invokeId = 0;
-  #signer: RequestSigner | undefined;
-  /** The tag of the answer that the request under way expects. */
-  #answerTag = 0;
-  /** An answer that `takes` has opened. */
-  #opened: ByteReader | null = null;
 
   /** @throws DlmsError `encode.out-of-range` for a password that no AARQ can carry */
   constructor(options: ClientOptions) {
     const { clientSap, serverSap = Sap.managementServer, maxPdu = 1024, conformance = DEFAULT_PROPOSAL } = options;
     if ((options.password?.length ?? 0) > MAX_PASSWORD)
       throw new DlmsError('encode.out-of-range', `password longer than ${MAX_PASSWORD} bytes`);
-    this.#options = { clientSap, serverSap, maxPdu, conformance };
+    this.#options = { maxPdu, conformance };
+    this.#clientSap = clientSap;
     this.#password = options.password;
-    this.#security = options.security && new ClientSecurity(options.security);
-    this.#frame = new Uint8Array(WRAPPER_SIZE + 2048);
+    this.#frames = new ClientFrames({ clientSap, serverSap }, options.security && new ClientSecurity(options.security));
   }
 
   get isAssociated(): boolean {
-    return this.#isAssociated;
+    return this.#frames.isAssociated;
   }
 
   /** Negotiated conformance block; 0 while not associated. */
   get conformance(): number {
-    return this.#conformance;
+    return this.#frames.conformance;
   }
 
   /** Longest APDU that the server accepts; 0 means any. */
   get serverMaxPdu(): number {
-    return this.#serverMaxPdu;
+    return this.#frames.serverMaxPdu;
   }
 
   /** Forgets the association, as after a lost connection or a restart of the server; units stay known. */
   reset(): void {
-    this.#isAssociated = false;
-    this.#isAuthenticating = false;
-    this.#conformance = 0;
+    this.#frames.reset();
   }
 
   /** System title of the server, once it was met. */
   get serverTitle(): Uint8Array | undefined {
-    return this.#security?.serverTitle;
+    return this.#frames.security?.serverTitle;
   }
 
   /**
@@ -187,7 +156,7 @@ export class DlmsClient {
     } catch (error) {
       this.reset();
       const expected = error instanceof DlmsError ? error.context?.expectedCounter : undefined;
-      const { counter } = this.#security?.options ?? {};
+      const { counter } = this.#frames.security?.options ?? {};
       if (typeof expected !== 'number' || !counter?.skipTo(expected)) throw error;
       // The server knows a higher counter of ours, as after the loss of ours or a restart of the server.
       yield* this.#associate();
@@ -196,7 +165,7 @@ export class DlmsClient {
 
   *#associate(): Exchange<void> {
     this.reset();
-    const security = this.#security;
+    const security = this.#frames.security;
     security?.begin();
     const mechanism = security ? security.options.mechanism : this.#password ? Mechanism.password : Mechanism.none;
     const fields = {
@@ -205,7 +174,9 @@ export class DlmsClient {
       authentication: security?.isHighLevel ? security.challenge : this.#password,
       callingTitle: security?.options.title,
     };
-    const answer = yield* this.#request(ApduTag.aare, (w) => encodeAarq(w, fields, (inner) => this.#initiate(inner)));
+    const answer = yield* this.#frames.request(ApduTag.aare, (w) =>
+      encodeAarq(w, fields, (inner) => this.#initiate(inner)),
+    );
     const aare = decodeAnswer(answer, decodeAare);
     if (aare.result !== AssociationResult.accepted) {
       const { result, diagnostic, isProviderDiagnostic } = aare;
@@ -214,7 +185,7 @@ export class DlmsClient {
         (diagnostic === Diagnostic.authenticationFailure || diagnostic === Diagnostic.mechanismRequired);
       throw new DlmsError(
         isCredential ? 'dlms.authentication-failed' : 'dlms.association-rejected',
-        `the server rejected client ${this.#options.clientSap} with diagnostic ${diagnostic}`,
+        `the server rejected client ${this.#clientSap} with diagnostic ${diagnostic}`,
         { result, diagnostic, isProviderDiagnostic },
       );
     }
@@ -224,22 +195,22 @@ export class DlmsClient {
     if (security?.isCiphered) response = security.open(response);
     if (!response) throw unexpected('an initiate response that does not open');
     const initiate = decodeAnswer(response, decodeInitiateResponse);
-    this.#conformance = initiate.conformance & this.#options.conformance;
-    this.#serverMaxPdu = initiate.maxPdu;
+    this.#frames.conformance = initiate.conformance & this.#options.conformance;
+    this.#frames.serverMaxPdu = initiate.maxPdu;
     security?.useDedicated();
     // Some servers want the handshake and do not say so in the diagnostic.
     if (security?.isHighLevel) yield* this.#authenticate(security, aare.authentication);
-    this.#isAssociated = true;
+    this.#frames.isAssociated = true;
   }
 
   *#authenticate(security: ClientSecurity, challenge: Uint8Array | null): Exchange<void> {
     if (!challenge) throw unexpected('an AARE without a challenge');
-    this.#isAuthenticating = true;
+    this.#frames.isAuthenticating = true;
     const value = security.prove(challenge);
     const [{ result, data } = NO_RESULT] = yield* this.#runAll([
       { ref: REPLY_TO_HLS, parameter: { type: 'octet-string', value } },
     ]);
-    this.#isAuthenticating = false;
+    this.#frames.isAuthenticating = false;
     if (result !== 0 || data?.type !== 'octet-string')
       throw new DlmsError('dlms.authentication-failed', 'the server did not accept the answer to its challenge', {
         result,
@@ -250,7 +221,7 @@ export class DlmsClient {
   /** Writes the initiate request, ciphered where the association is. */
   #initiate(w: ByteWriter): void {
     const { conformance, maxPdu } = this.#options;
-    const security = this.#security?.isCiphered ? this.#security : undefined;
+    const security = this.#frames.security?.isCiphered ? this.#frames.security : undefined;
     const { at } = w;
     if (security) w.at += CIPHER_HEADROOM;
     encodeInitiateRequest(w, conformance, maxPdu, security?.dedicatedKey);
@@ -260,12 +231,12 @@ export class DlmsClient {
   /** Ends the association; any answer at all means that it is over. */
   *release(): Exchange<void> {
     this.reset();
-    this.#answerTag = ApduTag.releaseResponse;
-    const isCiphered = this.#security?.isCiphered ?? false;
-    this.#begin((w) =>
+    this.#frames.answerTag = ApduTag.releaseResponse;
+    const isCiphered = this.#frames.security?.isCiphered ?? false;
+    this.#frames.begin((w) =>
       encodeRelease(w, ApduTag.releaseRequest, 0, isCiphered ? (inner) => this.#initiate(inner) : undefined),
     );
-    yield this.#written();
+    yield this.#frames.written();
   }
 
   /**
@@ -273,11 +244,11 @@ export class DlmsClient {
    * The signed form goes into the same association.
    */
   *signed<T>(sign: RequestSigner, operation: Exchange<T>): Exchange<T> {
-    this.#signer = sign;
+    this.#frames.signer = sign;
     try {
       return yield* operation;
     } finally {
-      this.#signer = undefined;
+      this.#frames.signer = undefined;
     }
   }
 
@@ -287,7 +258,7 @@ export class DlmsClient {
    * @throws DlmsError with the code of the server's result
    */
   *get(ref: AttributeRef, selection?: Selection): Exchange<Data> {
-    if (selection) this.#need(Conformance.selectiveAccess, 'selective access');
+    if (selection) this.#frames.need(Conformance.selectiveAccess, 'selective access');
     return dataOf(ref, yield* this.#getResult(ref, selection));
   }
 
@@ -297,16 +268,17 @@ export class DlmsClient {
    */
   *getList(refs: readonly AttributeRef[]): Exchange<GetResult[]> {
     const results: GetResult[] = [];
-    if ((this.#conformance & Conformance.multipleReferences) === 0) {
+    if ((this.#frames.conformance & Conformance.multipleReferences) === 0) {
       for (const ref of refs) results.push(yield* this.#getResult(ref));
       return results;
     }
-    const room = this.#serverMaxPdu === 0 ? LIST_SIZE : Math.floor((this.#serverMaxPdu - 4) / REFERENCE_SIZE);
+    const room =
+      this.#frames.serverMaxPdu === 0 ? LIST_SIZE : Math.floor((this.#frames.serverMaxPdu - 4) / REFERENCE_SIZE);
     const size = Math.max(1, Math.min(LIST_SIZE, room));
     for (let at = 0; at < refs.length; at += size) {
       const part = refs.slice(at, at + size);
-      this.#nextInvokeId();
-      const answer = yield* this.#getAnswer((w) => encodeGetListRequest(w, this.#invoke, part));
+      this.#frames.nextInvokeId();
+      const answer = yield* this.#getAnswer((w) => encodeGetListRequest(w, this.#frames.invoke, part));
       const values =
         answer.choice === GetChoice.list ? answer.values : answer.choice === GetChoice.normal ? [answer.value] : null;
       if (values?.length !== part.length) {
@@ -331,7 +303,7 @@ export class DlmsClient {
    */
   *setList(entries: readonly { readonly ref: AttributeRef; readonly value: Data }[]): Exchange<number[]> {
     const results: number[] = [];
-    const size = (this.#conformance & Conformance.multipleReferences) === 0 ? 1 : LIST_SIZE;
+    const size = (this.#frames.conformance & Conformance.multipleReferences) === 0 ? 1 : LIST_SIZE;
     for (let at = 0; at < entries.length; at += size) {
       results.push(...(yield* this.#setAll(entries.slice(at, at + size))));
     }
@@ -339,12 +311,12 @@ export class DlmsClient {
   }
 
   *#setAll(entries: readonly { readonly ref: AttributeRef; readonly value: Data }[]): Exchange<Uint8Array> {
-    this.#nextInvokeId();
+    this.#frames.nextInvokeId();
     const refs = entries.map(({ ref }) => ref);
     const answer = yield* this.#requestInBlocks(
       ApduTag.setResponse,
       SetChoice.block,
-      (w, inBlocks) => writeSetReferences(w, this.#invoke, refs, inBlocks),
+      (w, inBlocks) => writeSetReferences(w, this.#frames.invoke, refs, inBlocks),
       (w) =>
         writeValues(
           w,
@@ -352,7 +324,7 @@ export class DlmsClient {
         ),
     );
     const { invoke, results } = decodeAnswer(answer, decodeSetResponse);
-    this.#checkInvoke(invoke);
+    this.#frames.checkInvoke(invoke);
     // A list may be refused as a whole, by one code for all of it.
     if (results?.length === 1 && entries.length > 1 && results[0] !== 0)
       return new Uint8Array(entries.length).fill(results[0]!);
@@ -376,7 +348,7 @@ export class DlmsClient {
     entries: readonly { readonly ref: MethodRef; readonly parameter: Data | null }[],
   ): Exchange<readonly ActionResult[]> {
     const results: ActionResult[] = [];
-    const size = (this.#conformance & Conformance.multipleReferences) === 0 ? 1 : LIST_SIZE;
+    const size = (this.#frames.conformance & Conformance.multipleReferences) === 0 ? 1 : LIST_SIZE;
     for (let at = 0; at < entries.length; at += size) {
       results.push(...(yield* this.#runAll(entries.slice(at, at + size))));
     }
@@ -386,7 +358,7 @@ export class DlmsClient {
   *#runAll(
     entries: readonly { readonly ref: MethodRef; readonly parameter: Data | null }[],
   ): Exchange<readonly ActionResult[]> {
-    this.#nextInvokeId();
+    this.#frames.nextInvokeId();
     const refs = entries.map(({ ref }) => ref);
     const isList = refs.length > 1;
     const [{ parameter = null } = {}] = entries;
@@ -394,7 +366,7 @@ export class DlmsClient {
       ApduTag.actionResponse,
       ActionChoice.block,
       (w, inBlocks) => {
-        writeActionReferences(w, this.#invoke, refs, inBlocks);
+        writeActionReferences(w, this.#frames.invoke, refs, inBlocks);
         if (!isList && !inBlocks) w.u8(parameter ? 1 : 0);
       },
       (w) => {
@@ -410,7 +382,7 @@ export class DlmsClient {
     let size = 0;
     for (;;) {
       const response = decodeAnswer(apdu, decodeActionResponse);
-      this.#checkInvoke(response.invoke);
+      this.#frames.checkInvoke(response.invoke);
       if (response.kind === 'results') {
         if (response.results.length !== refs.length) throw unexpected(`${response.results.length} results`);
         return response.results;
@@ -421,7 +393,9 @@ export class DlmsClient {
       if (response.isLast)
         return decodeAnswer(new ByteReader(joined(parts, size)), (r) => decodeActionBlocks(r.buf, isList));
       const { block } = response;
-      apdu = yield* this.#request(ApduTag.actionResponse, (w) => encodeActionNext(w, this.#invoke, block));
+      apdu = yield* this.#frames.request(ApduTag.actionResponse, (w) =>
+        encodeActionNext(w, this.#frames.invoke, block),
+      );
     }
   }
 
@@ -438,30 +412,30 @@ export class DlmsClient {
     writeHead: (w: ByteWriter, inBlocks: boolean) => void,
     writeValue: (w: ByteWriter) => void,
   ): Exchange<ByteReader> {
-    const limit = this.#plainLimit();
+    const limit = this.#frames.plainLimit();
     const measured = new ByteWriter(NO_BYTES);
     writeHead(measured, false);
     writeValue(measured);
     if (measured.length <= limit)
-      return yield* this.#request(answerTag, (w) => {
+      return yield* this.#frames.request(answerTag, (w) => {
         writeHead(w, false);
         writeValue(w);
       });
     const isSet = answerTag === ApduTag.setResponse;
     const { blockTransferWithSet, blockTransferWithAction } = Conformance;
-    this.#need(isSet ? blockTransferWithSet : blockTransferWithAction, `a request of ${measured.length} bytes`);
+    this.#frames.need(isSet ? blockTransferWithSet : blockTransferWithAction, `a request of ${measured.length} bytes`);
     const value = new ByteWriter(new Uint8Array(measured.length));
     writeValue(value);
     const raw = value.written();
     let at = 0;
     for (let block = 1; ; block++) {
       let isLast = false;
-      const answer = yield* this.#request(answerTag, (w) => {
+      const answer = yield* this.#frames.request(answerTag, (w) => {
         if (block === 1) writeHead(w, true);
         else
           w.u8(isSet ? ApduTag.setRequest : ApduTag.actionRequest)
             .u8(blockChoice)
-            .u8(this.#invoke);
+            .u8(this.#frames.invoke);
         const part = raw.subarray(at, at + octetsThatFit(limit - w.length - 5));
         at += part.length;
         isLast = at === raw.length;
@@ -508,8 +482,8 @@ export class DlmsClient {
   }
 
   *#getResult(ref: AttributeRef, selection?: Selection): Exchange<GetResult> {
-    this.#nextInvokeId();
-    const answer = yield* this.#getAnswer((w) => encodeGetRequest(w, this.#invoke, ref, selection));
+    this.#frames.nextInvokeId();
+    const answer = yield* this.#getAnswer((w) => encodeGetRequest(w, this.#frames.invoke, ref, selection));
     if (answer.choice === GetChoice.normal) return answer.value;
     throw unexpected('a list answer to a single reference');
   }
@@ -518,7 +492,7 @@ export class DlmsClient {
   *#getAnswer(write: (w: ByteWriter) => void): Exchange<Exclude<GetResponse, { choice: typeof GetChoice.next }>> {
     let expectedBlock = 1;
     let isList = false;
-    let apdu = yield* this.#request(ApduTag.getResponse, (w) => {
+    let apdu = yield* this.#frames.request(ApduTag.getResponse, (w) => {
       write(w);
       isList = w.buf[w.start + 1] === GetChoice.list;
     });
@@ -526,7 +500,7 @@ export class DlmsClient {
     let size = 0;
     for (;;) {
       const response = decodeAnswer(apdu, decodeGetResponse);
-      this.#checkInvoke(response.invoke);
+      this.#frames.checkInvoke(response.invoke);
       if (response.choice !== GetChoice.next) return response;
       if (response.result !== 0)
         return { choice: GetChoice.normal, invoke: response.invoke, value: { data: null, result: response.result } };
@@ -536,190 +510,16 @@ export class DlmsClient {
       if (response.isLast) return assemble(parts, size, response.invoke, isList);
       expectedBlock++;
       const { block } = response;
-      apdu = yield* this.#request(ApduTag.getResponse, (w) => encodeGetNext(w, this.#invoke, block));
+      apdu = yield* this.#frames.request(ApduTag.getResponse, (w) => encodeGetNext(w, this.#frames.invoke, block));
     }
-  }
-
-  // Frames
-
-  get #invoke(): number {
-    return INVOKE_HIGH_PRIORITY | INVOKE_CONFIRMED | this.#invokeId;
-  }
-
-  /** A new invoke id per request makes two equal requests differ, so that a duplicate cache cannot confuse them. */
-  #nextInvokeId(): void {
-    this.#invokeId = (this.#invokeId + 1) & 0x0f;
-  }
-
-  #checkInvoke(invoke: number): void {
-    if (((invoke ^ this.#invokeId) & 0x0f) !== 0)
-      throw unexpected(`invoke id ${invoke & 15} instead of ${this.#invokeId}`);
-  }
-
-  /** Longest APDU that may be sent. */
-  #plainLimit(): number {
-    const room = this.#frame.length - WRAPPER_SIZE;
-    // General block transfer carries what is longer.
-    const isBound = this.#serverMaxPdu > 0 && (this.#conformance & Conformance.generalBlockTransfer) === 0;
-    const limit = isBound ? Math.min(room, this.#serverMaxPdu) : room;
-    return limit - (this.#security?.isCiphered ? this.#security.overhead(limit) : 0);
-  }
-
-  /** @throws DlmsError unless the server has negotiated this */
-  #need(conformance: number, what: string): void {
-    if ((this.#conformance & conformance) === 0)
-      throw new DlmsError('encode.out-of-range', `${what} is more than this server has negotiated`);
-  }
-
-  #begin(write: (w: ByteWriter) => void): void {
-    const isOpen = this.#isAssociated || this.#isAuthenticating;
-    const cipher = isOpen && this.#security?.isCiphered ? this.#security : undefined;
-    const start = cipher ? WRAPPER_SIZE + CIPHER_HEADROOM : WRAPPER_SIZE;
-    const w = this.#writer.reset(this.#frame, start, this.#frame.length);
-    write(w);
-    if (isOpen && this.#signer && !w.overflowed) {
-      const request = this.#signer(w.written().slice(), this.#security?.serverTitle ?? NO_BYTES);
-      w.reset(this.#frame, start, this.#frame.length).bytes(request);
-    }
-    const limit = isOpen ? this.#plainLimit() : this.#frame.length;
-    if (w.overflowed || w.length > limit)
-      throw new DlmsError('encode.out-of-range', `request of ${w.length} bytes exceeds the server's ${limit}`);
-    cipher?.seal(w, WRAPPER_SIZE);
-    encodeWrapperHeader(this.#frame, 0, this.#options.clientSap, this.#options.serverSap, w.at - WRAPPER_SIZE);
-  }
-
-  #written(): Uint8Array {
-    return this.#frame.subarray(0, this.#writer.at);
   }
 
   /**
-   * Whether a datagram is the answer to the request under way. What is ciphered is opened here, once, so that a forged or
-   * repeated frame is no answer at all.
+   * Whether a datagram is the answer to the request under way; a forged or repeated frame is none.
    * @param request  the frame that was sent
    * @param answer  is not changed
    */
   takes(request: Uint8Array, answer: Uint8Array): boolean {
-    const isOpen = this.#isAssociated || this.#isAuthenticating;
-    const isBlock = request[WRAPPER_SIZE] === ApduTag.generalBlockTransfer;
-    if (!isOpen || isBlock || !this.#security?.isCiphered) return isAnswerTo(request, answer);
-    const isBetween =
-      isWrapperFrame(answer) &&
-      wrapperSource(answer) === this.#options.serverSap &&
-      wrapperDestination(answer) === this.#options.clientSap;
-    if (!isBetween) return false;
-    // A counter error inside an association answers a late copy of an earlier request: ours only grow.
-    if (answer[WRAPPER_SIZE] === ApduTag.exception)
-      return answer[WRAPPER_SIZE + 2] !== ExceptionService.invocationCounterError;
-    const plain = this.#security.open(new ByteReader(answer.slice(), WRAPPER_SIZE));
-    if (!plain || plain.buf[plain.at] !== this.#answerTag) return false;
-    this.#opened = plain;
-    return true;
+    return this.#frames.takes(request, answer);
   }
-
-  /** Sends one APDU. @returns the answer's APDU, which has the expected tag, as a copy that may be kept */
-  *#request(answerTag: number, write: (w: ByteWriter) => void): Exchange<ByteReader> {
-    if (answerTag === ApduTag.aare) this.#serverMaxPdu = 0;
-    else if (!this.#isAssociated && !this.#isAuthenticating)
-      throw new DlmsError('dlms.not-associated', 'no association is open');
-    this.#begin(write);
-    this.#answerTag = answerTag;
-    this.#opened = null;
-    const answer = yield this.#written();
-    const r = (this.#opened as ByteReader | null) ?? this.#unwrap(answer.slice(), answerTag);
-    const tag = r.buf[r.at]!;
-    if (tag === answerTag) return r;
-    if (tag === ApduTag.exception) throw this.#exceptionError(r);
-    if (tag === ApduTag.confirmedServiceError) {
-      const { group, value } = decodeAnswer(r, decodeConfirmedServiceError);
-      throw new DlmsError('dlms.refused', `the server refused: service error ${group}/${value}`, { group, value });
-    }
-    throw unexpected(`APDU tag 0x${tag.toString(16)} instead of 0x${answerTag.toString(16)}`);
-  }
-
-  /** The plain APDU of a frame. @throws DlmsError for a frame that is not for us, or not from this server */
-  #unwrap(frame: Uint8Array, answerTag: number): ByteReader {
-    if (!isWrapperFrame(frame)) throw unexpected(`a frame of ${frame.length} bytes without an APDU`);
-    const { clientSap, serverSap } = this.#options;
-    if (wrapperSource(frame) !== serverSap || wrapperDestination(frame) !== clientSap)
-      throw unexpected(`an answer between access points ${wrapperSource(frame)} and ${wrapperDestination(frame)}`);
-    const r = new ByteReader(frame, WRAPPER_SIZE);
-    const isOutside = answerTag === ApduTag.aare || frame[WRAPPER_SIZE] === ApduTag.exception;
-    if (isOutside || !this.#security?.isCiphered) return r;
-    const plain = this.#security.open(r);
-    if (!plain) throw unexpected('an APDU that does not open');
-    return plain;
-  }
-
-  #exceptionError(r: ByteReader): DlmsError {
-    const { state, service, expectedCounter } = decodeAnswer(r, decodeException);
-    // This is what a server says that holds no association for us, e.g. after its restart.
-    const isLost = state === 1 && service === ExceptionService.operationNotPossible;
-    if (isLost) this.reset();
-    return new DlmsError(
-      isLost ? 'dlms.not-associated' : 'dlms.refused',
-      `the server refused: exception ${state}/${service}`,
-      { state, service, ...(expectedCounter === null ? {} : { expectedCounter }) },
-    );
-  }
-}
-
-/** Bytes so far, of a transfer that must come to an end. @throws DlmsError `dlms.unexpected-answer` */
-function checkedSize(size: number, raw: Uint8Array, isLast: boolean): number {
-  const sum = size + raw.length;
-  if (sum > MAX_VALUE || (raw.length === 0 && !isLast)) throw unexpected('an endless transfer');
-  return sum;
-}
-
-function joined(parts: readonly Uint8Array[], size: number): Uint8Array {
-  const raw = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    raw.set(part, at);
-    at += part.length;
-  }
-  return raw;
-}
-
-function assemble(
-  parts: readonly Uint8Array[],
-  size: number,
-  invoke: number,
-  isList: boolean,
-): Exclude<GetResponse, { choice: typeof GetChoice.next }> {
-  return decodeAnswer(new ByteReader(joined(parts, size)), (r) => {
-    const response = isList
-      ? { choice: GetChoice.list, invoke, values: readGetResults(r) }
-      : { choice: GetChoice.normal, invoke, value: { data: decodeData(r), result: 0 as const } };
-    r.expectEnd('value in blocks');
-    return response;
-  });
-}
-
-/** Runs a decoder; broken bytes of a peer become an answer that was not expected. */
-function decodeAnswer<T>(r: ByteReader, decoder: (r: ByteReader) => T): T {
-  try {
-    return decoder(r);
-  } catch (error) {
-    if (error instanceof DecodeError) throw unexpected(error.message, error);
-    throw error;
-  }
-}
-
-function unexpected(what: string, cause?: unknown): DlmsError {
-  return new DlmsError('dlms.unexpected-answer', `the server answered with ${what}`, {}, cause);
-}
-
-function refused(what: string, result: number): DlmsError {
-  return new DlmsError(errorCodeOf(result), `${what}: ${resultText(result)}`, { result, object: what });
-}
-
-function dataOf(ref: AttributeRef, { data, result }: GetResult): Data {
-  if (data === null) throw refused(refText(ref), result);
-  return data;
-}
-
-/** The number that a register value is, null for other types. */
-export function numberOf(data: Data): number | null {
-  if (!('value' in data)) return null;
-  return typeof data.value === 'number' ? data.value : typeof data.value === 'bigint' ? Number(data.value) : null;
 }

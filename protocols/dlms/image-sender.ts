@@ -4,7 +4,8 @@
  */
 
 import { DlmsError } from '#base/errors';
-import { type DlmsClient, numberOf } from '#dlms/client';
+import type { DlmsClient } from '#dlms/client';
+import { numberOf } from '#dlms/client-answers';
 import { IMAGE_TRANSFER, ImageStatus } from '#dlms/cosem/image-transfer';
 import { octets, structure, u32 } from '#dlms/cosem/setting';
 import type { Exchange } from '#dlms/exchange';

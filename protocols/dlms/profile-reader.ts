@@ -6,7 +6,8 @@
 
 import { DlmsError } from '#base/errors';
 import type { Data } from '#dlms/axdr';
-import { type DlmsClient, numberOf } from '#dlms/client';
+import type { DlmsClient } from '#dlms/client';
+import { numberOf } from '#dlms/client-answers';
 import { DATE_TIME_SIZE, decodeDateTime, encodeDateTime } from '#dlms/date-time';
 import type { Exchange } from '#dlms/exchange';
 import { formatObis, parseObis } from '#dlms/obis';
