@@ -30,7 +30,9 @@ export async function listenDlmsUdp(options: DlmsUdpOptions): Promise<UdpSocket>
   const socket = await UdpSocket.open({
     host,
     port,
-    onDatagram: (frame, from) => {
+    onDatagram: ({ buffer, byteOffset, length: size }, from) => {
+      // As a plain Uint8Array: `slice` of a Buffer would not copy.
+      const frame = new Uint8Array(buffer, byteOffset, size);
       // Before a session is made for it: noise must not push out a session.
       if (!isWrapperFrame(frame)) return;
       const key = `udp ${formatIpPort(from.address, from.port)}`;

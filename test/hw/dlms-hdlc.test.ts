@@ -3,19 +3,23 @@
 import * as net from 'node:net';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { fromHex, toHex } from '#base/bytes';
+import { asciiBytes, fromHex, toHex } from '#base/bytes';
 import { S3mpError } from '#base/errors';
 import { DlmsClient } from '#dlms/client';
+import { MemoryCounter } from '#dlms/client-security';
 import { exchange } from '#dlms/exchange';
 import { encodeDataNotificationHeader, type Push } from '#dlms/notification';
+import { parseObis } from '#dlms/obis';
 import { encodeWrapperHeader, WRAPPER_SIZE } from '#dlms/wrapper';
 import { ByteWriter } from '#dlms/writer';
+import { nodeCrypto } from '#hw/crypto';
 import { HdlcChannel, serveDlmsOverSerial } from '#hw/dlms-hdlc';
 import { connectDlmsTcp, connectHdlcTcp, type DlmsTcpListener, listenDlmsTcp } from '#hw/dlms-tcp';
 import { listenDlmsUdp, listenForPushes, openDlmsUdp } from '#hw/dlms-udp';
 import type { BytePort } from '#hw/serial/port';
 import { openTcpPort } from '#hw/serial/tcp';
 import { UdpSocket } from '#hw/udp';
+import { KEYS, testMeter, testSecurity } from '../interop/dlms-meter.ts';
 import { NOTE, octets, PASSWORD, ROWS, type SmallMeter, smallMeter } from '../protocols/dlms/small-device.ts';
 
 const Links = suite('dlms over hdlc and udp');
@@ -78,6 +82,36 @@ Links('plain UDP carries the same operations; noise gets no answer and no sessio
   const channel = await openDlmsUdp(HOST, socket.port);
   await use((frame) => channel.exchange(frame), meter);
   await Promise.all([noise.close(), channel.close(), socket.close()]);
+});
+
+Links('a ciphered datagram that comes twice is answered twice with the same bytes', async () => {
+  const meter = testMeter({ security: testSecurity() });
+  const socket = await listenDlmsUdp({ server: meter.server, host: HOST, port: 0 });
+  const channel = await openDlmsUdp(HOST, socket.port);
+  const client = new DlmsClient({
+    clientSap: 1,
+    security: {
+      crypto: nodeCrypto,
+      mechanism: 5,
+      title: asciiBytes('S3H00001'),
+      unicast: KEYS.unicast,
+      authentication: KEYS.authentication,
+      counter: new MemoryCounter(),
+    },
+  });
+  const frames: Uint8Array[] = [];
+  const answers: string[] = [];
+  const twice = async (frame: Uint8Array) => {
+    frames.push(frame.slice());
+    const answer = await channel.exchange(frame);
+    answers.push(toHex(answer));
+    return answer;
+  };
+  await exchange(client.associate(), twice);
+  await exchange(client.get({ classId: 3, ln: parseObis('1-0:1.8.0.255'), attribute: 2 }), twice);
+  assert.is(toHex(await channel.exchange(frames.at(-1)!)), answers.at(-1));
+  assert.not.ok(meter.events.some(({ kind }) => kind === 'protection-failed'));
+  await Promise.all([channel.close(), socket.close()]);
 });
 
 Links('a UDP request without answer is repeated byte for byte, then unreachable', async () => {
