@@ -8,7 +8,8 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ERROR_CODES } from '#base/error-codes';
+import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
+import { ERROR_TITLES } from '#base/error-titles';
 import { type ConfigSpec, environmentOf, flagOf, loadConfig } from '#hw/config';
 import { FIRMWARE_CONFIG } from '../firmware/config.ts';
 import { GATEWAY_CONFIG } from '../gateway/config.ts';
@@ -47,7 +48,7 @@ function configurationPage(): string {
 
 function errorPage(): string {
   const rows = Object.entries(ERROR_CODES).map(
-    ([code, { title, exit, http }]) => `| \`${code}\` | ${title} | ${exit} | ${http} |`,
+    ([code, { exit, http }]) => `| \`${code}\` | ${ERROR_TITLES[code as ErrorCode]} | ${exit} | ${http} |`,
   );
   return `${['# Error codes', GENERATED, 'The same code stands in the log, in `--json` output, in API problems and in the error classes.', ['| Code | Meaning | Exit status | HTTP status |', '|---|---|---|---|', ...rows].join('\n')].join('\n\n')}\n`;
 }

@@ -1,6 +1,7 @@
 /** From what the fleet and the store hold to the JSON bodies of the API. */
 
-import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
+import type { ErrorCode } from '#base/error-codes';
+import { ERROR_TITLES } from '#base/error-titles';
 import type { CommandBody, EventBody, PathBody, PathReportBody, ReadingBody, ValueBody } from '../http/wire.ts';
 import type { PathReport, PathTaken, Reading } from '../meter-connection.ts';
 import type { CommandRecord, EventRecord, StoredValue } from '../store/store.ts';
@@ -84,7 +85,7 @@ export function commandBody(record: CommandRecord): CommandBody {
 }
 
 function titleOf(code: string): string {
-  return ERROR_CODES[code as ErrorCode]?.title ?? 'Failed';
+  return ERROR_TITLES[code as ErrorCode] ?? 'Failed';
 }
 
 export function eventBody(event: EventRecord): EventBody {

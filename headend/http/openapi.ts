@@ -1,6 +1,7 @@
 /** The OpenAPI 3.1 document, generated from the route table and the table of error codes. */
 
 import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
+import { ERROR_TITLES } from '#base/error-titles';
 import { hasBody, type Route } from './router.ts';
 import type { Schema } from './schema.ts';
 import { PROBLEM } from './schemas.ts';
@@ -81,7 +82,7 @@ function operationOf(route: Route): Record<string, unknown> {
   }
   for (const [status, codes] of byStatus) {
     responses[status] = {
-      description: codes.map((code) => `${code}: ${ERROR_CODES[code].title}`).join('; '),
+      description: codes.map((code) => `${code}: ${ERROR_TITLES[code]}`).join('; '),
       content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
     };
   }

@@ -1,6 +1,7 @@
 /** Errors as problem details (RFC 9457), from the one table of error codes. */
 
 import type { ServerResponse } from 'node:http';
+import { ERROR_TITLES } from '#base/error-titles';
 import { messageOf, S3mpError } from '#base/errors';
 import type { ProblemBody } from './wire.ts';
 
@@ -21,7 +22,7 @@ export function problemOf(error: unknown): ProblemBody {
   const pointer = error instanceof RequestError ? error.pointer : undefined;
   return {
     type: `urn:s3mp:problem:${known.code}`,
-    title: known.title,
+    title: ERROR_TITLES[known.code],
     status: known.httpStatus,
     detail: known.code === 'internal' ? 'the head end failed; see its log' : messageOf(known),
     code: known.code,

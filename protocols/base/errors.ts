@@ -27,10 +27,6 @@ export class S3mpError extends Error {
   get httpStatus(): number {
     return ERROR_CODES[this.code].http;
   }
-
-  get title(): string {
-    return ERROR_CODES[this.code].title;
-  }
 }
 
 /** Input bytes that break a format: `what` was read at byte `at`, `expected` says what would have been right. */
