@@ -100,13 +100,15 @@ export class ServerAssociation {
   receive(frame: Uint8Array, at: number, w: ByteWriter, nowMs: number): void {
     this.expire(nowMs);
     this.#usedMs = nowMs;
-    let request = frame.subarray(at);
+    const { isStream, maxPdu } = this.#place;
     if (frame[at] === ApduTag.generalBlockTransfer && this.#transfersBlocks) {
-      this.#receiveBlock(request, w, nowMs);
+      this.#receiveBlock(frame.subarray(at), w, nowMs);
       return;
     }
+    // A stream brings nothing twice, so nothing is kept of it.
+    let request = isStream ? NO_BYTES : frame.subarray(at);
     const isKept = this.#context !== null || this.#pending !== null;
-    const known = isKept && !this.#place.isStream ? this.#duplicates.answerTo(request, nowMs) : null;
+    const known = isKept && !isStream ? this.#duplicates.answerTo(request, nowMs) : null;
     if (known) {
       w.bytes(known);
       return;
@@ -114,9 +116,9 @@ export class ServerAssociation {
     const start = w.at;
     const tag = frame[at]!;
     // Opening works in place, so what must be recognized later is copied before.
-    if (!this.#place.isStream && (isCipheredTag(tag) || tag === ApduTag.aarq)) request = request.slice();
+    if (!isStream && (isCipheredTag(tag) || tag === ApduTag.aarq)) request = request.slice();
     this.#isGenuine = false;
-    if (request.length > this.#place.maxPdu) this.#refuseLong(w);
+    if (frame.length - at > maxPdu) this.#refuseLong(w);
     else this.#dispatch(tag, this.#reader.reset(frame, at, frame.length), w, nowMs);
     this.#remember(tag, request, w, start, nowMs);
   }
