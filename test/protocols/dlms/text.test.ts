@@ -46,6 +46,12 @@ Text('date-times of the vectors are read as the instant they name', () => {
     assert.is(time.epochMs, Date.parse(/[+-]\d\d:\d\d$/.test(iso) ? iso : `${iso}Z`), name);
     assert.is(time.deviationMinutes === null, name === 'date-time no deviation');
     assert.is((time.status & ClockStatus.daylightSaving) !== 0, inputs.dst === true, name);
+    if (time.epochMs === null || time.deviationMinutes === null) continue;
+    // Written again with every field, so that only a weekday that was left out differs.
+    const out = new Uint8Array(12);
+    encodeDateTime(out, 0, time.epochMs, time.deviationMinutes, time.status);
+    if (expected.slice(8, 10) === 'ff') out[4] = 0xff;
+    assert.is(toHex(out), expected, name);
   }
   assert.is(seen, 4);
 });
