@@ -92,6 +92,8 @@ export interface MeterPort {
   readonly openStore?: (name: string, rowSize: number, rows: number, layout: string) => ProfileStore;
   /** Whether the storage works: without it nothing can be recorded. Default: it does. */
   readonly isStorageFailing?: () => boolean;
+  /** Looks at all parts but the contact; its result is an object to be read. */
+  readonly selfTest?: () => string;
   /** Room for a firmware image; without it there is no image transfer. */
   readonly imageSlot?: ImageSlot;
   /** Who judges and starts images. */
@@ -337,6 +339,12 @@ function addIdentity({ port, device, clock, events }: Parts): void {
     writeOctetString(w, Uint8Array.of(year >>> 8, year, date.getUTCMonth() + 1, date.getUTCDate(), weekday));
     return Result.success;
   });
+  const { selfTest } = port;
+  if (selfTest)
+    data(OBJECTS.selfTest, (w) => {
+      writeOctetString(w, encodeUtf8(selfTest()));
+      return Result.success;
+    });
   if (network) addNetwork(device, network);
 }
 

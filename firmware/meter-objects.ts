@@ -10,7 +10,7 @@
 import type { AccessRow } from '#dlms/cosem/logical-device';
 import type { RegisterType } from '#dlms/cosem/register';
 import { Unit } from '#dlms/units';
-import { MEASUREMENT_TIME, SUSPECT_QUANTITIES } from '#dlms/well-known';
+import { MEASUREMENT_TIME, SELF_TEST, SUSPECT_QUANTITIES } from '#dlms/well-known';
 import { Quantity } from './measurement-image.ts';
 
 /** The same rights for a password (client 17, for laboratories) and for the management (client 1). */
@@ -62,6 +62,7 @@ export const OBJECTS = {
   dayStatus: { obis: '0-0:96.10.2.255', access: READ },
   measurementTime: { obis: MEASUREMENT_TIME, access: READ },
   suspectQuantities: { obis: SUSPECT_QUANTITIES, access: READ },
+  selfTest: { obis: SELF_TEST, access: READ },
   consumerMessage: { obis: '0-0:96.13.0.255', access: both('r w2') },
   demand: { obis: '1-0:1.4.0.255', access: both('r x1 x2') },
   maximumDemand: { obis: '1-0:1.6.0.255', access: both('r x1') },

@@ -36,6 +36,16 @@ import { PollLoop } from './poll-loop.ts';
 import { Pusher } from './push.ts';
 import { guardRelay } from './relay-guard.ts';
 import { screenRows } from './screen.ts';
+import {
+  busText,
+  checkKeys,
+  judgeClock,
+  judgeDisplay,
+  judgeRegisters,
+  liveSelfTest,
+  probeStorage,
+  Skipped,
+} from './self-test.ts';
 import { StateFiles } from './state-files.ts';
 
 const SECOND_MS = 1_000;
@@ -126,6 +136,29 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     settings,
     openStore: (name, rowSize, rows, layout) => files.profile(name, rowSize, rows, layout),
     isStorageFailing: () => files.isFailing,
+    selfTest: liveSelfTest(
+      {
+        bus: () => {
+          if (!loop.healthy) throw new Error('the energy meter does not answer');
+          return busText(loop.port);
+        },
+        registers: () => judgeRegisters(image, steadyClock()),
+        relay: () => {
+          if (guard.fault !== undefined) throw new Error(guard.fault);
+          throw new Skipped('moved at the device only');
+        },
+        display: () => judgeDisplay(display),
+        storage: () => probeStorage(config.string('state.directory')),
+        clock: () => judgeClock(wallClock.read()),
+        keys: () => checkKeys(config),
+        address: () => formatEndpoint(socket.local),
+        path: () => {
+          if (socket.counters.received === 0) throw new Skipped('nothing has come over SCION');
+          return `${socket.counters.received} packets have come`;
+        },
+      },
+      steadyClock,
+    ),
     imageSlot: new FileImageSlot(files, IMAGE_CAPACITY),
     images: {
       judge: (size) => images.judge(size),

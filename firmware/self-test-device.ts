@@ -31,6 +31,7 @@ import { openPollLoop } from './meter.ts';
 import { displaySettings, openWallClock, powerReader, relaySettings } from './parts.ts';
 import { guardRelay, LEAK_W } from './relay-guard.ts';
 import {
+  busText,
   CHECK_NAMES,
   checkKeys,
   judgeClock,
@@ -80,9 +81,8 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
     loop = openPollLoop(config, image, clock, listening);
     loop.start();
     await until(() => loop!.healthy || complaint !== undefined, BUS_LIMIT_MS);
-    const { name, driver } = loop.port;
-    if (!loop.healthy) throw new Error(complaint ?? `${name} does not open`);
-    return `${name}${driver ? ` by ${driver}` : ''}, unit ${config.number('serial.unit')}`;
+    if (!loop.healthy) throw new Error(complaint ?? `${loop.port.name} does not open`);
+    return `${busText(loop.port)}, unit ${config.number('serial.unit')}`;
   }
 
   async function registers(): Promise<string> {

@@ -5,6 +5,7 @@
 
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, rmSync, statfsSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import type { SteadyClock } from '#base/crypto';
 import { messageOf } from '#base/errors';
 import type { ClockReading } from '#dlms/cosem/clock';
 import type { Config } from '#hw/config';
@@ -12,6 +13,7 @@ import { nodeCrypto } from '#hw/crypto';
 import type { Display } from '#hw/display';
 import { readCommandVerifier, readKeyFile } from '#hw/dlms-keys';
 import { readSecretFile } from '#hw/files';
+import type { BytePort } from '#hw/serial/port';
 import { type MeasurementImage, Quality, Quantity } from './measurement-image.ts';
 
 /** Checks in their order, and what to do when one fails. */
@@ -64,8 +66,23 @@ export function outcomeLine({ check, result, text, hint }: Outcome): string {
   return `${result} ${check.padEnd(9)} ${text}${hint ? ` -> ${hint}` : ''}`;
 }
 
-/** Result of a running meter, whose checks do not wait. */
-export function resultNow(subject: Subject): string {
+/** A result is given again for this long, so that nobody wears out the card by asking. */
+const RESULT_LIFE_MS = 60_000;
+
+/** The self-test of a running meter, whose checks do not wait. @returns what gives its result, a line a check */
+export function liveSelfTest(subject: Subject, clock: SteadyClock): () => string {
+  let result = '';
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  return () => {
+    if (clock() - lookedAt >= RESULT_LIFE_MS) {
+      lookedAt = clock();
+      result = resultNow(subject);
+    }
+    return result;
+  };
+}
+
+function resultNow(subject: Subject): string {
   return CHECK_NAMES.map((check) => {
     try {
       return outcomeLine({ check, result: 'PASS', text: subject[check]() as string });
@@ -73,6 +90,11 @@ export function resultNow(subject: Subject): string {
       return outcomeLine(failureOf(check, error));
     }
   }).join('\n');
+}
+
+/** A bus and the driver in use, for people. */
+export function busText({ name, driver }: BytePort): string {
+  return driver ? `${name} by ${driver}` : name;
 }
 
 /** Lowest and highest values that an energy meter on the mains can have, in the units of the image. */

@@ -108,6 +108,8 @@ export interface MeterConnection {
   switchOutput(connect: boolean, deadlineMs: number): Promise<void>;
   writeMessage(text: string, deadlineMs: number): Promise<void>;
   readMessage(deadlineMs: number): Promise<string>;
+  /** The meter's self-test: a line for each check. */
+  readSelfTest(deadlineMs: number): Promise<string>;
   /** Reads rows of a profile. @param obis  the profile object */
   readProfile(obis: string, request: ProfileRequest, deadlineMs: number): Promise<ProfileReading>;
   paths(): Promise<readonly PathReport[]>;

@@ -3,7 +3,14 @@
 import { randomUUID } from 'node:crypto';
 import { S3mpError } from '#base/errors';
 import type { FlagSpec, Verb, VerbContext } from '#hw/cli';
-import type { CommandBody, MeterStateBody, PathReportBody, ReadingBody, ValueBody } from '../http/wire.ts';
+import type {
+  CommandBody,
+  MeterStateBody,
+  PathReportBody,
+  ReadingBody,
+  SelfTestBody,
+  ValueBody,
+} from '../http/wire.ts';
 import { ApiClient } from './api-client.ts';
 
 const URL_FLAG: Readonly<Record<string, FlagSpec>> = {
@@ -88,6 +95,14 @@ export const CLIENT_VERBS: Readonly<Record<string, Verb>> = {
   read: verb('read a meter once', ['METER'], async (api, context) => {
     printReading(context, await api.call('POST', `${meterPath(context.positionals[0]!)}/readings`, {}));
     return 0;
+  }),
+  'self-test': verb('let a meter look at its parts', ['METER'], async (api, { positionals, json, out }) => {
+    const result = await api.call<SelfTestBody>('GET', `${meterPath(positionals[0]!)}/self-test`);
+    if (json) out(JSON.stringify(result));
+    else
+      for (const { result: verdict, check, text, hint } of result.checks)
+        out(`${verdict} ${check.padEnd(9)} ${text}${hint === null ? '' : ` -> ${hint}`}`);
+    return result.passed ? 0 : 1;
   }),
   message: verb("show a message on the meter's display", ['METER', 'TEXT'], (api, context) =>
     command(api, context, { type: 'message', text: context.positionals[1] }),

@@ -167,6 +167,11 @@ export class Fleet {
     return { ...slices[0]!, rows: slices.flatMap(({ rows }) => rows) };
   }
 
+  /** Lines of the meter's self-test. @throws S3mpError `meter.unknown`, `meter.busy`, `meter.unreachable`, … */
+  selfTest(id: string): Promise<string> {
+    return this.agent(id).readSelfTest();
+  }
+
   async paths(id: string): Promise<readonly PathReportBody[]> {
     return (await this.agent(id).paths()).map(pathReportBody);
   }

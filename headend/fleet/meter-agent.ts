@@ -58,6 +58,8 @@ export interface AgentHooks {
 const NOT_A_MISS = new Set(['meter.busy', 'dlms.access-denied', 'dlms.object-undefined', 'dlms.type-unmatched']);
 /** For one slice of a profile. */
 const PROFILE_DEADLINE_MS = 30_000;
+/** The meter looks at its parts first. */
+const SELF_TEST_DEADLINE_MS = 10_000;
 const RATE_WINDOW_MS = 10_000;
 const DELAY_WINDOW_MS = 60_000;
 
@@ -144,6 +146,11 @@ export class MeterAgent implements CommandTarget {
   /** Reads rows of a profile, behind what somebody waits for at the same time. */
   readProfile(obis: string, request: ProfileRequest): Promise<ProfileReading> {
     return this.call('live', PROFILE_DEADLINE_MS, (ms) => this.connection.readProfile(obis, request, ms));
+  }
+
+  /** Reads the result of the meter's self-test. */
+  readSelfTest(): Promise<string> {
+    return this.call('on-demand', SELF_TEST_DEADLINE_MS, (ms) => this.connection.readSelfTest(ms));
   }
 
   paths(): Promise<readonly PathReport[]> {

@@ -1,4 +1,4 @@
-/** Routes that read a meter's own memory: profiles, as JSON or CSV, and event logs. Nothing of it is stored here. */
+/** Routes that ask a meter itself: profiles, as JSON or CSV, event logs, self-test. Nothing of it is stored here. */
 
 import { eventText, obisName } from '#dlms/well-known';
 import { timeText } from '../fleet/bodies.ts';
@@ -8,7 +8,7 @@ import { RequestError } from './problem.ts';
 import type { Call, Reply, Route } from './router.ts';
 import { listOf, METER_ID, query, RANGE_PARAMETERS, rangeOf } from './routes.ts';
 import * as schemas from './schemas.ts';
-import type { MeterLogBody, ProfileBody } from './wire.ts';
+import type { MeterLogBody, ProfileBody, SelfTestBody } from './wire.ts';
 
 const PROFILES: Readonly<Record<string, string>> = {
   load: '1-0:99.1.0.255',
@@ -59,6 +59,17 @@ export function profileRoutes(fleet: Fleet): Route[] {
       problems: PROBLEMS,
       limited: true,
       handler: (call) => log(fleet, call),
+    },
+    {
+      method: 'GET',
+      path: '/api/v1/meters/{id}/self-test',
+      summary: 'Lets a meter look at its parts, without moving the contact',
+      role: 'viewer',
+      parameters: [METER_ID],
+      answer: { status: 200, type: 'application/json', schema: schemas.SELF_TEST },
+      problems: PROBLEMS,
+      limited: true,
+      handler: (call) => selfTest(fleet, call),
     },
   ];
 }
@@ -124,5 +135,18 @@ async function log(fleet: Fleet, call: Call): Promise<Reply> {
       typeof code === 'number' ? [{ at: at === null ? null : timeText(at), code, text: eventText(code) }] : [],
     ),
   };
+  return { status: 200, body };
+}
+
+/** As the meter writes it: `FAIL display   nothing answers -> check its wiring`. */
+const SELF_TEST_LINE = /^(PASS|FAIL|SKIP) (\S+) +(.*?)(?: -> (.*))?$/;
+
+async function selfTest(fleet: Fleet, call: Call): Promise<Reply> {
+  const meter = call.params.id!;
+  const checks = (await fleet.selfTest(meter)).split('\n').flatMap((line): SelfTestBody['checks'] => {
+    const [, result, check, text, hint] = SELF_TEST_LINE.exec(line) ?? [];
+    return result ? [{ check: check!, result: result as 'PASS', text: text!, hint: hint ?? null }] : [];
+  });
+  const body: SelfTestBody = { meter, passed: checks.every(({ result }) => result !== 'FAIL'), checks };
   return { status: 200, body };
 }

@@ -225,6 +225,19 @@ export const METER_LOG: Schema = object({
   ),
 });
 
+export const SELF_TEST: Schema = object({
+  meter: text('meter', 'meter-1'),
+  passed: { type: 'boolean', description: 'no check has failed' },
+  checks: list(
+    object({
+      check: text('part of the meter', 'display'),
+      result: { type: 'string', enum: ['PASS', 'FAIL', 'SKIP'], examples: ['FAIL'] },
+      text: text('what was found', 'nothing answers at 0x3c'),
+      hint: orNull(text('what to do', 'check its wiring')),
+    }),
+  ),
+});
+
 export const LEASE: Schema = object({
   lease: text('names the subscription', 'lease-7e57ed00'),
   meter: text('meter', 'meter-1'),

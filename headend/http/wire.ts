@@ -225,6 +225,19 @@ export interface MeterLogBody {
   readonly events: readonly { readonly at: string | null; readonly code: number; readonly text: string }[];
 }
 
+export interface SelfTestBody {
+  readonly meter: string;
+  /** No check has failed. */
+  readonly passed: boolean;
+  readonly checks: readonly {
+    readonly check: string;
+    readonly result: 'PASS' | 'FAIL' | 'SKIP';
+    readonly text: string;
+    /** What to do; null unless the check has failed. */
+    readonly hint: string | null;
+  }[];
+}
+
 export interface ProblemBody {
   readonly type: string;
   readonly title: string;

@@ -13,7 +13,7 @@ import type { Exchange } from '#dlms/exchange';
 import type { GetResult } from '#dlms/get';
 import { parseObis } from '#dlms/obis';
 import { ProfileReader, type ReadRow } from '#dlms/profile-reader';
-import { AmrStatus, MEASUREMENT_TIME, obisName, SUSPECT_QUANTITIES, suspectBit } from '#dlms/well-known';
+import { AmrStatus, MEASUREMENT_TIME, obisName, SELF_TEST, SUSPECT_QUANTITIES, suspectBit } from '#dlms/well-known';
 import { Sap } from '#dlms/wrapper';
 import type { Log } from '#hw/log';
 import type { ScionSocket } from '#hw/scion-socket';
@@ -70,6 +70,7 @@ export const READING_REGISTERS: readonly string[] = [
 const dataObject = (obis: string) => ({ classId: 1, ln: parseObis(obis), attribute: 2 });
 const CLOCKED = [dataObject(MEASUREMENT_TIME), dataObject(SUSPECT_QUANTITIES)];
 const MESSAGE = dataObject('0-0:96.13.0.255');
+const SELF_TEST_RESULT = dataObject(SELF_TEST);
 const DISCONNECT_CONTROL = { classId: 70, ln: parseObis('0-0:96.3.10.255') };
 const OUTPUT_STATE = { ...DISCONNECT_CONTROL, attribute: 2 };
 const CONTROL_STATE = { ...DISCONNECT_CONTROL, attribute: 3 };
@@ -164,10 +165,18 @@ export class DlmsConnection implements MeterConnection {
     await this.run(() => this.client.set(MESSAGE, value), deadlineMs);
   }
 
-  async readMessage(deadlineMs: number): Promise<string> {
-    const data = await this.inquire(() => this.client.get(MESSAGE), deadlineMs);
+  readMessage(deadlineMs: number): Promise<string> {
+    return this.readText(MESSAGE, 'message', deadlineMs);
+  }
+
+  readSelfTest(deadlineMs: number): Promise<string> {
+    return this.readText(SELF_TEST_RESULT, 'self-test', deadlineMs);
+  }
+
+  private async readText(object: typeof MESSAGE, what: string, deadlineMs: number): Promise<string> {
+    const data = await this.inquire(() => this.client.get(object), deadlineMs);
     const text = data.type === 'octet-string' ? decodeUtf8(data.value) : undefined;
-    if (text === undefined) throw new DlmsError('dlms.unexpected-answer', 'the message of the meter is no text');
+    if (text === undefined) throw new DlmsError('dlms.unexpected-answer', `the ${what} of the meter is no text`);
     return text;
   }
 

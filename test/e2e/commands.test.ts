@@ -54,6 +54,15 @@ Commands('disconnect and connect end when the effect is read back', async () => 
   assert.is(readRelayValue(relay), true);
 });
 
+Commands('self-test asks the meter, which looks at its parts and leaves the contact alone', async () => {
+  const { status, out, err } = await headend('self-test', platform.meterId);
+  assert.is(status, 0, out + err);
+  for (const check of ['bus', 'registers', 'display', 'storage', 'clock', 'keys', 'address', 'path'])
+    assert.match(out, new RegExp(`^PASS ${check} `, 'm'));
+  assert.match(out, /^SKIP relay +moved at the device only$/m);
+  assert.is(readRelayValue(platform.lab.meters[0]!.relayFolder), true);
+});
+
 Commands('a message is written and read back', async () => {
   const { status, out } = await headend('message', platform.meterId, 'Hello from the command line');
   assert.is(status, 0);

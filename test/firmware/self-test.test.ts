@@ -19,7 +19,15 @@ import { readRelayValue } from '#hw/sim/relay';
 import { parseTopology } from '#scion/topology';
 import { FIRMWARE_CONFIG } from '../../firmware/config.ts';
 import { MeasurementImage, Quality, Quantity } from '../../firmware/measurement-image.ts';
-import { CHECK_NAMES, type CheckName, HINTS, judgeRegisters, type Outcome } from '../../firmware/self-test.ts';
+import {
+  CHECK_NAMES,
+  type CheckName,
+  HINTS,
+  judgeRegisters,
+  liveSelfTest,
+  type Outcome,
+  Skipped,
+} from '../../firmware/self-test.ts';
 import { selfTestVerb } from '../../firmware/self-test-device.ts';
 import { StateFiles } from '../../firmware/state-files.ts';
 import { WallClock } from '../../firmware/wall-clock.ts';
@@ -322,6 +330,39 @@ Broken('the path: no service, a service without a path, and one with', async () 
 });
 
 Broken.run();
+
+const Live = suite('self-test of a running meter');
+
+Live('the result is one line a check, and looked at anew after a minute only', () => {
+  let now = 0;
+  let looks = 0;
+  const fine = () => 'fine';
+  const subject = { ...Object.fromEntries(CHECK_NAMES.map((check) => [check, fine])) } as Record<
+    CheckName,
+    () => string
+  >;
+  subject.storage = () => `look ${++looks}`;
+  subject.display = () => {
+    throw new Error('nothing answers');
+  };
+  subject.relay = () => {
+    throw new Skipped('moved at the device only');
+  };
+  const read = liveSelfTest(subject, () => now);
+  const lines = read().split('\n');
+  assert.equal(
+    lines.map((line) => line.split(/ +/)[1]),
+    CHECK_NAMES,
+  );
+  assert.ok(lines.includes('SKIP relay     moved at the device only'));
+  assert.ok(lines.includes(`FAIL display   nothing answers -> ${HINTS.display}`));
+  now = 59_999;
+  assert.match(read(), /look 1$/m);
+  now = 60_000;
+  assert.match(read(), /look 2$/m);
+});
+
+Live.run();
 
 const Registers = suite('what registers may hold');
 

@@ -60,6 +60,7 @@ export class ScriptedMeter implements MeterConnection {
   mostAtOnce = 0;
   relay = true;
   message = '';
+  selfTest = 'PASS bus       /dev/serial0, unit 1\nSKIP relay     moved at the device only';
   loadW = 412;
   /** Power that flows although the relay is open. */
   leakW = 0;
@@ -122,6 +123,10 @@ export class ScriptedMeter implements MeterConnection {
 
   readMessage(): Promise<string> {
     return this.answer(() => this.message);
+  }
+
+  readSelfTest(): Promise<string> {
+    return this.answer(() => this.selfTest);
   }
 
   readProfile(obis: string, { from, to, columns }: ProfileRequest): Promise<ProfileReading> {

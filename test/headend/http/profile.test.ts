@@ -3,7 +3,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkSchema } from '../../../headend/http/schema.ts';
-import { METER_LOG, PROFILE } from '../../../headend/http/schemas.ts';
+import { METER_LOG, PROFILE, SELF_TEST } from '../../../headend/http/schemas.ts';
 import { ask, type HttpRig, httpRig } from './http-rig.ts';
 
 const Profile = suite<{ rig: HttpRig }>('http profiles');
@@ -55,6 +55,19 @@ Profile('gives the events of a log in words', async ({ rig }) => {
   const { json } = await ask(rig.port, { path });
   checkSchema(json, METER_LOG);
   assert.equal(json.events, [{ at: '2026-11-01T00:00:00.000Z', code: 2, text: 'power up' }]);
+});
+
+Profile('gives the self-test of a meter, line by line', async ({ rig }) => {
+  const good = await ask(rig.port, { path: '/api/v1/meters/m1/self-test' });
+  checkSchema(good.json, SELF_TEST);
+  assert.is(good.json.passed, true);
+  rig.meter.selfTest += '\nFAIL display   nothing answers -> check its wiring\nwhat is this';
+  const { json } = await ask(rig.port, { path: '/api/v1/meters/m1/self-test' });
+  checkSchema(json, SELF_TEST);
+  assert.is(json.passed, false);
+  assert.equal(json.checks[0], { check: 'bus', result: 'PASS', text: '/dev/serial0, unit 1', hint: null });
+  assert.equal(json.checks[2], { check: 'display', result: 'FAIL', text: 'nothing answers', hint: 'check its wiring' });
+  assert.is(json.checks.length, 3);
 });
 
 Profile('refuses what makes no sense, and tells of a meter that does not answer', async ({ rig }) => {
