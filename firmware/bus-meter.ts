@@ -37,6 +37,8 @@ export interface BusMeterOptions extends MeterOnBus {
 const SURE_REFUSALS = 3;
 /** How long a single register that was refused is not asked for, ms. */
 const REFUSED_MS = 60_000;
+/** Pause between two readings of an energy that is not believed yet, ms. */
+const CONFIRM_MS = 1_000;
 const IDENTITY_MS = 3_600_000;
 /** Replies at once, in a row, after which pieces are joined again. */
 const JOIN_AFTER = 40;
@@ -77,9 +79,10 @@ class Block {
     return this.levels[this.level]!;
   }
 
-  makeDue(): void {
+  /** Makes every read due at `at`, if it was not before. */
+  makeDue(at = 0): void {
     const { slots } = this;
-    for (let i = 0; i < slots.length; i++) slots[i]!.nextAt = 0;
+    for (let i = 0; i < slots.length; i++) slots[i]!.nextAt = Math.min(slots[i]!.nextAt, at);
   }
 
   refine(): boolean {
@@ -390,8 +393,10 @@ export class BusMeter {
     const { changes } = energy;
     const doubts = energy.read(this.snapshot[quantity]!, this.readAt[quantity]!);
     if (energy.changes !== changes) this.meterChanged();
-    if (doubts === Doubt.step) image.doubt(quantity, doubts);
-    else {
+    if (doubts === Doubt.step) {
+      image.doubt(quantity, doubts);
+      block.makeDue(this.readAt[quantity]! + CONFIRM_MS);
+    } else {
       const quality = doubts === 0 ? Quality.good : Quality.suspect;
       image.set(quantity, Math.floor(energy.value), energy.readAt, quality, doubts);
     }

@@ -175,7 +175,8 @@ export class PollLoop {
         time[1] = now;
         return;
     }
-    time[1] = master.nextDeadline;
+    master.findDue();
+    time[1] = master.due[0]!;
   }
 
   /** Begins the next read that is due. @returns false if there is none; the step's due time then says when */

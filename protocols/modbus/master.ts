@@ -117,6 +117,8 @@ export class RtuMaster {
    * passed as an argument into an object of its own; an element of this array costs nothing.
    */
   readonly now = new Float64Array(1);
+  /** What `findDue` found, in an array for the same reason. */
+  readonly due = new Float64Array(1);
   readonly counters = new MasterCounters();
   /** Received bytes; the data words of a good reply start at `dataAt`. Valid until the next `begin`. */
   readonly rx = new Uint8Array(RX_SIZE);
@@ -145,6 +147,9 @@ export class RtuMaster {
   private quietUntil = 0;
   private firstSentAt = 0;
   private sentAt = 0;
+  /** When the reply must have begun. A field, since what a method returns may be put into an object of its own. */
+  /** When the reply must have begun. */
+  private replyBy = 0;
   private deadline = 0;
   /** A line that is never quiet ends the transaction then. */
   private giveUpAt = 0;
@@ -242,8 +247,19 @@ export class RtuMaster {
 
   /** When to call `poll` again, steady ms; Infinity when only bytes or `begin` can change anything. */
   get nextDeadline(): number {
-    if (this.state === State.gap) return Math.min(this.quietUntil, this.giveUpAt);
-    return this.state === State.waiting ? this.deadline : Number.POSITIVE_INFINITY;
+    this.findDue();
+    return this.due[0]!;
+  }
+
+  /** Leaves `nextDeadline` in `due`. */
+  findDue(): void {
+    const isWaiting = this.state === State.waiting;
+    const isInGap = this.state === State.gap;
+    this.due[0] = isWaiting
+      ? this.deadline
+      : isInGap
+        ? Math.min(this.quietUntil, this.giveUpAt)
+        : Number.POSITIVE_INFINITY;
   }
 
   /** Takes `length` bytes from the line. */
@@ -287,6 +303,7 @@ export class RtuMaster {
     this.counters.requests++;
     this.sentAt = now;
     if (this.attempt === 1) this.firstSentAt = now;
+    this.setReplyBy();
     this.deadline = this.replyBy;
     this.state = State.waiting;
   }
@@ -299,13 +316,13 @@ export class RtuMaster {
     return made;
   }
 
-  /** When the reply must have begun. A unit that is known to be quick gets its whole time in the last attempt only. */
-  private get replyBy(): number {
+  /** A unit that is known to be quick gets its whole time in the last attempt only. */
+  private setReplyBy(): void {
     const { inTime, slowestMs } = this.peer(this.unit);
     const { timeoutMs } = this.options;
     const isHasty = inTime >= LEARNED_REPLIES && this.attempt <= this.retries;
     const usual = Math.max(SHORTEST_WAIT_MS, PATIENCE * slowestMs);
-    return this.sentAt + this.requestMs + (isHasty && usual < timeoutMs ? usual : timeoutMs);
+    this.replyBy = this.sentAt + this.requestMs + (isHasty && usual < timeoutMs ? usual : timeoutMs);
   }
 
   /** Whether as many bytes came as the reply has: it was among them and cannot be recognized any more. */

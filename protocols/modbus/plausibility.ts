@@ -85,7 +85,8 @@ export function judge(v: Float64Array, doubts: Uint8Array, phases: 1 | 3, slack:
   const ui = (isSingle ? v[U]! * v[I]! : v[U]! * v[I]! + v[U2]! * v[I2]! + v[U3]! * v[I3]!) * 1e-5;
   const p = Math.abs(v[P]!);
   const s = v[S]!;
-  const pq = Math.hypot(p, v[Q]!);
+  // Math.hypot would allocate its arguments and its result.
+  const pq = Math.sqrt(p * p + v[Q]! * v[Q]!);
   // Every comparison with a missing value is false. With three phases the sum of the phases only bounds the totals.
   const active = Math.abs(p - (s * Math.abs(v[PF]!)) / 1000) > TOLERANCE * s + slack;
   const reactive = exceeds(pq, s, slack) || (isSingle && s > (1 + DISTORTION) * pq + slack);
