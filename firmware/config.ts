@@ -29,10 +29,6 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
   },
   'serial.unit': { type: 'integer', help: 'Modbus unit address of the energy meter', default: 1, min: 1, max: 247 },
   'serial.map': { type: 'string', help: 'register map of the energy meter', default: 'or-we-514' },
-  'serial.further': {
-    type: 'strings',
-    help: 'further energy meters on the bus, each "UNIT" or "UNIT:MAP"; their registers are those of channel 1, 2 …',
-  },
   'serial.timeout_ms': { type: 'integer', help: 'longest wait for an answer', default: 600, min: 10, max: 10_000 },
   'serial.cycle_ms': {
     type: 'integer',
@@ -108,7 +104,12 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
   },
   'dlms.key_file': {
     type: 'string',
-    help: 'keys of client 1 (TOML, mode 0600); without it that client is not offered',
+    help: 'keys of client 1 (TOML, mode 0600); without it they come from certificates, once the meter is enrolled',
+  },
+  'enrolment.enabled': {
+    type: 'boolean',
+    help: 'without a key file, make keys and show a one-time code under which the head end enrols this meter',
+    default: true,
   },
   'dlms.commands': {
     type: 'string',
@@ -118,7 +119,11 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
   },
   'dlms.command_key_file': {
     type: 'string',
-    help: 'public key or certificate (PEM) whose signature commands need; without it signed commands are refused',
+    help: 'public key, or command certificate with its chain and revocation lists (PEM), whose signature commands need',
+  },
+  'dlms.root_file': {
+    type: 'string',
+    help: 'root (PEM) that the certificate in dlms.command_key_file must lead to',
   },
   'dlms.public_over_scion': {
     type: 'boolean',

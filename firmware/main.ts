@@ -2,6 +2,7 @@
 
 import { configCheckVerb, type Program, runProgram, stopRequested, type Verb } from '#hw/cli';
 import { FIRMWARE_CONFIG } from './config.ts';
+import { enrolCommand } from './enrol-command.ts';
 import { startMeter } from './meter.ts';
 import { selfTestVerb } from './self-test-device.ts';
 
@@ -22,12 +23,17 @@ const run: Verb = {
   },
 };
 
+const enrol: Verb = {
+  summary: 'show the one-time code and wait until the head end has enrolled this meter',
+  run: enrolCommand,
+};
+
 const program: Program = {
   name: 'firmware',
   summary: 'smart meter: energy meter on Modbus, relay, display, DLMS/COSEM server over SCION',
   version: S3MP_VERSION,
   config: FIRMWARE_CONFIG,
-  verbs: { run, 'self-test': selfTestVerb, 'config check': configCheckVerb },
+  verbs: { run, enrol, 'self-test': selfTestVerb, 'config check': configCheckVerb },
   defaultVerb: 'run',
 };
 

@@ -12,6 +12,7 @@ import type { SteadyClock } from '#base/crypto';
 import { decodeUtf8, encodeUtf8 } from '#base/utf8';
 import { type Data, Tag, writeOctetString } from '#dlms/axdr';
 import { AssociationLn, type OfferedAssociation } from '#dlms/cosem/association-ln';
+import { type CertificateManager, certificateSetup, revocationObjects } from '#dlms/cosem/certificate-setup';
 import { type ClockReading, MeterClock } from '#dlms/cosem/clock';
 import { DataObject, type ValueWriter } from '#dlms/cosem/data';
 import { Demand } from '#dlms/cosem/demand-register';
@@ -43,7 +44,6 @@ import {
   ASSOCIATION_ENTRY_ACCESS,
   BILLING_ACCESS,
   CONTROL_MODE,
-  EXTRA_REGISTERS,
   HIGHEST_CONTROL_MODE,
   LIVE_QUANTITIES,
   LOG_ACCESS,
@@ -56,7 +56,6 @@ import {
   type ProfileRow,
   REGISTER_ACCESS,
   REGISTERS,
-  type RegisterRow,
   VOLTAGE_BAND,
 } from './meter-objects.ts';
 
@@ -74,10 +73,6 @@ export interface MeterIdentity {
 /** Everything that the meter's objects reach outside themselves. */
 export interface MeterPort {
   readonly image: MeasurementImage;
-  /** What the energy meter has beside the quantities of every meter: further phases, tariffs. */
-  readonly extras?: readonly Quantity[];
-  /** Images of further energy meters on the bus: their registers are those of channel 1 and on, 1-1:1.8.0.255. */
-  readonly further?: readonly MeasurementImage[];
   readonly relay: RelayGuard;
   /** Text for the customer; whoever holds it also shows it. */
   readonly message: {
@@ -112,6 +107,8 @@ export interface MeterPort {
   readonly associations?: readonly OfferedAssociation[];
   /** Keys of the management client; without them it is not offered, nor are the objects of keys. */
   readonly security?: ServerSecurity | undefined;
+  /** Holds the certificates that the keys come from; without it they stand in a file. */
+  readonly certificates?: CertificateManager | undefined;
   /** Whether what can switch the supply must be signed. Default: the association is enough. */
   readonly commands?: CommandPolicy;
   /** IPv4 address as a number, port and limits of the DLMS server. */
@@ -210,7 +207,7 @@ export function buildMeter(port: MeterPort): Meter {
   mark(AmrStatus.powerDown);
 
   const power = REGISTERS.find(({ obis }) => obis === MONITORED)!;
-  const readPower = confirmedReader(port, port.image, power);
+  const readPower = registerReader(port, power.quantity, power.part);
   const shownTime = { epochMs: port.wallClock().epochMs, steadyMs: port.steadyClock() };
   let isDst = clock.localTime(shownTime.epochMs).isDst;
 
@@ -304,7 +301,20 @@ function eventCodeOf(event: ServerEvent): number | undefined {
 /** Events of forged or repeated requests are recorded this far apart. */
 const FORGED_EVENT_MS = 60_000;
 
-function addIdentity({ port, device, clock, events }: Parts): void {
+function addCertificates(
+  { device }: Parts,
+  security: ServerSecurity,
+  manager: CertificateManager,
+  record: () => void,
+): void {
+  const { certificateSetup: setup, revocationLists, revocationInbox } = OBJECTS;
+  device.add(certificateSetup(setup.obis, security, manager, record), setup.access);
+  const [held, inbox] = revocationObjects(revocationLists.obis, revocationInbox.obis, manager, record);
+  device.add(held, revocationLists.access).add(inbox, revocationInbox.access);
+}
+
+function addIdentity(parts: Parts): void {
+  const { port, device, clock, events } = parts;
   const { identity, associations = [], network } = port;
   const data = ({ obis, access }: (typeof OBJECTS)[keyof typeof OBJECTS], read: ValueWriter) =>
     device.add(new DataObject(obis, read), access);
@@ -321,7 +331,8 @@ function addIdentity({ port, device, clock, events }: Parts): void {
   if (port.security) {
     const { securitySetup: setup, invocationCounter: counter } = OBJECTS;
     const record = () => events.record(EventCode.keyChanged);
-    device.add(securitySetup(setup.obis, port.security, record), setup.access);
+    if (port.certificates) addCertificates(parts, port.security, port.certificates, record);
+    else device.add(securitySetup(setup.obis, port.security, record), setup.access);
     device.add(invocationCounter(counter.obis, port.security), counter.access);
   }
   data(OBJECTS.serialNumber, text(identity.serial));
@@ -385,25 +396,11 @@ function registerReader({ image, steadyClock }: MeterPort, quantity: Quantity, p
   return () => (image.isFresh(quantity, steadyClock()) ? partOf(image.value(quantity), part) : Number.NaN);
 }
 
-/** The same where a doubt counts as no value: for what switches or bills, and where nothing tells of the doubt. */
-function confirmedReader({ steadyClock }: MeterPort, image: MeasurementImage, { quantity, part }: RegisterRow) {
-  return () =>
-    image.quality(quantity, steadyClock()) === Quality.good ? partOf(image.value(quantity), part) : Number.NaN;
-}
-
 function addMeasurements({ port, device, clock }: Parts): void {
-  const { image, steadyClock, extras = [], further = [] } = port;
-  const rows = [...REGISTERS, ...EXTRA_REGISTERS.filter(({ quantity }) => extras.includes(quantity))];
-  for (const { obis, type, scaler, unit, quantity, part } of rows)
+  const { image, steadyClock } = port;
+  for (const { obis, type, scaler, unit, quantity, part } of REGISTERS)
     device.add(new RegisterObject(obis, type, scaler, unit, registerReader(port, quantity, part)), REGISTER_ACCESS);
-  for (const [i, other] of further.entries()) {
-    for (const row of REGISTERS) {
-      const { obis, type, scaler, unit } = row;
-      const channel = obis.replace('1-0:', `1-${i + 1}:`);
-      device.add(new RegisterObject(channel, type, scaler, unit, confirmedReader(port, other, row)), REGISTER_ACCESS);
-    }
-  }
-  const published = [...new Set(rows.map(({ quantity }) => quantity))];
+  const published = [...new Set(REGISTERS.map(({ quantity }) => quantity))];
 
   const readStatus: ValueWriter = (w) => {
     const now = steadyClock();

@@ -22,7 +22,7 @@ const ASSOCIATION = 'r2 r3 r4 r5 r6 r8 r9 r10 r11';
 
 /** Objects that are not registers, by the part of meter-model.ts that makes them. */
 export const OBJECTS = {
-  logicalDeviceName: { obis: '0-0:42.0.0.255', access: OPEN },
+  logicalDeviceName: { obis: '0-0:42.0.0.255', access: { ...OPEN, enrolment: 'r' } },
   clock: {
     obis: '0-0:1.0.0.255',
     access: { public: 'r', ...both('r w2 w3 w5 w6 w7 w8 x1 x2 x3 x6') },
@@ -42,6 +42,10 @@ export const OBJECTS = {
   firmwareId: { obis: '1-0:0.2.0.255', access: READ },
   /** With keys only, as the next one. Not for everyone else: a policy that is seen is a policy that is probed. */
   securitySetup: { obis: '0-0:43.0.0.255', access: { management: 'r x1 x2' } },
+  /** In its place where keys come from certificates; the role `enrolment` is that of whoever knows the one-time code. */
+  certificateSetup: { obis: '0-0:43.0.0.255', access: { management: 'r x5 x6', enrolment: 'r x4 x5 x6' } },
+  revocationLists: { obis: '0-0:128.3.0.255', access: { management: 'r', enrolment: 'r' } },
+  revocationInbox: { obis: '0-0:128.3.1.255', access: { management: 'w2', enrolment: 'w2' } },
   /** Where a client of any head end looks before it associates with keys. */
   invocationCounter: { obis: '0-0:43.1.0.255', access: { public: 'r', management: 'r' } },
   tcpUdpSetup: { obis: '0-0:25.0.0.255', access: READ },
@@ -176,18 +180,6 @@ export const REGISTERS: readonly RegisterRow[] = [
   row('1-0:4.7.0.255', 'u32', 0, Unit.voltAmpereReactive, Quantity.reactivePower, 'negative'),
   row('1-0:9.7.0.255', 'u32', 0, Unit.voltAmpere, Quantity.apparentPower),
   row('1-0:13.7.0.255', 'i16', -3, Unit.count, Quantity.powerFactor),
-];
-
-/** Registers of the further phases and of the tariffs, where the energy meter has them. */
-export const EXTRA_REGISTERS: readonly RegisterRow[] = [
-  row('1-0:52.7.0.255', 'u16', -2, Unit.volt, Quantity.voltageL2),
-  row('1-0:72.7.0.255', 'u16', -2, Unit.volt, Quantity.voltageL3),
-  row('1-0:51.7.0.255', 'u32', -3, Unit.ampere, Quantity.currentL2),
-  row('1-0:71.7.0.255', 'u32', -3, Unit.ampere, Quantity.currentL3),
-  row('1-0:1.8.1.255', 'u32', 0, Unit.wattHour, Quantity.activeEnergyT1),
-  row('1-0:1.8.2.255', 'u32', 0, Unit.wattHour, Quantity.activeEnergyT2),
-  row('1-0:1.8.3.255', 'u32', 0, Unit.wattHour, Quantity.activeEnergyT3),
-  row('1-0:1.8.4.255', 'u32', 0, Unit.wattHour, Quantity.activeEnergyT4),
 ];
 
 export const REGISTER_ACCESS: AccessRow = READ;

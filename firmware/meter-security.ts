@@ -1,7 +1,9 @@
 /**
- * The meter's keys and counters out of its configuration: the management client's security setup, who may sign commands,
- * and the public client where it is wanted. Keys that a client has transferred lie in the state folder and win over those
- * of the configuration.
+ * The meter's keys and counters out of its configuration: the management client's security setup, and who may sign commands.
+ *
+ * With a key file (`dlms.key_file`, mode `preshared`) keys stand in it; those that a client has transferred lie in the state
+ * folder and win. Without one keys come from certificates (meter-certificates.ts), and until the meter has any, from the
+ * one-time code that it shows.
  */
 
 import { existsSync } from 'node:fs';
@@ -10,20 +12,31 @@ import { asciiBytes, writeU32 } from '#base/bytes';
 import type { VerifyKey } from '#base/crypto';
 import { ConfigError, messageOf } from '#base/errors';
 import type { CommandPolicy } from '#dlms/cosem/logical-device';
-import { ServerSecurity } from '#dlms/security';
+import { type KeySet, ServerSecurity } from '#dlms/security';
 import type { CommandAuthority } from '#dlms/signing';
 import type { Config } from '#hw/config';
 import { openCounterFile } from '#hw/counter-store';
 import { nodeCrypto } from '#hw/crypto';
 import { readCommandVerifier, readKeyFile, writeKeyFile } from '#hw/dlms-keys';
 import type { Log } from '#hw/log';
+import type { ScionAddress } from '#scion/address';
+import type { TrustTime } from '#session/trust';
+import { MeterCertificates } from './meter-certificates.ts';
 
 export interface MeterSecurity {
   /** Without keys or a place for counters there is no management client. */
   readonly security: ServerSecurity | undefined;
   readonly commands: CommandPolicy;
   readonly authority: CommandAuthority | undefined;
+  /** What holds the certificates, where keys do not stand in a file. */
+  readonly certificates: MeterCertificates | undefined;
   close(): void;
+}
+
+/** What certificates name and are judged by. */
+export interface MeterPlace {
+  readonly address: ScionAddress;
+  readonly time: () => TrustTime;
 }
 
 /** Characters of a serial number in the logical device name, which pads it with zeros. */
@@ -50,43 +63,70 @@ export function meterTitle(serial: string): Uint8Array {
 }
 
 /**
+ * @param place  without it a meter that has no key file has no management client
  * @throws ConfigError for key files that cannot be used. Counters that cannot be kept are no reason not to measure: the
  *   management client is left out, and the log says why.
  */
-export function openMeterSecurity(config: Config, log: Log): MeterSecurity {
+export function openMeterSecurity(config: Config, log: Log, place?: MeterPlace): MeterSecurity {
   const commands = config.string('dlms.commands') as CommandPolicy;
   const commandFile = config.optionalString('dlms.command_key_file');
-  const verifier = commandFile === undefined ? undefined : readCommandVerifier(commandFile);
+  const rootFile = config.optionalString('dlms.root_file');
+  const time = place?.time ?? (() => ({ nowS: Math.floor(Date.now() / 1000), isLowerBound: false }));
+  const verifier = commandFile === undefined ? undefined : readCommandVerifier(commandFile, rootFile, time);
   const keyFile = config.optionalString('dlms.key_file');
-  const none: MeterSecurity = { security: undefined, commands, authority: undefined, close: () => {} };
-  if (keyFile === undefined) return none;
+  const none: MeterSecurity = {
+    security: undefined,
+    commands,
+    authority: undefined,
+    certificates: undefined,
+    close: () => {},
+  };
+  const isCertified = keyFile === undefined && place !== undefined && config.boolean('enrolment.enabled');
+  if (keyFile === undefined && !isCertified) return none;
   const folder = config.string('state.directory');
-  const transferred = join(folder, 'dlms-keys.toml');
-  const initial = readKeyFile(keyFile);
-  const { keys, policy } = existsSync(transferred) ? readKeyFile(transferred) : initial;
   const serverTitle = meterTitle(config.string('meter.serial'));
+  const base = { crypto: nodeCrypto, serverTitle };
+  const preshared = keyFile === undefined ? undefined : presharedOptions(keyFile, join(folder, 'dlms-keys.toml'));
   try {
+    const certificates = isCertified ? new MeterCertificates({ folder, title: serverTitle, ...place, log }) : undefined;
     const counters = openCounterFile(join(folder, 'counters'));
-    const security = new ServerSecurity({
-      crypto: nodeCrypto,
-      counters: counters.book,
-      serverTitle,
-      suite: initial.suite,
-      keys,
-      ...(policy === undefined ? {} : { policy }),
-      signing: initial.signing,
-      clientKey: initial.peer,
-      onChange: (next, nextPolicy) => writeKeyFile(transferred, next, { policy: nextPolicy }),
-    });
-    const authority = verifier && authorityOf(verifier, serverTitle, security);
-    return { security, commands, authority, close: () => counters.close() };
+    const certified = certificates && { keys: nobodysKeys(), keysOf: certificates.keysOf };
+    const security = new ServerSecurity({ ...base, counters: counters.book, ...(preshared ?? certified!) });
+    if (certificates) certificates.onChange = () => security.renew();
+    const keys = [...(verifier ? [verifier] : []), ...(certificates ? [commandKeyOf(certificates)] : [])];
+    const authority = keys.length > 0 ? authorityOf(keys, serverTitle, security) : undefined;
+    return { security, commands, authority, certificates, close: () => counters.close() };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    log.error('no invocation counters, the management client is not offered', { error: messageOf(error) });
+    log.error('no keys or no invocation counters, the management client is not offered', { error: messageOf(error) });
     return none;
   }
 }
 
-function authorityOf(verifier: VerifyKey, title: Uint8Array, { options }: ServerSecurity): CommandAuthority {
-  return { keys: [verifier], title, accept: (number) => options.counters.acceptCommand(number) };
+/** Options of a security setup with the keys of a file, or those that were transferred since. */
+function presharedOptions(keyFile: string, transferred: string) {
+  const initial = readKeyFile(keyFile);
+  const { keys, policy } = existsSync(transferred) ? readKeyFile(transferred) : initial;
+  return {
+    suite: initial.suite,
+    keys,
+    ...(policy === undefined ? {} : { policy }),
+    signing: initial.signing,
+    clientKey: initial.peer,
+    onChange: (next: KeySet, nextPolicy: number) => writeKeyFile(transferred, next, { policy: nextPolicy }),
+  };
+}
+
+/** Keys under which nothing opens: every client's own are derived. */
+function nobodysKeys(): KeySet {
+  const key = () => nodeCrypto.random(16);
+  return { unicast: key(), authentication: key(), master: key() };
+}
+
+const commandKeyOf = (certificates: MeterCertificates): VerifyKey => ({
+  verify: (message, signature) => certificates.verifyCommand(message, signature),
+});
+
+function authorityOf(keys: readonly VerifyKey[], title: Uint8Array, { options }: ServerSecurity): CommandAuthority {
+  return { keys, title, accept: (number) => options.counters.acceptCommand(number) };
 }

@@ -18,18 +18,22 @@ import { readSecretFile, readTopologyFile } from '#hw/files';
 import type { Log } from '#hw/log';
 import { openRelay } from '#hw/relay/open';
 import { ScionEndpoint } from '#hw/scion-endpoint';
+import { openBus, type SerialDriver } from '#hw/serial/open';
 import type { UdpSocket } from '#hw/udp';
 import { openWatchdog, type WatchdogDriver } from '#hw/watchdog';
-import { formatEndpoint } from '#scion/address';
+import { registerMap } from '#modbus/maps/index';
+import { lineTiming } from '#modbus/master';
+import { formatEndpoint, parseHost } from '#scion/address';
 import { formatIpPort, parseIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { parseVersion } from '#session/firmware-image';
-import { metersOnBus, openPollLoop } from './bus.ts';
 import { FileImageSlot, ImageSlots } from './image-slots.ts';
-import { Quantity } from './measurement-image.ts';
+import { MeasurementImage } from './measurement-image.ts';
+import type { MeterCertificates } from './meter-certificates.ts';
 import { buildMeter, commandedPosition, logicalDeviceName, type Meter } from './meter-model.ts';
 import { openMeterSecurity } from './meter-security.ts';
 import { displaySettings, openWallClock, powerReader, relaySettings } from './parts.ts';
+import { PollLoop } from './poll-loop.ts';
 import { Pusher } from './push.ts';
 import { guardRelay } from './relay-guard.ts';
 import { screenRows } from './screen.ts';
@@ -64,6 +68,8 @@ export interface RunningMeter {
   readonly name: string;
   /** Settles with an exit status when another firmware image shall start. */
   readonly restarted: Promise<number>;
+  /** Undefined where keys stand in a file. */
+  readonly certificates: MeterCertificates | undefined;
   close(): Promise<void>;
 }
 
@@ -87,22 +93,27 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     restart = resolve;
   });
   const images = openImages(config, log.child('image'), (code) => model.events.record(code), restart);
-  const meters = metersOnBus(config);
-  const { image, map } = meters[0]!;
-  const loop = openPollLoop(config, meters, steadyClock, log.child('poll'), () =>
-    model.events.record(EventCode.energyMeterChanged),
-  );
+  const image = new MeasurementImage();
+  const loop = openPollLoop(config, image, steadyClock, log.child('poll'));
 
   let draw = () => {};
   let messageAt = steadyClock();
-  const keys = openMeterSecurity(config, log.child('keys'));
-  const { security } = keys;
+  const wallClock = openWallClock(config, settings);
+  const place = {
+    address: { ia: topology.ia, host: parseHost(config.string('scion.address')) },
+    time: () => {
+      const { epochMs, isSet } = wallClock.read();
+      return { nowS: Math.floor(epochMs / 1000), isLowerBound: !isSet };
+    },
+  };
+  const keys = openMeterSecurity(config, log.child('keys'), place);
+  const { security, certificates } = keys;
+  certificates?.tick(steadyClock());
   const associations = [
     publicAssociation(),
     ...(password ? [passwordAssociation(password)] : []),
     ...(security ? [managementAssociation(security)] : []),
   ];
-  const wallClock = openWallClock(config, settings);
   const message = { text: decodeUtf8(settings.get(MESSAGE) ?? new Uint8Array(0)) ?? '' };
   const pushes = new Pusher(log.child('push'));
   const guard = guardRelay({
@@ -118,8 +129,6 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   });
   const model: Meter = buildMeter({
     image,
-    extras: map.registers.map(({ quantity }) => Quantity[quantity]),
-    further: meters.slice(1).map((meter) => meter.image),
     relay: guard,
     message: {
       get: () => message.text,
@@ -171,6 +180,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     random: Math.random,
     associations,
     security,
+    certificates,
     commands: keys.commands,
     network: {
       ipv4: ipv4Number(config.string('scion.address')),
@@ -239,10 +249,10 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
         image,
         connected: relay.isConnected(),
         state: model.control.state,
-        enrolmentCode: '',
         faults: faults(),
         message: message.text,
         messageAt,
+        enrolmentCode: certificates?.code ?? '',
         now: steadyClock(),
         columns: display.columns,
         rows: display.rows,
@@ -263,6 +273,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     model.tick();
     wallClock.tick();
     files.tick(now);
+    certificates?.tick(now);
     guard.tick();
     images.tick(loop.healthy, now);
     draw();
@@ -280,6 +291,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     udpAddress: udp && formatIpPort(udp.host, udp.port),
     name: Buffer.from(logicalDeviceName(serial)).toString('latin1'),
     restarted,
+    certificates,
     async close() {
       clearInterval(second);
       watchdog.close();
@@ -309,6 +321,38 @@ function openImages(config: Config, log: Log, record: (code: number) => void, re
     restart: (status: number) => void setTimeout(restart, RESTART_MS, status),
   };
   return new ImageSlots(options, performance.now());
+}
+
+export function openPollLoop(config: Config, image: MeasurementImage, clock: () => number, log: Log) {
+  const parity = config.string('serial.parity') as 'none' | 'even' | 'odd';
+  const baud = config.number('serial.baud');
+  const port = openBus(config.string('serial.url'), {
+    baud,
+    parity,
+    driver: config.string('serial.driver') as SerialDriver,
+    log: log.child('bus'),
+  });
+  const loop = new PollLoop({
+    port,
+    map: registerMap(config.string('serial.map')),
+    unit: config.number('serial.unit'),
+    timing: lineTiming(baud, parity),
+    timeoutMs: config.number('serial.timeout_ms'),
+    cycleMs: config.number('serial.cycle_ms'),
+    image,
+    clock,
+    log,
+  });
+  return {
+    port,
+    start: () => loop.start(),
+    stop: () => loop.stop(),
+    close: () => port.close(),
+    overdueMs: (now: number) => loop.overdueMs(now),
+    get healthy() {
+      return loop.healthy;
+    },
+  };
 }
 
 /** Where legacy clients are served; undefined when they are not. @throws ConfigError */

@@ -54,9 +54,19 @@ export const HEADEND_CONFIG: ConfigSpec = {
     type: 'string',
     help: 'private key (PEM, mode 0600) that signs what switches the supply; without it such commands go unsigned',
   },
+  'pki.directory': {
+    type: 'string',
+    help: "the utility's keys, certificates and revocation lists; made by the first meter add or pki verb",
+    default: '/var/lib/s3mp/pki',
+  },
+  'fleet.directory': {
+    type: 'string',
+    help: 'the enrolled meters, one file each',
+    default: '/var/lib/s3mp/meters',
+  },
   meters: {
     type: 'tables',
-    help: 'meters: id, address ("[1-ff00:0:111,10.1.0.5]:4059"), key_file or password_file',
+    help: 'meters with keys of their own in files: id, address ("[1-ff00:0:111,10.1.0.5]:4059"), key_file or password_file',
     default: [],
   },
 };

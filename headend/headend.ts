@@ -8,16 +8,18 @@ import type { Log } from '#hw/log';
 import { openPathSource } from '#hw/path-source';
 import { ScionSocket } from '#hw/scion-socket';
 import { parseEndpoint } from '#scion/address';
-import type { HostEndpoint } from '#scion/end-host';
 import { formatIsdAs } from '#scion/isd-as';
 import type { PathPreference } from '#scion/path-preference';
 import { parsePolicy } from '#scion/policy';
-import { Fleet } from './fleet/fleet.ts';
+import { Fleet, type FleetMeter } from './fleet/fleet.ts';
 import { startHttpServer } from './http/server.ts';
 import { hashToken, type StoredToken } from './http/tokens.ts';
+import { type CertifiedMeter, CertifiedMeters } from './meter/certified-meters.ts';
 import { ChannelSwitch } from './meter/channel.ts';
-import { DlmsConnection } from './meter/dlms-connection.ts';
+import { DlmsConnection, type DlmsConnectionOptions } from './meter/dlms-connection.ts';
 import { CommandSigner, meterKeys, takeHeadEndTitle } from './meter/head-end-keys.ts';
+import { Inventory } from './pki/inventory.ts';
+import { UtilityPki } from './pki/utility-pki.ts';
 import { openSqliteStore } from './store/sqlite.ts';
 
 export interface RunningHeadend {
@@ -29,7 +31,6 @@ export interface RunningHeadend {
 interface MeterEntry {
   readonly id: string;
   readonly address: string;
-  readonly endpoint: HostEndpoint;
   readonly password: Uint8Array | undefined;
   readonly keys: KeyFile | undefined;
 }
@@ -74,35 +75,66 @@ export async function startHeadend(config: Config, log: Log): Promise<RunningHea
 
     const channels = new ChannelSwitch(socket);
     const instance = config.number('dlms.instance');
-    const title = meters.some(({ keys }) => keys)
-      ? takeHeadEndTitle(config.string('dlms.starts_file'), instance)
-      : undefined;
+    let taken: Uint8Array | undefined;
+    const title = () => {
+      taken ??= takeHeadEndTitle(config.string('dlms.starts_file'), instance);
+      return taken;
+    };
+    const certified = new CertifiedMeters(
+      new UtilityPki(config.string('pki.directory')),
+      new Inventory(config.string('fleet.directory')),
+      title,
+      log.child('pki'),
+    );
     const commandKey = config.optionalString('dlms.command_key_file');
-    const signer =
-      commandKey === undefined
-        ? undefined
-        : new CommandSigner(readCommandSigner(commandKey), title ?? new Uint8Array(8));
+    const signer = commandKey === undefined ? undefined : new CommandSigner(readCommandSigner(commandKey), title());
+    const connect = (id: string, address: string, security: Partial<DlmsConnectionOptions>): FleetMeter => ({
+      config: { id, address },
+      connection: new DlmsConnection({
+        socket,
+        channels,
+        meter: parseEndpoint(address),
+        signer,
+        fence: policy,
+        log: log.child(id),
+        ...security,
+      }),
+    });
+    const connectCertified = ({ meter, options }: CertifiedMeter) => connect(meter.id, meter.address, options);
+    const enrolled = certified.load();
     const fleet = new Fleet({
       store,
       keepMs: config.number('store.live_hours') * HOUR_MS,
-      meters: meters.map(({ id, address, endpoint, password, keys }) => ({
-        config: { id, address },
-        connection: new DlmsConnection({
-          socket,
-          channels,
-          meter: endpoint,
-          password,
-          security: keys && title && meterKeys(title, keys),
-          signer,
-          fence: policy,
-          log: log.child(id),
-        }),
-      })),
+      meters: [
+        ...meters.map(({ id, address, password, keys }) =>
+          connect(id, address, { password, security: keys && meterKeys(title(), keys) }),
+        ),
+        ...enrolled.map(connectCertified),
+      ],
     });
+    const known = new Map(enrolled.map(({ meter }) => [meter.id, meter]));
+    /** Follows the inventory: meters that were enrolled anew, and those that are gone. */
+    const reload = async () => {
+      const now = certified.load();
+      const isKnown = ({ meter }: CertifiedMeter) => known.get(meter.id)?.enrolledAt === meter.enrolledAt;
+      const kept = new Set(now.filter(isKnown).map(({ meter }) => meter.id));
+      const removed = [...known.keys()].filter((id) => !kept.has(id));
+      const added = now.filter((each) => !kept.has(each.meter.id) && !meters.some(({ id }) => id === each.meter.id));
+      for (const id of removed) {
+        known.delete(id);
+        await fleet.remove(id);
+      }
+      for (const each of added) {
+        known.set(each.meter.id, each.meter);
+        await fleet.add(connectCertified(each));
+      }
+      return { added: added.map(({ meter }) => meter.id), removed };
+    };
     closers.push(() => fleet.stop());
     await fleet.start();
     const server = await startHttpServer({
       fleet,
+      reload,
       host: config.string('http.host'),
       port: config.number('http.port'),
       labMode: config.boolean('http.lab_mode'),
@@ -112,7 +144,7 @@ export async function startHeadend(config: Config, log: Log): Promise<RunningHea
       version: S3MP_VERSION,
     });
     closers.push(() => server.close());
-    return { url: server.url, meters: meters.length, close };
+    return { url: server.url, meters: meters.length + enrolled.length, close };
   } catch (error) {
     await close();
     throw error;
@@ -136,10 +168,10 @@ function readMeter(table: Readonly<Record<string, unknown>>, index: number): Met
   if (unknown !== undefined) throw new ConfigError('config.invalid', `meter ${index + 1}: unknown key ${unknown}`);
   const address = text('address');
   try {
-    const endpoint = parseEndpoint(address);
+    parseEndpoint(address);
     const keys = table.key_file === undefined ? undefined : readKeyFile(text('key_file'));
     const password = keys ? undefined : readSecretFile(text('password_file'));
-    return { id: text('id'), address, endpoint, password, keys };
+    return { id: text('id'), address, password, keys };
   } catch (error) {
     if (error instanceof ConfigError) throw error;
     throw new ConfigError('config.invalid', `meter ${index + 1}: ${messageOf(error)}`, { address }, error);

@@ -4,6 +4,7 @@ import { configCheckVerb, type Program, runProgram, stopRequested, type Verb } f
 import { CLIENT_VERBS } from './client/verbs.ts';
 import { HEADEND_CONFIG } from './config.ts';
 import { startHeadend } from './headend.ts';
+import { PKI_VERBS } from './pki/verbs.ts';
 
 const serve: Verb = {
   summary: 'serve the API and the web page, and read the meters',
@@ -22,7 +23,7 @@ const program: Program = {
   summary: 'head end: reads meters over SCION, stores and shows what they say, switches and messages them',
   version: S3MP_VERSION,
   config: HEADEND_CONFIG,
-  verbs: { serve, ...CLIENT_VERBS, 'config check': configCheckVerb },
+  verbs: { serve, ...CLIENT_VERBS, ...PKI_VERBS, 'config check': configCheckVerb },
   defaultVerb: 'serve',
 };
 

@@ -9,7 +9,8 @@
  *   broadcast = "…"                optional
  *   signing = "…" peer = "…"       suite 1: own private key (32 bytes), the other side's public one (65 bytes)
  *
- * Command keys are PEM files: private at the head end, public or a certificate at the meter.
+ * Command keys are PEM files. The head end has the private one. The meter has the public one, or a command certificate
+ * with the authorities and revocation lists that lead from it to a root.
  */
 
 import { createPrivateKey, createPublicKey } from 'node:crypto';
@@ -17,9 +18,12 @@ import { parse } from 'smol-toml';
 import { fromHex, toHex } from '#base/bytes';
 import type { SigningKey, VerifyKey } from '#base/crypto';
 import { ConfigError, messageOf } from '#base/errors';
+import { isSameCertificate, KeyUsage } from '#base/x509';
 import type { KeySet } from '#dlms/security';
 import { nodeCrypto, signerOf, verifierOf } from '#hw/crypto';
 import { readSecretFile, readTextFile, writeFileAtomic } from '#hw/files';
+import { parsePem, readPemFile, verifyCertified } from '#hw/pki-files';
+import { Trust, type TrustTime } from '#session/trust';
 
 export interface KeyFile {
   readonly suite: 0 | 1;
@@ -99,14 +103,40 @@ export function writeKeyFile(file: string, keys: KeySet, more: Readonly<Record<s
   writeFileAtomic(file, keyFileText(keys, more), 0o600);
 }
 
-/** Reads who may sign commands: a public key or a certificate, PEM. @throws ConfigError */
-export function readCommandVerifier(file: string): VerifyKey {
+/**
+ * Reads who may sign commands: a public key that is believed as it is, or a command certificate that is judged anew for
+ * each command.
+ * @param rootFile  root of the certificate (PEM)
+ * @throws ConfigError, also for a certificate that is not believed now
+ */
+export function readCommandVerifier(
+  file: string,
+  rootFile?: string,
+  time: () => TrustTime = () => ({ nowS: Math.floor(Date.now() / 1000), isLowerBound: false }),
+): VerifyKey {
   const text = readTextFile(file);
+  const { certificates, lists } = parsePem(text, file);
+  const [leaf, ...authorities] = certificates;
   try {
-    return verifierOf(createPublicKey(text));
+    if (!leaf) return verifierOf(createPublicKey(text));
   } catch (error) {
     throw new ConfigError('config.invalid', `${file}: no public key: ${messageOf(error)}`, { file });
   }
+  const [root] = rootFile === undefined ? [] : readPemFile(rootFile).certificates;
+  if (!root)
+    throw new ConfigError('config.invalid', `${file}: a command certificate needs its root, dlms.root_file`, { file });
+  const trust = new Trust({ verifyKey: verifyCertified, roles: [] });
+  const judge = () => trust.judge(leaf, 'command', KeyUsage.digitalSignature, time());
+  const faults = [
+    trust.pin(root),
+    ...authorities.filter((each) => !isSameCertificate(each, root)).map((each) => trust.add(each, time())),
+    ...lists.map((list) => trust.takeList(list)),
+    judge(),
+  ];
+  const fault = faults.find((each) => each !== null);
+  if (fault) throw new ConfigError('config.invalid', `${file}: the certificate is not believed: ${fault}`, { file });
+  const key = verifyCertified(leaf.publicKey);
+  return { verify: (message, signature) => key.verify(message, signature) && judge() === null };
 }
 
 /** Reads the key that signs commands, PEM, mode 0600. @throws ConfigError */

@@ -12,11 +12,16 @@ import { type FleetClock, SYSTEM_CLOCK } from './clock.ts';
 import { COMMAND_TIMES, type CommandRequest, Commands, type CommandTimes } from './commands.ts';
 import { Feed } from './feed.ts';
 import { type Lease, type LeaseRequest, Leases } from './leases.ts';
-import { type AgentSettings, MeterAgent, type MeterConfig } from './meter-agent.ts';
+import { type AgentHooks, type AgentSettings, MeterAgent, type MeterConfig } from './meter-agent.ts';
 import { label, Metrics } from './metrics.ts';
 
+export interface FleetMeter {
+  readonly config: MeterConfig;
+  readonly connection: MeterConnection;
+}
+
 export interface FleetOptions extends Partial<AgentSettings> {
-  readonly meters: readonly { readonly config: MeterConfig; readonly connection: MeterConnection }[];
+  readonly meters: readonly FleetMeter[];
   readonly store: Store;
   readonly clock?: FleetClock;
   /** Uniform in [0, 1), for the jitter of retries. */
@@ -46,6 +51,7 @@ export class Fleet {
   private readonly clock: FleetClock;
   private readonly agents = new Map<string, MeterAgent>();
   private readonly commands: Commands;
+  private readonly hooks: AgentHooks;
   private readonly keepMs: number;
   private readonly countCommand: (labels: string) => void;
   private readonly countStoreErrors: () => void;
@@ -81,31 +87,50 @@ export class Fleet {
     const countRead = this.metrics.counter('s3mp_reads_total', 'Readings by result');
     const observeRead = this.metrics.histogram('s3mp_read_seconds', 'Delay of successful readings');
     this.defineGauges();
+    this.hooks = {
+      publish: (item) => this.feed.publish(item),
+      event,
+      store: (meter, reading) =>
+        void this.store.appendReading(meter, reading).catch((error) => this.storeFailed(error)),
+      observed: (result, delayMs) => {
+        countRead(label('result', result));
+        if (delayMs !== null) observeRead(delayMs / 1000);
+      },
+      commandActive: (meter) => this.commands.isActive(meter),
+      random: options.random ?? Math.random,
+    };
+    for (const meter of options.meters) this.enlist(meter);
+  }
 
-    for (const { config, connection } of options.meters) {
-      if (this.agents.has(config.id)) throw new S3mpError('config.invalid', `meter ${config.id} is there twice`);
-      const agent = new MeterAgent(config, connection, this.clock, this.settings, {
-        publish: (item) => this.feed.publish(item),
-        event,
-        store: (meter, reading) =>
-          void this.store.appendReading(meter, reading).catch((error) => this.storeFailed(error)),
-        observed: (result, delayMs) => {
-          countRead(label('result', result));
-          if (delayMs !== null) observeRead(delayMs / 1000);
-        },
-        commandActive: (meter) => this.commands.isActive(meter),
-        random: options.random ?? Math.random,
-      });
-      this.agents.set(config.id, agent);
-    }
+  private enlist({ config, connection }: FleetMeter): MeterAgent {
+    if (this.agents.has(config.id)) throw new S3mpError('config.invalid', `meter ${config.id} is there twice`);
+    const agent = new MeterAgent(config, connection, this.clock, this.settings, this.hooks);
+    this.agents.set(config.id, agent);
+    return agent;
+  }
+
+  /** Takes a further meter and starts to read it. @throws S3mpError `config.invalid` when there is one of this name */
+  async add(meter: FleetMeter): Promise<void> {
+    await this.startAgent(this.enlist(meter));
+    await this.event('meter.added', 'info', meter.config.id, `reads ${meter.config.address} from now on`);
+  }
+
+  /** Ends the readings of a meter; what is stored of it stays. @throws S3mpError `meter.unknown` */
+  async remove(id: string): Promise<void> {
+    const agent = this.agent(id);
+    this.agents.delete(id);
+    await agent.stop();
+    await this.event('meter.removed', 'info', id, 'is not read any more');
+  }
+
+  private async startAgent(agent: MeterAgent): Promise<void> {
+    await this.restorePathSettings(agent);
+    agent.start(await this.store.lastValues(agent.id));
   }
 
   /** Loads what the store knows, starts the readings and takes up open commands. */
   async start(): Promise<void> {
-    for (const agent of this.agents.values()) {
-      await this.restorePathSettings(agent);
-      agent.start(await this.store.lastValues(agent.id));
-    }
+    for (const agent of this.agents.values()) await this.startAgent(agent);
     await this.commands.resume();
     this.startedUp = true;
     this.tick();

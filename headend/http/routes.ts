@@ -17,8 +17,12 @@ import * as schemas from './schemas.ts';
 import type { StreamHub } from './stream.ts';
 import type { CommandType, HistoryBody, LeaseBody, MeterBody } from './wire.ts';
 
+/** Follows the inventory of enrolled meters. @returns the names of meters that are read from now on, and no more */
+export type Reload = () => Promise<{ readonly added: readonly string[]; readonly removed: readonly string[] }>;
+
 export interface RouteServices {
   readonly fleet: Fleet;
+  readonly reload: Reload | undefined;
   readonly streams: StreamHub;
   readonly page: Page;
   readonly version: string;
@@ -73,7 +77,7 @@ export function buildRoutes(services: RouteServices): readonly Route[] {
   return routes;
 }
 
-function meterRoutes({ fleet, labMode }: RouteServices): Route[] {
+function meterRoutes({ fleet, reload, labMode }: RouteServices): Route[] {
   const withClient = async (id: string, client: Client): Promise<MeterBody> => ({
     ...(await fleet.meter(id)),
     disconnectNeedsToken: !labMode && !client.hasToken,
@@ -108,6 +112,17 @@ function meterRoutes({ fleet, labMode }: RouteServices): Route[] {
         }
         return ok({ meters, next: null });
       },
+    },
+    {
+      method: 'POST',
+      path: '/api/v1/meters:reload',
+      summary: 'Reads the inventory of enrolled meters and the revocation lists anew',
+      role: 'admin',
+      body: schemas.NOTHING,
+      answer: json(schemas.RELOADED),
+      problems: ['certificate.refused', 'config.invalid', 'config.unreadable'],
+      limited: true,
+      handler: async () => ok(reload ? await reload() : { added: [], removed: [] }),
     },
     {
       method: 'GET',

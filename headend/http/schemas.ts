@@ -30,6 +30,11 @@ const COMMAND_STATE: Schema = {
 export const COMMAND_TYPE: Schema = { type: 'string', enum: ['connect', 'disconnect', 'message'] };
 const OBIS_TEXT = text('canonical OBIS code', '1-0:16.7.0.255');
 
+export const RELOADED: Schema = object({
+  added: list(text('meter that is read from now on', 'flat-1')),
+  removed: list(text('meter that is not read any more', 'flat-2')),
+});
+
 export const VALUE: Schema = object({
   obis: OBIS_TEXT,
   name: text('short name', 'Active power'),

@@ -16,13 +16,15 @@ import { buildPage, type PageParts } from './page-shell.ts';
 import { problemOf, RequestError, sendProblem } from './problem.ts';
 import { RateLimit, type RateOptions } from './rate-limit.ts';
 import { hasBody, type Reply, type Route, Router } from './router.ts';
-import { buildRoutes } from './routes.ts';
+import { buildRoutes, type Reload } from './routes.ts';
 import { checkSchema } from './schema.ts';
 import { StreamHub, type StreamOptions } from './stream.ts';
 import type { StoredToken } from './tokens.ts';
 
 export interface HttpServerOptions {
   readonly fleet: Fleet;
+  /** Follows the inventory of enrolled meters; without it there is none. */
+  readonly reload?: Reload;
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;
@@ -73,7 +75,14 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const streams = new StreamHub(fleet.feed, fleet.leases, options.stream);
   fleet.metrics.gauge('s3mp_http_streams', 'Open event streams', () => [['', streams.size]]);
   const version = options.version ?? S3MP_VERSION;
-  const routes = buildRoutes({ fleet, streams, page: buildPage(options.page ?? page), version, labMode });
+  const routes = buildRoutes({
+    fleet,
+    reload: options.reload,
+    streams,
+    page: buildPage(options.page ?? page),
+    version,
+    labMode,
+  });
   const rate = new RateLimit(options.rate ?? RATE, () => performance.now());
   const dispatch = new Dispatcher(new Router(routes), guard, rate, options.log);
   const count = fleet.metrics.counter('s3mp_http_requests_total', 'Requests by status');

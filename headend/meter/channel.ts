@@ -260,4 +260,10 @@ export class ChannelSwitch {
   add(channel: MeterChannel): void {
     this.channels.set(formatEndpoint(channel.meter), channel);
   }
+
+  /** Ends the deliveries to a channel, unless another one has taken its address. */
+  remove(channel: MeterChannel): void {
+    const key = formatEndpoint(channel.meter);
+    if (this.channels.get(key) === channel) this.channels.delete(key);
+  }
 }

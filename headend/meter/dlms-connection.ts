@@ -48,6 +48,10 @@ export interface DlmsConnectionOptions {
   readonly signer?: CommandSigner | undefined;
   /** What the configuration allows: the meter's own settings can only narrow it. */
   readonly fence?: PathPolicy;
+  /** Asked before each operation; throws when the meter is not to be spoken to. */
+  readonly guard?: (() => void) | undefined;
+  /** Something that a meter is told behind its next association, undefined when there is nothing; it may fail. */
+  readonly update?: (() => ((client: DlmsClient) => Exchange<void>) | undefined) | undefined;
   readonly log: Log;
 }
 
@@ -85,20 +89,28 @@ const CONTROL_STATES = ['disconnected', 'connected', 'ready for reconnection'] a
 export class DlmsConnection implements MeterConnection {
   private readonly socket: ScionSocket;
   private readonly channel: MeterChannel;
+  private readonly channels: ChannelSwitch;
   private readonly client: DlmsClient;
   private readonly signer: CommandSigner | undefined;
   private readonly profiles: ProfileReader;
   private readonly fence: PathPolicy;
+  private readonly guard: () => void;
+  private readonly update: NonNullable<DlmsConnectionOptions['update']>;
+  private readonly log: Log;
   private lastAnswer: Answer | undefined;
   private readonly takes = (request: Uint8Array, answer: Uint8Array) => this.client.takes(request, answer);
   private settings: PathSettings | null = null;
 
   constructor(options: DlmsConnectionOptions) {
     const { socket, channels, meter, password, security, signer, fence = ALLOW_ALL, log } = options;
+    this.guard = options.guard ?? (() => {});
+    this.update = options.update ?? (() => undefined);
+    this.log = log;
     this.signer = signer;
     this.fence = fence;
     this.socket = socket;
     this.channel = new MeterChannel(socket, meter, log);
+    this.channels = channels;
     channels.add(this.channel);
     this.client = new DlmsClient(
       security
@@ -217,6 +229,7 @@ export class DlmsConnection implements MeterConnection {
    */
   private async run<T>(operation: () => Exchange<T>, deadlineMs: number): Promise<T> {
     const deadlineAt = this.socket.now() + deadlineMs;
+    this.guard();
     await this.associate(deadlineAt);
     try {
       return await this.drive(operation(), deadlineAt);
@@ -230,6 +243,14 @@ export class DlmsConnection implements MeterConnection {
 
   private async associate(deadlineAt: number): Promise<void> {
     if (!this.client.isAssociated) await this.drive(this.client.associate(), deadlineAt);
+    const update = this.update();
+    if (!update) return;
+    try {
+      await this.drive(update(this.client), deadlineAt);
+    } catch (error) {
+      if (!(error instanceof DlmsError)) throw error;
+      this.log.warn('the meter does not take what it was to be told', { error: error.message });
+    }
   }
 
   private async drive<T>(operation: Exchange<T>, deadlineAt: number): Promise<T> {
@@ -280,9 +301,10 @@ export class DlmsConnection implements MeterConnection {
 
   async close(): Promise<void> {
     this.channel.close();
-    if (!this.client.isAssociated) return;
     // Polite, and short: a meter that does not answer ends the association by itself.
-    await this.drive(this.client.release(), this.socket.now() + 300).catch(() => {});
+    if (this.client.isAssociated) await this.drive(this.client.release(), this.socket.now() + 300).catch(() => {});
+    this.channel.setRules(undefined);
+    this.channels.remove(this.channel);
   }
 }
 

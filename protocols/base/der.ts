@@ -3,11 +3,11 @@
  *
  *   tag | length, as short as it can be | contents
  *
- * The reader gives views and is strict: minimal lengths, no trailing bytes, no tag above 30, bounded depth. The writer
- * fills the caller's buffer. Leaves out what X.509 on P-256 does not need: REAL, SET OF with more than one element.
+ * The reader gives views and is strict: minimal lengths, no trailing bytes, no tag above 30; it descends where its caller
+ * does, so nesting in the input costs nothing. The writer fills the caller's buffer. Leaves out what X.509 on P-256 does not need: REAL, SET OF with more than one element.
  */
 
-import { equalBytes } from '#base/bytes';
+import { asciiBytes, asciiText, fromHex, toHex } from '#base/bytes';
 import { DecodeError, S3mpError } from '#base/errors';
 
 export const DerTag = {
@@ -27,13 +27,9 @@ export const DerTag = {
 /** Context-specific tag `[number]`, constructed or primitive. */
 export const contextTag = (number: number, constructed: boolean): number => (constructed ? 0xa0 : 0x80) | number;
 
-/** Certificates nest less than half as deep. */
-const MAX_DEPTH = 16;
-
-/** One element: `[start, end)` is all of it, `[at, end)` its contents. */
+/** One element: `[at, end)` are its contents. */
 export interface DerElement {
   readonly tag: number;
-  readonly start: number;
   readonly at: number;
   readonly end: number;
 }
@@ -41,15 +37,25 @@ export interface DerElement {
 /** A cursor over the elements of one buffer. Every method throws DecodeError for anything else than what it names. */
 export class DerReader {
   readonly buf: Uint8Array;
+  /** What is read, for errors. */
+  readonly what: string;
   at: number;
   readonly end: number;
-  readonly #depth: number;
 
-  constructor(buf: Uint8Array, at = 0, end = buf.length, depth = 0) {
+  constructor(buf: Uint8Array, what: string, at = 0, end = buf.length) {
     this.buf = buf;
+    this.what = what;
     this.at = at;
     this.end = end;
-    this.#depth = depth;
+  }
+
+  fail(expected: string): never {
+    throw new DecodeError(this.what, this.at, expected);
+  }
+
+  #need(at: number, count: number): void {
+    if (this.end - at < count)
+      throw new DecodeError(this.what, this.at, `${at + count - this.end} bytes more`, 'decode.truncated');
   }
 
   /** Tag of the next element, -1 at the end. */
@@ -57,118 +63,108 @@ export class DerReader {
     return this.at < this.end ? this.buf[this.at]! : -1;
   }
 
-  /** Takes the next element. @param tag  the only one that is right; any when left out */
-  element(what: string, tag?: number): DerElement {
-    const { buf, end } = this;
-    const start = this.at;
-    const fail = (expected: string): never => {
-      throw new DecodeError(what, start, expected);
-    };
-    const truncated = (): never => {
-      throw new DecodeError(what, start, 'all bytes of an element', 'decode.truncated');
-    };
-    if (end - start < 2) truncated();
-    const found = buf[start]!;
-    if (tag !== undefined && found !== tag) fail(`tag ${tag.toString(16)}, not ${found.toString(16)}`);
-    if ((found & 0x1f) === 0x1f) fail('a tag below 31');
-    let at = start + 2;
-    let length = buf[start + 1]!;
+  /** Takes the next element. @param wanted  the only tag that is right; any when left out */
+  element(wanted?: number): DerElement {
+    const { buf } = this;
+    let at = this.at + 2;
+    this.#need(this.at, 2);
+    const { tag } = this;
+    let length = buf[at - 1]!;
+    if (wanted === undefined ? (tag & 0x1f) === 0x1f : tag !== wanted) this.fail(`tag ${wanted}, not ${tag}`);
     if (length >= 0x80) {
-      const size = length & 0x7f;
-      if (size === 0 || size > 3) fail('a definite length below 16 MB');
-      if (end - at < size) truncated();
+      const size = length - 0x80;
+      if (size < 1 || size > 3) this.fail('a definite length below 16 MB');
+      this.#need(at, size);
       length = 0;
       for (let i = 0; i < size; i++) length = (length << 8) | buf[at++]!;
-      if (length < 0x80 || length < 1 << (8 * (size - 1))) fail('the shortest form of the length');
+      if (length < 0x80 || length < 1 << (8 * (size - 1))) this.fail('the shortest length');
     }
-    if (length > end - at) truncated();
+    this.#need(at, length);
     this.at = at + length;
-    return { tag: found, start, at, end: at + length };
+    return { tag, at, end: this.at };
   }
 
   /** Takes the next element and gives a cursor over its contents. */
-  enter(what: string, tag: number = DerTag.sequence): DerReader {
-    const { at, end } = this.element(what, tag);
-    if (this.#depth >= MAX_DEPTH) throw new DecodeError(what, at, `at most ${MAX_DEPTH} levels`);
-    return new DerReader(this.buf, at, end, this.#depth + 1);
+  enter(tag: number = DerTag.sequence): DerReader {
+    const { at, end } = this.element(tag);
+    return new DerReader(this.buf, this.what, at, end);
   }
 
   /** Contents of the next element, a view. */
-  bytes(what: string, tag: number): Uint8Array {
-    const { at, end } = this.element(what, tag);
+  bytes(tag: number): Uint8Array {
+    const { at, end } = this.element(tag);
     return this.buf.subarray(at, end);
   }
 
-  /** The next element with tag and length, a view. */
-  whole(what: string, tag?: number): Uint8Array {
-    const { start, end } = this.element(what, tag);
-    return this.buf.subarray(start, end);
+  /** Takes bytes that can only be these. @param expected  in hexadecimal */
+  expect(expected: string): void {
+    const end = this.at + expected.length / 2;
+    this.#need(this.at, expected.length / 2);
+    if (toHex(this.buf, this.at, end) !== expected) this.fail(expected);
+    this.at = end;
   }
 
-  boolean(what: string): boolean {
-    const value = this.bytes(what, DerTag.boolean);
-    if (value.length !== 1 || (value[0] !== 0 && value[0] !== 0xff)) throw new DecodeError(what, this.at, '00 or ff');
-    return value[0] !== 0;
+  boolean(): boolean {
+    const value = toHex(this.bytes(DerTag.boolean));
+    return value === 'ff' || (value !== '00' && this.fail('00 or ff'));
   }
 
   /** A non-negative INTEGER without its sign byte: a view of at least one byte. */
-  unsigned(what: string): Uint8Array {
-    const value = this.bytes(what, DerTag.integer);
+  unsigned(): Uint8Array {
+    const value = this.bytes(DerTag.integer);
     const [first = 0x80, second = 0x80] = value;
-    const isMinimal = value.length > 0 && (value.length === 1 || first !== 0 || second >= 0x80);
-    if (!isMinimal || first >= 0x80)
-      throw new DecodeError(what, this.at, 'a non-negative integer in its shortest form');
+    if (first >= 0x80 || (first === 0 && second < 0x80)) this.fail('a non-negative integer, in its shortest form');
     return value.length > 1 && first === 0 ? value.subarray(1) : value;
   }
 
   /** A non-negative INTEGER below 2^48. */
-  number(what: string): number {
-    const value = this.unsigned(what);
-    if (value.length > 6) throw new DecodeError(what, this.at, 'a number below 2^48');
-    return value.reduce((sum, byte) => sum * 256 + byte, 0);
+  number(): number {
+    const value = this.unsigned();
+    if (value.length > 6) this.fail('a number below 2^48');
+    return Number(`0x${toHex(value)}`);
   }
 
   /** A BIT STRING of whole bytes. */
-  bitString(what: string): Uint8Array {
-    const value = this.bytes(what, DerTag.bitString);
-    if (value[0] !== 0) throw new DecodeError(what, this.at, 'whole bytes');
+  bitString(): Uint8Array {
+    const value = this.bytes(DerTag.bitString);
+    if (value[0] !== 0) this.fail('whole bytes');
     return value.subarray(1);
   }
 
-  /** Takes an OBJECT IDENTIFIER that must be this one, given by its contents. */
-  expectOid(what: string, oid: Uint8Array): void {
-    if (!equalBytes(this.bytes(what, DerTag.oid), oid))
-      throw new DecodeError(what, this.at, 'another object identifier');
+  /** Contents of an OBJECT IDENTIFIER in hexadecimal. */
+  oid(): string {
+    return toHex(this.bytes(DerTag.oid));
   }
 
   /** UTCTime or GeneralizedTime in the forms of RFC 5280 §4.1.2.5. @returns seconds since the Unix epoch */
-  time(what: string): number {
-    const { tag, at, end } = this.element(what);
-    const text = String.fromCharCode(...this.buf.subarray(at, Math.min(end, at + 20)));
-    const isShort = tag === DerTag.utcTime;
-    const match = (isShort ? /^(\d\d)(\d{10})Z$/ : /^(\d{4})(\d{10})Z$/).exec(text);
-    if (!match || (!isShort && tag !== DerTag.generalizedTime)) throw new DecodeError(what, at, 'a time in UTC');
-    const number = Number(match[1]);
-    const year = isShort ? number + (number < 50 ? 2000 : 1900) : number;
-    const [month, day, hour, minute, second] = match[2]!.match(/\d\d/g)!.map(Number) as [number, ...number[]];
-    const ms = Date.UTC(year, month - 1, day, hour, minute, second);
-    // A day or an hour that does not exist would have moved the others.
-    const back = new Date(ms).toISOString().replace(/[-:T]|\.000Z/g, '');
-    if (Number.isNaN(ms) || back !== `${year}`.padStart(4, '0') + match[2] || (!isShort && year < 2050))
-      throw new DecodeError(what, at, 'a date that exists, in the form for its year');
+  time(): number {
+    const { tag, at, end } = this.element();
+    const text = asciiText(this.buf, at, end);
+    const full = tag === DerTag.utcTime ? (text < '5' ? '20' : '19') + text : text;
+    const ms = Date.parse(full.replace(/^(....)(..)(..)(..)(..)(..)Z$/, '$1-$2-$3T$4:$5:$6Z'));
+    // A date that does not exist, or that has another form, comes out differently.
+    if (Number.isNaN(ms) || timeText(ms / 1000) !== text || tag !== timeTag(text)) this.fail('a time in UTC before it');
     return ms / 1000;
   }
 
-  expectEnd(what: string): void {
-    if (this.at !== this.end) throw new DecodeError(what, this.at, 'no further element');
+  expectEnd(): void {
+    if (this.at !== this.end) this.fail('no further element');
   }
 }
 
+/** Text of a time: two digits of the year until 2049, four behind it. */
+function timeText(seconds: number): string {
+  const text = new Date(seconds * 1000).toISOString().replace(/[-:T]|\.\d+/g, '');
+  return text < '1950' || text >= '2050' ? text : text.slice(2);
+}
+
+const timeTag = (text: string): number => (text.length === 13 ? DerTag.utcTime : DerTag.generalizedTime);
+
 /** Reads a buffer that is one SEQUENCE and nothing else. @throws DecodeError */
 export function enterWhole(buf: Uint8Array, what: string): DerReader {
-  const outer = new DerReader(buf);
-  const inner = outer.enter(what);
-  outer.expectEnd(what);
+  const outer = new DerReader(buf, what);
+  const inner = outer.enter();
+  outer.expectEnd();
   return inner;
 }
 
@@ -250,16 +246,14 @@ export class DerWriter {
     return this.nest(DerTag.bitString, () => this.raw(Uint8Array.of(unused)).raw(bytes));
   }
 
-  oid(contents: Uint8Array): this {
-    return this.primitive(DerTag.oid, contents);
+  /** @param contents  in hexadecimal */
+  oid(contents: string): this {
+    return this.primitive(DerTag.oid, fromHex(contents));
   }
 
   /** @param seconds  since the Unix epoch; UTCTime until 2049, GeneralizedTime behind it */
   time(seconds: number): this {
-    const text = new Date(seconds * 1000).toISOString().replace(/[-:T]|\.\d+/g, '');
-    const isShort = text < '2050';
-    const shown = isShort ? text.slice(2) : text;
-    const bytes = Uint8Array.from(shown, (c) => c.charCodeAt(0));
-    return this.primitive(isShort ? DerTag.utcTime : DerTag.generalizedTime, bytes);
+    const text = timeText(seconds);
+    return this.primitive(timeTag(text), asciiBytes(text));
   }
 }

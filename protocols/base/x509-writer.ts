@@ -3,10 +3,11 @@
  * Signatures come through `SigningKey`, so that a key can be anywhere.
  */
 
+import { fromHex } from '#base/bytes';
 import type { SigningKey } from '#base/crypto';
 import { contextTag, DerTag, DerWriter } from '#base/der';
 import { encodeUtf8 } from '#base/utf8';
-import { KeyUsage, Oid } from '#base/x509';
+import { ECDSA_WITH_SHA256, KeyUsage, Oid, P256_POINT } from '#base/x509';
 
 /** Larger than any certificate or request of ours. */
 const MAX_SIZE = 2048;
@@ -17,8 +18,8 @@ export interface ExtensionSpec {
   readonly uris?: readonly string[];
   /** `KeyUsage` bits. */
   readonly keyUsage?: number;
-  /** Extended key usages, as contents of object identifiers. */
-  readonly purposes?: readonly Uint8Array[];
+  /** Extended key usages, as `Oid`. */
+  readonly purposes?: readonly string[];
   /** An authority, and how many authorities may be below it. */
   readonly pathLength?: number;
   readonly subjectKeyId?: Uint8Array;
@@ -58,18 +59,10 @@ export function encodeName(commonName: string): Uint8Array {
   return w.written();
 }
 
-function writeAlgorithm(w: DerWriter): void {
-  w.nest(DerTag.sequence, () => w.oid(Oid.ecdsaWithSha256));
-}
+const ALGORITHM = fromHex(ECDSA_WITH_SHA256);
+const POINT_HEADER = fromHex(P256_POINT);
 
-function writePublicKey(w: DerWriter, point: Uint8Array): void {
-  w.nest(DerTag.sequence, () => {
-    w.nest(DerTag.sequence, () => w.oid(Oid.ecPublicKey).oid(Oid.prime256v1));
-    w.bitString(point);
-  });
-}
-
-function writeExtension(w: DerWriter, oid: Uint8Array, critical: boolean, value: () => void): void {
+function writeExtension(w: DerWriter, oid: string, critical: boolean, value: () => void): void {
   w.nest(DerTag.sequence, () => {
     w.oid(oid);
     if (critical) w.boolean(true);
@@ -115,7 +108,7 @@ function sign(tbs: Uint8Array, key: SigningKey): Uint8Array {
   const w = new DerWriter(new Uint8Array(tbs.length + 128));
   w.nest(DerTag.sequence, () => {
     w.raw(tbs);
-    writeAlgorithm(w);
+    w.raw(ALGORITHM);
     const inner = new DerWriter(new Uint8Array(80));
     inner.nest(DerTag.sequence, () =>
       inner.unsigned(raw.subarray(0, COORDINATE_SIZE)).unsigned(raw.subarray(COORDINATE_SIZE)),
@@ -139,7 +132,7 @@ export function encodeRequest(
   const w = new DerWriter(new Uint8Array(MAX_SIZE));
   w.nest(DerTag.sequence, () => {
     w.number(0).raw(subject);
-    writePublicKey(w, publicKey);
+    w.raw(POINT_HEADER).raw(publicKey);
     w.nest(contextTag(0, true), () =>
       w.nest(DerTag.sequence, () => {
         w.oid(Oid.extensionRequest);
@@ -156,11 +149,11 @@ export function encodeCertificate(spec: CertificateSpec, key: SigningKey): Uint8
   w.nest(DerTag.sequence, () => {
     w.nest(contextTag(0, true), () => w.number(2));
     w.unsigned(spec.serial);
-    writeAlgorithm(w);
+    w.raw(ALGORITHM);
     w.raw(spec.issuer);
     w.nest(DerTag.sequence, () => w.time(spec.notBefore).time(spec.notAfter));
     w.raw(spec.subject);
-    writePublicKey(w, spec.publicKey);
+    w.raw(POINT_HEADER).raw(spec.publicKey);
     w.nest(contextTag(3, true), () => writeExtensions(w, spec));
   });
   return sign(w.written(), key);
@@ -172,7 +165,7 @@ export function encodeRevocationList(spec: RevocationListSpec, key: SigningKey):
   const w = new DerWriter(new Uint8Array(MAX_SIZE + 48 * revoked.length));
   w.nest(DerTag.sequence, () => {
     w.number(1);
-    writeAlgorithm(w);
+    w.raw(ALGORITHM);
     w.raw(issuer).time(thisUpdate).time(nextUpdate);
     if (revoked.length > 0)
       w.nest(DerTag.sequence, () => {

@@ -6,27 +6,28 @@
  * algorithm, version or curve is an error. Names are compared as bytes. Views point into the bytes that were read.
  */
 
-import { constantTimeEqual, equalBytes, fromHex, toHex } from '#base/bytes';
+import { equalBytes, toHex } from '#base/bytes';
 import type { VerifyKey } from '#base/crypto';
 import { contextTag, DerReader, DerTag, enterWhole } from '#base/der';
-import { DecodeError } from '#base/errors';
 import { decodeUtf8 } from '#base/utf8';
 
-/** Object identifiers, as contents of their element. */
+/** Object identifiers, as contents of their element in hexadecimal. */
 export const Oid = {
-  ecPublicKey: fromHex('2a8648ce3d0201'),
-  prime256v1: fromHex('2a8648ce3d030107'),
-  ecdsaWithSha256: fromHex('2a8648ce3d040302'),
-  commonName: fromHex('550403'),
-  extensionRequest: fromHex('2a864886f70d01090e'),
-  subjectKeyId: fromHex('551d0e'),
-  keyUsage: fromHex('551d0f'),
-  subjectAltName: fromHex('551d11'),
-  basicConstraints: fromHex('551d13'),
-  crlNumber: fromHex('551d14'),
-  authorityKeyId: fromHex('551d23'),
-  extendedKeyUsage: fromHex('551d25'),
+  commonName: '550403',
+  extensionRequest: '2a864886f70d01090e',
+  subjectKeyId: '551d0e',
+  keyUsage: '551d0f',
+  subjectAltName: '551d11',
+  basicConstraints: '551d13',
+  crlNumber: '551d14',
+  authorityKeyId: '551d23',
+  extendedKeyUsage: '551d25',
 } as const;
+
+/** AlgorithmIdentifier of ecdsa-with-SHA256, as DER. */
+export const ECDSA_WITH_SHA256 = '300a06082a8648ce3d040302';
+/** SubjectPublicKeyInfo of a key on P-256, as DER up to the point. */
+export const P256_POINT = '3059301306072a8648ce3d020106082a8648ce3d030107034200';
 
 /** Bits of the key usage extension, first byte. */
 export const KeyUsage = { digitalSignature: 0x80, keyAgreement: 0x08, keyCertSign: 0x04, crlSign: 0x02 } as const;
@@ -37,6 +38,8 @@ const COORDINATE_SIZE = 32;
 const MAX_AUTHORITIES = 3;
 /** `[6]` of a general name. */
 const URI_TAG = contextTag(6, false);
+/** `[0]` of an authority key identifier; issuer and serial may follow. */
+const KEY_ID_TAG = contextTag(0, false);
 
 /** What certificates, requests and lists have in common: something, signed. */
 interface Signed {
@@ -52,8 +55,8 @@ export interface Extensions {
   readonly pathLength: number;
   /** First byte of the key usage; 0 when absent. */
   readonly keyUsage: number;
-  /** Extended key usages, as contents of object identifiers. */
-  readonly purposes: readonly Uint8Array[];
+  /** Extended key usages, as `Oid`. */
+  readonly purposes: readonly string[];
   readonly subjectKeyId: Uint8Array | undefined;
   readonly authorityKeyId: Uint8Array | undefined;
   /** URIs among the subject's alternative names. */
@@ -93,22 +96,16 @@ export interface RevocationList extends Signed {
 
 // --- Reading ------------------------------------------------------------------------------------------------------------
 
-function readAlgorithm(r: DerReader): void {
-  const inner = r.enter('signature algorithm');
-  inner.expectOid('signature algorithm', Oid.ecdsaWithSha256);
-  inner.expectEnd('signature algorithm');
-}
-
 /** r ‖ s of the DER form of an ECDSA signature. */
 function readSignature(r: DerReader): Uint8Array {
-  const inner = enterWhole(r.bitString('signature'), 'signature');
+  const inner = enterWhole(r.bitString(), r.what);
   const raw = new Uint8Array(2 * COORDINATE_SIZE);
   for (const end of [COORDINATE_SIZE, 2 * COORDINATE_SIZE]) {
-    const part = inner.unsigned('signature');
-    if (part.length > COORDINATE_SIZE) throw new DecodeError('signature', inner.at, 'two numbers of 32 bytes');
+    const part = inner.unsigned();
+    if (part.length > COORDINATE_SIZE) inner.fail('a signature of 64 bytes');
     raw.set(part, end - part.length);
   }
-  inner.expectEnd('signature');
+  inner.expectEnd();
   return raw;
 }
 
@@ -116,53 +113,88 @@ function readSignature(r: DerReader): Uint8Array {
 function readSigned(der: Uint8Array, what: string): Signed & { readonly body: DerReader } {
   const outer = enterWhole(der, what);
   const start = outer.at;
-  const body = outer.enter(what);
+  const body = outer.enter();
   const tbs = der.subarray(start, outer.at);
-  readAlgorithm(outer);
+  outer.expect(ECDSA_WITH_SHA256);
   const signature = readSignature(outer);
-  outer.expectEnd(what);
+  outer.expectEnd();
   return { tbs, signature, body };
 }
 
 /** A Name as DER, and its first common name. */
-function readName(r: DerReader, what: string): { name: Uint8Array; commonName: string } {
-  const name = r.whole(what, DerTag.sequence);
-  const inner = enterWhole(name, what);
+function readName(r: DerReader): { name: Uint8Array; commonName: string } {
+  const start = r.at;
+  const inner = r.enter();
   let commonName = '';
   while (inner.tag >= 0) {
-    const set = inner.enter(what, DerTag.set);
-    const pair = set.enter(what);
-    const type = pair.bytes(what, DerTag.oid);
-    const { tag, at, end } = pair.element(what);
-    pair.expectEnd(what);
-    set.expectEnd(what);
-    if (!equalBytes(type, Oid.commonName) || commonName !== '') continue;
-    const text = decodeUtf8(pair.buf, at, end);
-    if (text === undefined || (tag !== DerTag.utf8String && tag !== DerTag.printableString))
-      throw new DecodeError(what, at, 'a text');
-    commonName = text;
+    const set = inner.enter(DerTag.set);
+    const pair = set.enter();
+    const type = pair.oid();
+    const { tag, at, end } = pair.element();
+    pair.expectEnd();
+    set.expectEnd();
+    if (type !== Oid.commonName || commonName !== '') continue;
+    const text = tag === DerTag.utf8String || tag === DerTag.printableString ? decodeUtf8(r.buf, at, end) : undefined;
+    commonName = text ?? r.fail('a text');
   }
-  return { name, commonName };
+  return { name: r.buf.subarray(start, r.at), commonName };
 }
 
 function readPublicKey(r: DerReader): Uint8Array {
-  const inner = r.enter('public key');
-  const algorithm = inner.enter('public key');
-  algorithm.expectOid('public key', Oid.ecPublicKey);
-  algorithm.expectOid('public key', Oid.prime256v1);
-  algorithm.expectEnd('public key');
-  const point = inner.bitString('public key');
-  inner.expectEnd('public key');
-  if (point.length !== POINT_SIZE || point[0] !== 4)
-    throw new DecodeError('public key', inner.at, 'an uncompressed point of P-256');
-  return point;
+  r.expect(P256_POINT);
+  r.expect('04');
+  const at = r.at - 1;
+  r.at = at + POINT_SIZE;
+  if (r.at > r.end) r.fail('a point of 65 bytes');
+  return r.buf.subarray(at, r.at);
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+type Found = Mutable<Extensions> & { crlNumber: number };
 
-/** Reads `SEQUENCE OF Extension`. @param number  takes the CRL number, where one may be */
-function readExtensions(list: DerReader, number?: (value: number) => void): Extensions {
-  const found: Mutable<Extensions> = {
+/** What the extensions say, by their object identifiers; each reads its value whole. */
+const EXTENSIONS: Readonly<Record<string, (r: DerReader, found: Found) => void>> = {
+  [Oid.basicConstraints](r, found) {
+    const inner = r.enter();
+    if (inner.tag === DerTag.boolean) found.isAuthority = inner.boolean();
+    if (inner.tag === DerTag.integer) found.pathLength = inner.number();
+    inner.expectEnd();
+  },
+  [Oid.keyUsage](r, found) {
+    const bits = r.bytes(DerTag.bitString);
+    if (bits.length < 2 || bits.length > 3 || bits[0]! > 7) r.fail('some bits');
+    found.keyUsage = bits[1]!;
+  },
+  [Oid.extendedKeyUsage](r, found) {
+    const inner = r.enter();
+    const purposes: string[] = [];
+    while (inner.tag >= 0) purposes.push(inner.oid());
+    found.purposes = purposes;
+  },
+  [Oid.subjectAltName](r, found) {
+    const inner = r.enter();
+    const uris: string[] = [];
+    while (inner.tag >= 0) {
+      const { tag, at, end } = inner.element();
+      if (tag === URI_TAG) uris.push(decodeUtf8(r.buf, at, end) ?? r.fail('a URI'));
+    }
+    found.uris = uris;
+  },
+  [Oid.subjectKeyId](r, found) {
+    found.subjectKeyId = r.bytes(DerTag.octetString);
+  },
+  [Oid.authorityKeyId](r, found) {
+    const inner = r.enter();
+    if (inner.tag === KEY_ID_TAG) found.authorityKeyId = inner.bytes(KEY_ID_TAG);
+  },
+  [Oid.crlNumber](r, found) {
+    found.crlNumber = r.number();
+  },
+};
+
+/** Reads `SEQUENCE OF Extension` into the extensions that are understood. */
+function readExtensions(r?: DerReader): Found {
+  const found: Found = {
     isAuthority: false,
     pathLength: Number.POSITIVE_INFINITY,
     keyUsage: 0,
@@ -170,55 +202,24 @@ function readExtensions(list: DerReader, number?: (value: number) => void): Exte
     subjectKeyId: undefined,
     authorityKeyId: undefined,
     uris: [],
+    crlNumber: -1,
   };
+  if (!r) return found;
+  const list = r.enter();
+  r.expectEnd();
   const seen = new Set<string>();
   while (list.tag >= 0) {
-    const entry = list.enter('extension');
-    const oid = entry.bytes('extension', DerTag.oid);
-    const critical = entry.tag === DerTag.boolean && entry.boolean('extension');
-    const value = entry.bytes('extension', DerTag.octetString);
-    entry.expectEnd('extension');
-    const id = toHex(oid);
-    if (seen.has(id)) throw new DecodeError(`extension ${id}`, list.at, 'each extension once');
-    seen.add(id);
-    const r = new DerReader(value);
-    if (equalBytes(oid, Oid.basicConstraints)) {
-      const inner = r.enter('basic constraints');
-      if (inner.tag === DerTag.boolean) found.isAuthority = inner.boolean('basic constraints');
-      if (inner.tag === DerTag.integer) found.pathLength = inner.number('path length');
-      inner.expectEnd('basic constraints');
-    } else if (equalBytes(oid, Oid.keyUsage)) {
-      const bits = r.bytes('key usage', DerTag.bitString);
-      if (bits.length < 2 || bits.length > 3 || bits[0]! > 7) throw new DecodeError('key usage', 0, 'some bits');
-      found.keyUsage = bits[1]!;
-    } else if (equalBytes(oid, Oid.extendedKeyUsage)) {
-      const inner = r.enter('extended key usage');
-      const purposes: Uint8Array[] = [];
-      while (inner.tag >= 0) purposes.push(inner.bytes('extended key usage', DerTag.oid));
-      found.purposes = purposes;
-    } else if (equalBytes(oid, Oid.subjectAltName)) {
-      const inner = r.enter('alternative name');
-      const uris: string[] = [];
-      while (inner.tag >= 0) {
-        const { tag, at, end } = inner.element('alternative name');
-        const text = tag === URI_TAG ? decodeUtf8(value, at, end) : '';
-        if (text === undefined) throw new DecodeError('alternative name', at, 'a URI');
-        if (text !== '') uris.push(text);
-      }
-      found.uris = uris;
-    } else if (equalBytes(oid, Oid.subjectKeyId)) {
-      found.subjectKeyId = r.bytes('subject key identifier', DerTag.octetString);
-    } else if (equalBytes(oid, Oid.authorityKeyId)) {
-      const inner = r.enter('authority key identifier');
-      if (inner.tag === contextTag(0, false))
-        found.authorityKeyId = inner.bytes('authority key identifier', contextTag(0, false));
-      r.at = value.length;
-    } else if (number && equalBytes(oid, Oid.crlNumber)) {
-      number(r.number('CRL number'));
-    } else if (critical) {
-      throw new DecodeError(`extension ${id}`, list.at, 'no critical extension that is unknown');
-    } else continue;
-    r.expectEnd('extension');
+    const entry = list.enter();
+    const oid = entry.oid();
+    const isCritical = entry.tag === DerTag.boolean && entry.boolean();
+    const value = new DerReader(entry.bytes(DerTag.octetString), `extension ${oid}`);
+    entry.expectEnd();
+    if (seen.has(oid)) value.fail('it once');
+    seen.add(oid);
+    const read = Object.hasOwn(EXTENSIONS, oid) ? EXTENSIONS[oid] : undefined;
+    read?.(value, found);
+    if (read) value.expectEnd();
+    else if (isCritical) value.fail('no unknown one that is critical');
   }
   return found;
 }
@@ -226,87 +227,64 @@ function readExtensions(list: DerReader, number?: (value: number) => void): Exte
 /** @throws DecodeError for anything but a certificate of the kind described above */
 export function parseCertificate(der: Uint8Array): Certificate {
   const { tbs, signature, body } = readSigned(der, 'certificate');
-  const version = body.enter('certificate version', contextTag(0, true));
-  if (version.number('certificate version') !== 2) throw new DecodeError('certificate version', body.at, 'version 3');
-  version.expectEnd('certificate version');
-  const serial = body.unsigned('serial number');
-  readAlgorithm(body);
-  const { name: issuer } = readName(body, 'issuer');
-  const validity = body.enter('validity');
-  const notBefore = validity.time('validity');
-  const notAfter = validity.time('validity');
-  validity.expectEnd('validity');
-  const { name: subject, commonName } = readName(body, 'subject');
+  body.expect('a003020102');
+  const serial = body.unsigned();
+  body.expect(ECDSA_WITH_SHA256);
+  const { name: issuer } = readName(body);
+  const validity = body.enter();
+  const notBefore = validity.time();
+  const notAfter = validity.time();
+  validity.expectEnd();
+  const { name: subject, commonName } = readName(body);
   const publicKey = readPublicKey(body);
-  const outer = body.enter('extensions', contextTag(3, true));
-  const extensions = readExtensions(outer.enter('extensions'));
-  outer.expectEnd('extensions');
-  body.expectEnd('certificate');
-  return {
-    der,
-    tbs,
-    signature,
-    serial,
-    issuer,
-    subject,
-    commonName,
-    notBefore,
-    notAfter,
-    publicKey,
-    ...extensions,
-  };
+  const extensions = readExtensions(body.enter(contextTag(3, true)));
+  body.expectEnd();
+  return { ...extensions, der, tbs, signature, serial, issuer, subject, commonName, notBefore, notAfter, publicKey };
 }
 
 /** @throws DecodeError */
 export function parseRequest(der: Uint8Array): CertificationRequest {
   const { tbs, signature, body } = readSigned(der, 'certification request');
-  if (body.number('request version') !== 0) throw new DecodeError('request version', body.at, 'version 1');
-  const { name: subject, commonName } = readName(body, 'subject');
+  body.expect('020100');
+  const { name: subject, commonName } = readName(body);
   const publicKey = readPublicKey(body);
-  const attributes = body.enter('attributes', contextTag(0, true));
-  let extensions = readExtensions(new DerReader(new Uint8Array(0)));
+  const attributes = body.enter(contextTag(0, true));
+  let extensions = readExtensions();
   while (attributes.tag >= 0) {
-    const attribute = attributes.enter('attribute');
-    const isExtensions = equalBytes(attribute.bytes('attribute', DerTag.oid), Oid.extensionRequest);
-    const values = attribute.enter('attribute', DerTag.set);
-    attribute.expectEnd('attribute');
-    if (!isExtensions) continue;
-    extensions = readExtensions(values.enter('extensions'));
-    values.expectEnd('extensions');
+    const attribute = attributes.enter();
+    const isExtensions = attribute.oid() === Oid.extensionRequest;
+    const values = attribute.enter(DerTag.set);
+    attribute.expectEnd();
+    if (isExtensions) extensions = readExtensions(values);
   }
-  body.expectEnd('certification request');
-  return { tbs, signature, subject, commonName, publicKey, ...extensions };
+  body.expectEnd();
+  return { ...extensions, tbs, signature, subject, commonName, publicKey };
 }
 
 /** @throws DecodeError */
 export function parseRevocationList(der: Uint8Array): RevocationList {
   const { tbs, signature, body } = readSigned(der, 'revocation list');
-  if (body.number('list version') !== 1) throw new DecodeError('list version', body.at, 'version 2');
-  readAlgorithm(body);
-  const { name: issuer } = readName(body, 'issuer');
-  body.time('this update');
-  if (body.tag === DerTag.utcTime || body.tag === DerTag.generalizedTime) body.time('next update');
+  body.expect('020101');
+  body.expect(ECDSA_WITH_SHA256);
+  const { name: issuer } = readName(body);
+  body.time();
+  if (body.tag !== DerTag.sequence && body.tag !== contextTag(0, true)) body.time();
   const serials = new Set<string>();
   if (body.tag === DerTag.sequence) {
-    const list = body.enter('revoked certificates');
+    const list = body.enter();
     while (list.tag >= 0) {
-      const entry = list.enter('revoked certificate');
-      serials.add(toHex(entry.unsigned('serial number')));
-      entry.time('revocation date');
-      // A reason changes nothing; a critical entry extension could.
-      if (entry.tag >= 0) readExtensions(entry.enter('entry extensions'));
-      entry.expectEnd('revoked certificate');
+      const entry = list.enter();
+      serials.add(toHex(entry.unsigned()));
+      entry.time();
+      // A reason changes nothing, a critical extension could.
+      if (entry.tag >= 0) readExtensions(entry);
+      entry.expectEnd();
     }
   }
-  let number = -1;
-  const outer = body.enter('extensions', contextTag(0, true));
-  const { authorityKeyId } = readExtensions(outer.enter('extensions'), (value) => {
-    number = value;
-  });
-  outer.expectEnd('extensions');
-  body.expectEnd('revocation list');
-  if (number < 0) throw new DecodeError('revocation list', der.length, 'a CRL number');
-  return { der, tbs, signature, issuer, authorityKeyId, number, serials };
+  const { authorityKeyId, crlNumber } = readExtensions(body.enter(contextTag(0, true)));
+  body.expectEnd();
+  if (crlNumber < 0) body.fail('a CRL number');
+  return { der, tbs, signature, issuer, authorityKeyId, number: crlNumber, serials };
 }
 
 // --- Judging ------------------------------------------------------------------------------------------------------------
@@ -331,7 +309,7 @@ export interface ChainRules {
   /** A `KeyUsage` bit that the leaf must have. */
   readonly keyUsage: number;
   /** Extended key usage that the leaf, and every authority below the root, must name. */
-  readonly purpose: Uint8Array;
+  readonly purpose: string;
   readonly verifyKey: (publicKey: Uint8Array) => VerifyKey;
   /** Whether an authority has revoked a serial number; undefined when no list of it is held, which is a fault. */
   readonly isRevoked: (authority: Certificate, serial: Uint8Array) => boolean | undefined;
@@ -364,7 +342,7 @@ export function judgeChain(
     if (rules.nowS > subject.notAfter) return 'expired';
     if (rules.nowS < subject.notBefore && !rules.isLowerBound) return 'not-yet-valid';
     const child = subject;
-    if (!child.purposes.some((purpose) => equalBytes(purpose, rules.purpose))) return 'purpose';
+    if (!child.purposes.includes(rules.purpose)) return 'purpose';
     const issuer = isIssuedBy(child, root) ? root : authorities.find((authority) => isIssuedBy(child, authority));
     if (!issuer) return 'unknown-issuer';
     const isAuthority = issuer.isAuthority && (issuer.keyUsage & KeyUsage.keyCertSign) !== 0;
@@ -390,4 +368,4 @@ export function isListOf(list: RevocationList, issuer: Certificate, verifyKey: C
 }
 
 /** Whether two certificates are the same. */
-export const isSameCertificate = (a: Certificate, b: Certificate): boolean => constantTimeEqual(a.der, b.der);
+export const isSameCertificate = (a: Certificate, b: Certificate): boolean => equalBytes(a.der, b.der);

@@ -38,6 +38,14 @@ export interface KeySet {
   readonly broadcast?: Uint8Array | undefined;
 }
 
+/** Keys of one client alone. */
+export interface ClientKeys {
+  readonly unicast: Uint8Array;
+  readonly authentication: Uint8Array;
+  /** Column of the access table in place of the association's. */
+  readonly role?: string;
+}
+
 export interface SecurityOptions {
   readonly crypto: CryptoProvider;
   readonly counters: CounterBook;
@@ -49,6 +57,11 @@ export interface SecurityOptions {
   /** Default: both. */
   readonly policy?: number;
   readonly keys: KeySet;
+  /**
+   * Gives each client keys of its own, in place of `keys`, out of the title that it claims; null serves it nothing. Asked
+   * when an association opens, and again after `renew`.
+   */
+  readonly keysOf?: ((clientTitle: Uint8Array) => ClientKeys | null) | undefined;
   /** Own signing key, and the client's public one: mechanism 7. */
   readonly signing?: SigningKey | undefined;
   readonly clientKey?: VerifyKey | undefined;
@@ -68,6 +81,8 @@ export class ServerSecurity {
   #broadcast: CipherKey | null;
   /** Title of the client that associated last; zeros before. */
   lastClient: Uint8Array;
+  /** Counts `renew`. */
+  generation = 0;
 
   constructor(options: SecurityOptions) {
     this.options = options;
@@ -91,9 +106,14 @@ export class ServerSecurity {
     return this.#broadcast;
   }
 
-  /** A cipher key with the authentication key of this setup. */
-  cipherKey(key: Uint8Array): CipherKey {
-    return new CipherKey(this.options.crypto.gcmKey(key), this.#keys.authentication);
+  /** A cipher key, with the authentication key of this setup unless another is given. */
+  cipherKey(key: Uint8Array, authentication = this.#keys.authentication): CipherKey {
+    return new CipherKey(this.options.crypto.gcmKey(key), authentication);
+  }
+
+  /** What `keysOf` says may be another thing now: open associations ask it again before their next request. */
+  renew(): void {
+    this.generation++;
   }
 
   /** Whether a security control byte has the suite and everything that the policy asks for. */
@@ -152,6 +172,10 @@ export class AssociationCipher {
   readonly #style: { tag: number; sc: number; hasTitle: boolean } = { tag: 0, sc: 0, hasTitle: true };
   readonly #header = new CipherHeader();
   #answerKey: CipherKey;
+  /** Keys of this client alone, where the setup has such. */
+  #own: ClientKeys | null = null;
+  #ownKey: CipherKey | null = null;
+  #generation = -1;
   #dedicated: CipherKey | null = null;
   #dedicatedLast = -1;
   /** Last counter without a tag to vouch for it; not worth persisting. */
@@ -165,13 +189,32 @@ export class AssociationCipher {
   /** A new association begins. */
   begin(clientTitle: Uint8Array): void {
     this.clientTitle = clientTitle.slice();
+    this.#generation = -1;
     this.setDedicated(null);
     this.#unauthenticatedLast = -1;
   }
 
   setDedicated(key: Uint8Array | null): void {
-    this.#dedicated = key && this.security.cipherKey(key);
+    this.#dedicated = key && this.security.cipherKey(key, this.#own?.authentication);
     this.#dedicatedLast = -1;
+  }
+
+  /** The global unicast key of this client; null when there is none for it. */
+  get unicast(): CipherKey | null {
+    const { security } = this;
+    const { keysOf } = security.options;
+    if (!keysOf) return security.unicast;
+    if (this.#generation !== security.generation) {
+      this.#generation = security.generation;
+      this.#own = keysOf(this.clientTitle);
+      this.#ownKey = this.#own && security.cipherKey(this.#own.unicast, this.#own.authentication);
+    }
+    return this.#ownKey;
+  }
+
+  /** Column of the access table, where the client's keys name one. */
+  get role(): string | undefined {
+    return this.#own?.role;
   }
 
   get style(): CipherStyle {
@@ -221,8 +264,10 @@ export class AssociationCipher {
   }
 
   #keyOf(tag: number, sc: number): CipherKey | null {
-    if (isDedicatedTag(tag)) return this.#dedicated;
-    return (sc & Protection.broadcast) !== 0 ? this.security.broadcast : this.security.unicast;
+    const { unicast } = this;
+    // A client that has lost its keys has lost the dedicated one, too.
+    if (isDedicatedTag(tag)) return unicast && this.#dedicated;
+    return (sc & Protection.broadcast) !== 0 ? this.security.broadcast : unicast;
   }
 
   #last(): number {

@@ -371,7 +371,7 @@ export class ServerAssociation {
     const { clientSap, key, maxPdu } = this.#place;
     this.#sendLimit = clientMaxPdu === 0 ? maxPdu : Math.min(clientMaxPdu, maxPdu);
     this.#context = {
-      role: spec.role,
+      role: cipher?.role ?? spec.role,
       clientSap,
       serverSap: this.#core.device.sap,
       mechanism: spec.mechanism,

@@ -238,7 +238,7 @@ export function proveBack(pending: Pending, received: Uint8Array): Uint8Array | 
     received: challenge,
     sent: acceptance.challenge,
     secret: spec.password,
-    key: security.unicast,
+    key: acceptance.cipher?.unicast ?? security.unicast,
     suite: security.suite,
   };
   const ours = {

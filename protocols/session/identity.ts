@@ -9,7 +9,7 @@
  * A head end's title in its certificate ends with four zeros: the number of its start takes their place.
  */
 
-import { equalBytes, fromHex, toHex } from '#base/bytes';
+import { fromHex, toHex } from '#base/bytes';
 import { ScionError } from '#base/errors';
 import type { Certificate } from '#base/x509';
 import type { ExtensionSpec } from '#base/x509-writer';
@@ -18,15 +18,14 @@ import { formatAddress, parseAddress, type ScionAddress } from '#scion/address';
 export type Role = 'meter' | 'gateway' | 'head-end' | 'command';
 
 /** The arc is a UUID, which nobody has to be asked for (ITU-T X.667). */
-const role = (number: number): Uint8Array =>
-  Uint8Array.of(0x69, ...fromHex('81e7b093baac808aaadf9ca8f7cd908b8cac67'), number);
+const ARC = '6981e7b093baac808aaadf9ca8f7cd908b8cac67';
 
-/** Extended key usage of each role, as contents of an object identifier. */
-export const ROLES: Readonly<Record<Role, Uint8Array>> = {
-  meter: role(1),
-  gateway: role(2),
-  'head-end': role(3),
-  command: role(4),
+/** Extended key usage of each role, as `Oid`. */
+export const ROLES: Readonly<Record<Role, string>> = {
+  meter: `${ARC}01`,
+  gateway: `${ARC}02`,
+  'head-end': `${ARC}03`,
+  command: `${ARC}04`,
 };
 
 const TITLE_DIGITS = 16;
@@ -34,7 +33,7 @@ const URI_SCHEME = 'scion:';
 
 /** The role of a leaf; undefined for none and for more than one. */
 export function roleOf({ purposes, isAuthority }: Certificate): Role | undefined {
-  const found = (Object.keys(ROLES) as Role[]).filter((name) => purposes.some((p) => equalBytes(p, ROLES[name])));
+  const found = (Object.keys(ROLES) as Role[]).filter((name) => purposes.includes(ROLES[name]));
   return found.length === 1 && !isAuthority ? found[0] : undefined;
 }
 

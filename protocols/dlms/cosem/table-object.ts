@@ -15,8 +15,8 @@ export interface Attribute {
   readonly write?: ValueSetter | undefined;
 }
 
-/** Runs a method; returns a result code. */
-export type MethodRunner = (parameter: Data | null, context: RequestContext) => number;
+/** Runs a method; returns a result code. What it writes is its return value. */
+export type MethodRunner = (parameter: Data | null, context: RequestContext, w: ByteWriter) => number;
 
 export class TableObject implements CosemObject {
   readonly classId: number;
@@ -56,8 +56,8 @@ export class TableObject implements CosemObject {
     return write ? write(value, context) : Result.readWriteDenied;
   }
 
-  invoke(method: number, parameter: Data | null, context: RequestContext): number {
-    return this.#methods[method - 1]?.(parameter, context) ?? Result.readWriteDenied;
+  invoke(method: number, parameter: Data | null, context: RequestContext, w: ByteWriter): number {
+    return this.#methods[method - 1]?.(parameter, context, w) ?? Result.readWriteDenied;
   }
 }
 

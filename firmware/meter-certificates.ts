@@ -1,0 +1,283 @@
+/**
+ * The meter's part in the utility's PKI: key pairs that are made here and never leave, the certificates and revocation lists
+ * it holds, and before it has any, the one-time code under which a head end brings them.
+ *
+ *   <state>/pki/signing.key, agreement.key   private keys, PEM, 0600
+ *   <state>/pki/trust.pem                    root, authorities, own and others' certificates, revocation lists; 0600
+ *   <state>/pki/code                         the code that is shown now, 0600; gone once the meter is enrolled
+ *
+ * `trust.pem` is written whole when the meter is enrolled, and from then on whenever something in it changes. Until then
+ * what a head end brings is in memory only, so an enrolment that breaks off leaves nothing behind.
+ */
+
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { equalBytes } from '#base/bytes';
+import { DecodeError, messageOf } from '#base/errors';
+import {
+  type Certificate,
+  isIssuedBy,
+  KeyUsage,
+  parseCertificate,
+  parseRevocationList,
+  type RevocationList,
+} from '#base/x509';
+import { encodeName, encodeRequest } from '#base/x509-writer';
+import {
+  CertificateEntity,
+  type CertificateInfo,
+  type CertificateManager,
+  CertificateUse,
+} from '#dlms/cosem/certificate-setup';
+import type { ClientKeys } from '#dlms/security';
+import { nodeCrypto } from '#hw/crypto';
+import { writeFileAtomic } from '#hw/files';
+import type { Log } from '#hw/log';
+import { type KeyPair, pemText, readOrMakeKeyPair, readPemFile, verifyCertified } from '#hw/pki-files';
+import { formatAddress, type ScionAddress } from '#scion/address';
+import { certificateKeys, mayBear } from '#session/certificate-keys';
+import { CODE_SIZE, enrolmentKeys, formatCode } from '#session/enrolment-code';
+import { addressExtension, addressOf, roleOf, titleName, titleOf } from '#session/identity';
+import { Trust, type TrustFault, type TrustTime } from '#session/trust';
+
+export interface CertificateOptions {
+  /** State folder of the meter. */
+  readonly folder: string;
+  /** Own system title. */
+  readonly title: Uint8Array;
+  readonly address: ScionAddress;
+  readonly time: () => TrustTime;
+  readonly log: Log;
+}
+
+/** A code is shown for so long, then another one. */
+const CODE_LIFE_MS = 24 * 3_600_000;
+/** Role of the association that the code opens. */
+const ENROLMENT_ROLE = 'enrolment';
+const SECRET = 0o600;
+const { digitalSignature, keyAgreement } = KeyUsage;
+
+export class MeterCertificates implements CertificateManager {
+  /** Told of every change of what is believed, or of the code. */
+  onChange: () => void = () => {};
+  readonly #options: CertificateOptions;
+  readonly #signing: KeyPair;
+  readonly #agreement: KeyPair;
+  #trust = emptyTrust();
+  #code: Uint8Array | undefined;
+  #codeEndsAt = 0;
+
+  /** Reads what there is, and makes the keys at the first start. @throws ConfigError */
+  constructor(options: CertificateOptions) {
+    this.#options = options;
+    mkdirSync(this.#file(''), { recursive: true, mode: 0o700 });
+    this.#signing = readOrMakeKeyPair(this.#file('signing.key'));
+    this.#agreement = readOrMakeKeyPair(this.#file('agreement.key'));
+    this.#load();
+    if (this.isEnrolled) rmSync(this.#file('code'), { force: true });
+  }
+
+  #file(name: string): string {
+    return join(this.#options.folder, 'pki', name);
+  }
+
+  /** Own certificate for a use. */
+  #own(keyUsage: number): Certificate | undefined {
+    const { publicKey } = keyUsage === keyAgreement ? this.#agreement : this.#signing;
+    return this.#trust.find('meter', keyUsage).find((held) => equalBytes(held.publicKey, publicKey));
+  }
+
+  get isEnrolled(): boolean {
+    return this.#own(keyAgreement) !== undefined;
+  }
+
+  /** The code to show, undefined once the meter is enrolled. */
+  get code(): string | undefined {
+    return this.#code && formatCode(this.#code);
+  }
+
+  /** Makes the code where one is needed, and another one when it has been shown long enough. @param nowMs  steady */
+  tick(nowMs: number): void {
+    if (this.isEnrolled || (this.#code && nowMs < this.#codeEndsAt)) return;
+    this.#code = nodeCrypto.random(CODE_SIZE);
+    this.#codeEndsAt = nowMs + CODE_LIFE_MS;
+    this.#attempt('the code is shown on the display only', () =>
+      writeFileAtomic(this.#file('code'), `${this.code}\n`, SECRET),
+    );
+    this.onChange();
+  }
+
+  #attempt(what: string, operation: () => void): boolean {
+    try {
+      operation();
+      return true;
+    } catch (error) {
+      this.#options.log.error(what, { error: messageOf(error) });
+      return false;
+    }
+  }
+
+  #load(): void {
+    const trust = emptyTrust();
+    const file = this.#file('trust.pem');
+    if (existsSync(file)) {
+      const { certificates, lists } = readPemFile(file);
+      // They were judged when they came.
+      const [root, ...others] = certificates;
+      if (root) trust.pin(root);
+      for (const each of others) trust.keep(each);
+      for (const list of lists) trust.takeList(list);
+    }
+    this.#trust = trust;
+  }
+
+  #store(): boolean {
+    const { root, certificates, lists } = this.#trust;
+    const held = [root!, ...certificates].map(({ der }) => pemText('CERTIFICATE', der));
+    const text = [...held, ...lists.map(({ der }) => pemText('X509 CRL', der))].join('');
+    return this.#attempt('certificates are not stored', () => writeFileAtomic(this.#file('trust.pem'), text, SECRET));
+  }
+
+  // --- What DLMS asks for ------------------------------------------------------------------------------------------------
+
+  /** Keys of a client: under the code before the enrolment, of certified head ends behind it. */
+  readonly keysOf = (clientTitle: Uint8Array): ClientKeys | null => {
+    const meter = this.#own(keyAgreement);
+    if (!meter)
+      return this.#code ? { ...enrolmentKeys(nodeCrypto, this.#code, clientTitle), role: ENROLMENT_ROLE } : null;
+    const time = this.#options.time();
+    const headEnd = this.#trust
+      .find('head-end', keyAgreement)
+      .find((held) => mayBear(held, clientTitle) && !this.#trust.judge(held, 'head-end', keyAgreement, time));
+    const { privateKey } = this.#agreement;
+    return (headEnd && certificateKeys(nodeCrypto, privateKey, headEnd, meter, clientTitle, true)) ?? null;
+  };
+
+  /** Whether one of the command certificates that are believed now has signed a message. */
+  verifyCommand(message: Uint8Array, signature: Uint8Array): boolean {
+    const time = this.#options.time();
+    return this.#trust
+      .find('command', digitalSignature)
+      .some(
+        (held) =>
+          verifyCertified(held.publicKey).verify(message, signature) &&
+          !this.#trust.judge(held, 'command', digitalSignature, time),
+      );
+  }
+
+  certificates(): readonly CertificateInfo[] {
+    const { root, certificates } = this.#trust;
+    const { server, client, authority, other } = CertificateEntity;
+    const entities = { meter: server, 'head-end': client, gateway: other, command: other };
+    return (root ? [root, ...certificates] : []).map((held) => {
+      const { serial, issuer, subject, uris, isAuthority, keyUsage } = held;
+      const role = roleOf(held);
+      return {
+        entity: isAuthority ? authority : role ? entities[role] : other,
+        use: isAuthority
+          ? CertificateUse.other
+          : keyUsage === keyAgreement
+            ? CertificateUse.agreement
+            : CertificateUse.signing,
+        serial,
+        issuer,
+        subject,
+        alternativeName: Uint8Array.from(Buffer.from(uris[0] ?? '')),
+      };
+    });
+  }
+
+  /** The key pairs are there from the first start on, and are not replaced from afar. */
+  generateKeyPair(use: number): boolean {
+    return !this.isEnrolled && (use === CertificateUse.signing || use === CertificateUse.agreement);
+  }
+
+  request(use: number): Uint8Array | undefined {
+    const pair = [this.#signing, this.#agreement][use];
+    if (!pair) return undefined;
+    const { title, address } = this.#options;
+    return encodeRequest(encodeName(titleName(title)), pair.publicKey, addressExtension(address), pair.signing);
+  }
+
+  importCertificate(der: Uint8Array): boolean {
+    return this.#take('a certificate', () => {
+      const certificate = parseCertificate(der);
+      if (certificate.isAuthority && isIssuedBy(certificate, certificate)) {
+        // An earlier attempt that broke off binds nobody.
+        if (!this.isEnrolled) this.#trust = emptyTrust();
+        return this.#trust.pin(certificate);
+      }
+      if (roleOf(certificate) === 'meter') return this.#takeOwn(certificate);
+      return this.#trust.add(certificate, this.#options.time());
+    });
+  }
+
+  lists(): readonly { readonly authority: Uint8Array; readonly number: number }[] {
+    return this.#trust.lists.map(({ authorityKeyId, number }) => ({
+      authority: authorityKeyId ?? new Uint8Array(0),
+      number,
+    }));
+  }
+
+  importList(der: Uint8Array): boolean {
+    return this.#take('a revocation list', () => {
+      const list: RevocationList = parseRevocationList(der);
+      return this.#trust.takeList(list);
+    });
+  }
+
+  /** Takes an own certificate. That of the key agreement is the last one: with it the meter is enrolled. */
+  #takeOwn(certificate: Certificate): TrustFault | null {
+    const { title, address, time } = this.#options;
+    const { keyUsage, publicKey } = certificate;
+    const named = addressOf(certificate);
+    const isOurs =
+      equalBytes(titleOf(certificate) ?? new Uint8Array(0), title) &&
+      named !== undefined &&
+      formatAddress(named) === formatAddress(address);
+    const pair = keyUsage === keyAgreement ? this.#agreement : this.#signing;
+    if (!isOurs || !equalBytes(publicKey, pair.publicKey)) return 'role';
+    const now = time();
+    const fault = this.#trust.judgeOwn(certificate, 'meter', keyUsage, now);
+    if (fault) return fault;
+    if (keyUsage !== keyAgreement) return this.#trust.keep(certificate);
+    const hasHeadEnd = this.#trust
+      .find('head-end', keyAgreement)
+      .some((held) => !this.#trust.judge(held, 'head-end', keyAgreement, now));
+    return hasHeadEnd && this.#own(digitalSignature) ? this.#trust.keep(certificate) : 'conflict';
+  }
+
+  /** Runs a change. One that fails, or that cannot be stored, changes nothing. */
+  #take(what: string, change: () => string | null): boolean {
+    const { log } = this.#options;
+    const wasEnrolled = this.isEnrolled;
+    const { generation } = this.#trust;
+    try {
+      const fault = change();
+      if (fault !== null) {
+        log.warn(`${what} is not taken`, { why: fault });
+        return false;
+      }
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      log.warn(`${what} is not taken`, { why: messageOf(error) });
+      return false;
+    }
+    if (!this.isEnrolled || generation === this.#trust.generation) return true;
+    if (!this.#store()) {
+      this.#load();
+      return false;
+    }
+    if (!wasEnrolled) {
+      this.#code = undefined;
+      this.#attempt('the used code stays in its file', () => rmSync(this.#file('code'), { force: true }));
+      log.info('enrolled', { title: titleName(this.#options.title) });
+    }
+    this.onChange();
+    return true;
+  }
+}
+
+function emptyTrust(): Trust {
+  return new Trust({ verifyKey: verifyCertified, roles: ['head-end', 'command'] });
+}

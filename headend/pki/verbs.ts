@@ -1,0 +1,275 @@
+/**
+ * Commands about certificates: enrolling and revoking meters, keys for commands. They work on the folders of the PKI and the
+ * inventory themselves, so that the server that answers the API needs no authority's key; a running head end is told to read
+ * them anew.
+ */
+
+import { createInterface } from 'node:readline';
+import { toHex } from '#base/bytes';
+import { DlmsError, S3mpError } from '#base/errors';
+import { KeyUsage } from '#base/x509';
+import { Mechanism } from '#dlms/acse';
+import { DlmsClient } from '#dlms/client';
+import { MemoryCounter } from '#dlms/client-security';
+import { CertificateUse } from '#dlms/cosem/certificate-setup';
+import type { Exchange } from '#dlms/exchange';
+import { Sap } from '#dlms/wrapper';
+import type { FlagSpec, Verb, VerbContext } from '#hw/cli';
+import { nodeCrypto } from '#hw/crypto';
+import { openPathSource } from '#hw/path-source';
+import { ScionSocket } from '#hw/scion-socket';
+import { formatEndpoint, parseHost } from '#scion/address';
+import { parsePolicy } from '#scion/policy';
+import { enrolmentKeys, parseCode } from '#session/enrolment-code';
+import { ApiClient } from '../client/api-client.ts';
+import { HeadEndIdentity } from '../meter/certified-meters.ts';
+import { ChannelSwitch, MeterChannel } from '../meter/channel.ts';
+import { takeHeadEndTitle } from '../meter/head-end-keys.ts';
+import { enrolMeter } from './enrol.ts';
+import { type EnrolledMeter, Inventory, meterEndpoint } from './inventory.ts';
+import { UtilityPki } from './utility-pki.ts';
+
+const METER_PORT = 4059;
+const STEP_MS = 20_000;
+const ENROL_MS = 60_000;
+
+const URL_FLAG: Readonly<Record<string, FlagSpec>> = {
+  url: { type: 'string', value: 'URL', help: 'address of the head end; from the configuration when left out' },
+};
+const REASON_FLAG: Readonly<Record<string, FlagSpec>> = {
+  reason: { type: 'string', value: 'TEXT', help: 'why, for the register' },
+};
+const ADDRESS_FLAG: Readonly<Record<string, FlagSpec>> = {
+  address: {
+    type: 'string',
+    value: 'ADDRESS',
+    help: 'where the meter answers: 1-ff00:0:111,10.1.0.5, or [1-ff00:0:111,10.1.0.5]:4059',
+  },
+};
+
+const pkiOf = ({ config }: VerbContext) => new UtilityPki(config.string('pki.directory'));
+const inventoryOf = ({ config }: VerbContext) => new Inventory(config.string('fleet.directory'));
+
+/** Tells a running head end that the folders have changed. One that does not run reads them when it starts. */
+async function tellHeadEnd(context: VerbContext): Promise<void> {
+  try {
+    await new ApiClient(context.config, context.flags.url as string | undefined).call('POST', 'meters:reload', {});
+  } catch (error) {
+    if (!(error instanceof S3mpError)) throw error;
+    context.log.warn('no running head end was told; it reads this when it starts', { why: error.message });
+  }
+}
+
+/** The code from a terminal, or the first line of the standard input. It is no flag: others see command lines. */
+async function askCode(): Promise<Uint8Array> {
+  const isTerminal = process.stdin.isTTY === true;
+  const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: isTerminal });
+  try {
+    if (isTerminal) lines.setPrompt("enrolment code on the meter's display: ");
+    if (isTerminal) lines.prompt();
+    for await (const line of lines) return parseCode(line);
+  } finally {
+    lines.close();
+  }
+  throw new S3mpError('enrolment.code', 'no enrolment code on the standard input');
+}
+
+/** Enrols the meter at an address under a name, and proves that it answers under its certificate. */
+async function enrol(context: VerbContext, id: string, address: string): Promise<EnrolledMeter> {
+  const { config, log } = context;
+  const meter = meterEndpoint(address, METER_PORT);
+  const pki = pkiOf(context);
+  const code = await askCode();
+  if (!pki.exists) log.info('making the keys of the utility', { folder: pki.folder });
+  pki.init();
+  const { topology, source } = await openPathSource(config, config.string('scion.topology'), log.child('paths'));
+  const hostIp = config.string('scion.address');
+  const policy = parsePolicy(config.strings('path.acl'), config.optionalString('path.sequence') ?? '');
+  // Any port: the one of the running head end is its own.
+  const socket = await ScionSocket.open({ topology, hostIp, policy, pathSource: source, shim: false, log });
+  const channel = new MeterChannel(socket, meter, log);
+  new ChannelSwitch(socket).add(channel);
+  const run = async <T>(client: DlmsClient, operation: Exchange<T>, limitMs: number): Promise<T> => {
+    const deadlineAt = socket.now() + limitMs;
+    const takes = (request: Uint8Array, answer: Uint8Array) => client.takes(request, answer);
+    let step = operation.next();
+    while (!step.done) step = operation.next((await channel.exchange(step.value, deadlineAt, takes)).frame);
+    return step.value;
+  };
+  try {
+    const start = takeHeadEndTitle(config.string('dlms.starts_file'), config.number('dlms.instance'));
+    const fixed = start.slice();
+    fixed.fill(0, 4);
+    pki.identify(fixed, { ia: topology.ia, host: parseHost(hostIp) });
+    const identity = new HeadEndIdentity(pki);
+
+    const title = Uint8Array.of(0x53, 0x33, 0x45, ...nodeCrypto.random(5));
+    const keys = enrolmentKeys(nodeCrypto, code, title);
+    const security = { crypto: nodeCrypto, mechanism: Mechanism.gmac, title, counter: new MemoryCounter() };
+    const client = new DlmsClient({ clientSap: Sap.managementClient, security: { ...security, ...keys } });
+    await run(client, client.associate(), STEP_MS).catch((error: unknown) => {
+      if (!(error instanceof DlmsError)) throw error;
+      const why = 'the code is not the one that the meter shows now, or the meter is enrolled already';
+      throw new S3mpError('enrolment.refused', `${formatEndpoint(meter)} does not accept the code: ${why}`, {}, error);
+    });
+    const certificates = await run(
+      client,
+      enrolMeter(client, identity.delivery, (request, use) => {
+        const usage = use === CertificateUse.agreement ? KeyUsage.keyAgreement : KeyUsage.digitalSignature;
+        return pki.issueMeter(request, client.serverTitle!, meter, usage);
+      }),
+      ENROL_MS,
+    );
+    const enrolled = { id, address: formatEndpoint(meter), certificates, enrolledAt: new Date().toISOString() };
+    // The code is spent: from here on the meter is known, whatever happens to the proof.
+    inventoryOf(context).write(enrolled);
+    identity.check(enrolled);
+    const proof = new DlmsClient({
+      clientSap: Sap.managementClient,
+      security: identity.security(enrolled, start),
+    });
+    await run(proof, proof.associate(), STEP_MS);
+    await run(proof, proof.release(), STEP_MS);
+    return enrolled;
+  } finally {
+    await socket.close();
+    await source.close?.();
+  }
+}
+
+function printMeter({ json, out }: VerbContext, { id, address, certificates, enrolledAt, revokedAt }: EnrolledMeter) {
+  const [signing, agreement] = certificates;
+  const until = new Date(agreement!.notAfter * 1000).toISOString().slice(0, 10);
+  const serials = { signing: toHex(signing!.serial), agreement: toHex(agreement!.serial) };
+  const title = agreement!.commonName;
+  if (json) out(JSON.stringify({ id, address, title, serials, enrolledAt, until, revokedAt: revokedAt ?? null }));
+  else {
+    out(`meter         ${id} at ${address}`);
+    out(`system title  ${title}`);
+    out(`certificates  signing ${serials.signing}, key agreement ${serials.agreement}, valid until ${until}`);
+    out(revokedAt === undefined ? `enrolled      ${enrolledAt}` : `revoked       ${revokedAt}`);
+  }
+}
+
+/** Revokes what a meter has. @returns the number of certificates */
+function revoke(context: VerbContext, meter: EnrolledMeter, reason: string): number {
+  const pki = pkiOf(context);
+  pki.revoke(
+    'issuing',
+    meter.certificates.map(({ serial }) => serial),
+    reason,
+  );
+  inventoryOf(context).write({ ...meter, revokedAt: meter.revokedAt ?? new Date().toISOString() });
+  return meter.certificates.length;
+}
+
+const reasonOf = ({ flags }: VerbContext): string => (flags.reason as string | undefined) ?? 'unspecified';
+
+function addressOf({ flags }: VerbContext, known?: string): string {
+  const address = (flags.address as string | undefined) ?? known;
+  if (address === undefined) throw new S3mpError('usage.invalid', '--address is missing: where does the meter answer?');
+  return address;
+}
+
+export const PKI_VERBS: Readonly<Record<string, Verb>> = {
+  'meter add': {
+    summary: 'enrol a meter with the one-time code that it shows, and read it from now on',
+    positionals: ['NAME'],
+    flags: { ...ADDRESS_FLAG, ...URL_FLAG },
+    async run(context) {
+      const id = context.positionals[0]!;
+      if (inventoryOf(context).has(id))
+        throw new S3mpError('usage.invalid', `there is a meter ${id}: meter replace puts another device in its place`);
+      printMeter(context, await enrol(context, id, addressOf(context)));
+      await tellHeadEnd(context);
+      return 0;
+    },
+  },
+  'meter show': {
+    summary: 'show address, title and certificates of an enrolled meter',
+    positionals: ['NAME'],
+    async run(context) {
+      printMeter(context, inventoryOf(context).read(context.positionals[0]!));
+      return 0;
+    },
+  },
+  'meter replace': {
+    summary: 'enrol another device under the name of a meter; the old one is revoked',
+    positionals: ['NAME'],
+    flags: { ...ADDRESS_FLAG, ...REASON_FLAG, ...URL_FLAG },
+    async run(context) {
+      const old = inventoryOf(context).read(context.positionals[0]!);
+      const meter = await enrol(context, old.id, addressOf(context, old.address));
+      pkiOf(context).revoke(
+        'issuing',
+        old.certificates.map(({ serial }) => serial),
+        reasonOf(context),
+      );
+      printMeter(context, meter);
+      await tellHeadEnd(context);
+      return 0;
+    },
+  },
+  'meter revoke': {
+    summary: 'revoke the certificates of a meter: the head end does not speak to it any more',
+    positionals: ['NAME'],
+    flags: { ...REASON_FLAG, ...URL_FLAG },
+    async run(context) {
+      const meter = inventoryOf(context).read(context.positionals[0]!);
+      const count = revoke(context, meter, reasonOf(context));
+      await tellHeadEnd(context);
+      const { number } = pkiOf(context).list('issuing');
+      context.out(`${meter.id}: ${count} certificates revoked, revocation list number ${number}`);
+      return 0;
+    },
+  },
+  'meter remove': {
+    summary: 'revoke a meter and take it out of the inventory; what is stored of it stays',
+    positionals: ['NAME'],
+    flags: { ...REASON_FLAG, ...URL_FLAG },
+    async run(context) {
+      const meter = inventoryOf(context).read(context.positionals[0]!);
+      revoke(context, meter, reasonOf(context));
+      inventoryOf(context).remove(meter.id);
+      await tellHeadEnd(context);
+      context.out(`${meter.id}: revoked and removed`);
+      return 0;
+    },
+  },
+  'pki init': {
+    summary: 'make the root, the authorities and empty revocation lists; meter add does it by itself',
+    async run(context) {
+      const pki = pkiOf(context);
+      pki.init();
+      context.out(`root ${pki.root.commonName} in ${pki.folder}; ${pki.file('root.key')} may be moved to a safe place`);
+      return 0;
+    },
+  },
+  'pki command-key': {
+    summary: 'make a command key with its certificate, to sign what switches the supply',
+    positionals: ['NAME'],
+    flags: URL_FLAG,
+    async run(context) {
+      const pki = pkiOf(context);
+      pki.init();
+      const { keyFile, certificateFile } = pki.commandKey(context.positionals[0]!);
+      context.out(`key          ${keyFile}: dlms.command_key_file of the head end`);
+      context.out(`certificate  ${certificateFile}: the head end brings it to enrolled meters`);
+      await tellHeadEnd(context);
+      return 0;
+    },
+  },
+  'pki revoke-command': {
+    summary: 'revoke the certificates of a command key; the head end brings the list to the meters',
+    positionals: ['NAME'],
+    flags: { ...REASON_FLAG, ...URL_FLAG },
+    async run(context) {
+      const pki = pkiOf(context);
+      const count = pki.revokeName('command', context.positionals[0]!, reasonOf(context));
+      if (count === 0) throw new S3mpError('usage.invalid', `no valid command certificate ${context.positionals[0]}`);
+      await tellHeadEnd(context);
+      context.out(`${count} revoked, revocation list number ${pki.list('command').number}`);
+      return 0;
+    },
+  },
+};
