@@ -137,33 +137,6 @@ const serialPrebuilds = {
 };
 
 /**
- * Of serialport only the binding of Linux is used: its streams, parsers, mock and list of ports, other systems, and the debug
- * output of all of them would be a tenth of the meter's bundle.
- */
-const serialBindingOnly = {
-  name: 'serial-binding-only',
-  setup(build) {
-    const stubs = {
-      serialport: "exports.SerialPort = { binding: require('@serialport/bindings-cpp').autoDetect() };",
-      debug: 'module.exports = () => () => {};',
-      './win32': '',
-      './darwin': '',
-      './linux-list': '',
-    };
-    build.onResolve({ filter: /^(serialport|debug|\.\/(win32|darwin|linux-list))$/ }, ({ path, importer }) =>
-      importer.startsWith(join(root, path === 'serialport' ? 'hw' : 'node_modules/@serialport'))
-        ? { path, namespace: 'serial-stubs' }
-        : undefined,
-    );
-    build.onLoad({ filter: /.*/, namespace: 'serial-stubs' }, ({ path }) => ({
-      contents: stubs[path],
-      loader: 'js',
-      resolveDir: root,
-    }));
-  },
-};
-
-/**
  * Tables of constants, `export const Tag = { array: 1, … } as const`, are objects for the compiler. Their members are put in
  * as the literals they are, as a `const enum` would be, so that neither names nor tables take room in a bundle.
  */
@@ -209,7 +182,7 @@ function constantTables(text) {
   return tables;
 }
 
-const plugins = [embeddedPage, serialPrebuilds, serialBindingOnly];
+const plugins = [embeddedPage, serialPrebuilds];
 
 async function buildBundles() {
   mkdirSync('dist', { recursive: true });

@@ -29,6 +29,10 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
   },
   'serial.unit': { type: 'integer', help: 'Modbus unit address of the energy meter', default: 1, min: 1, max: 247 },
   'serial.map': { type: 'string', help: 'register map of the energy meter', default: 'or-we-514' },
+  'serial.further': {
+    type: 'strings',
+    help: 'further energy meters on the bus, each "UNIT" or "UNIT:MAP"; their registers are those of channel 1, 2 …',
+  },
   'serial.timeout_ms': { type: 'integer', help: 'longest wait for an answer', default: 600, min: 10, max: 10_000 },
   'serial.cycle_ms': {
     type: 'integer',

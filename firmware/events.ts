@@ -45,7 +45,7 @@ export const ALARMS: Readonly<Record<number, number>> = {
 const ERRORS = (1 << 0) | (1 << 4) | (1 << 6);
 
 function logOf(code: number): LogName {
-  if (code === EventCode.commandRefused) return 'fraud';
+  if (code === EventCode.commandRefused || code === EventCode.energyMeterChanged) return 'fraud';
   if (code >= EventCode.associationOpened && code <= EventCode.associationRejected) return 'communication';
   if (code === EventCode.requestRefused) return 'communication';
   if (code >= 76 && code <= 90) return 'quality';

@@ -4,6 +4,8 @@
  * the buffer never takes a torn set. Nothing here allocates after construction.
  */
 
+import { Doubt } from '#modbus/plausibility';
+
 /** Quantities and the unit in which the image holds them, each an exact integer. */
 export const Quantity = {
   /** 0.01 V */
@@ -24,17 +26,30 @@ export const Quantity = {
   activeEnergy: 7,
   /** varh */
   reactiveEnergy: 8,
+  /** 0.01 V and 0.001 A of the further phases; never set where there is one phase only */
+  voltageL2: 9,
+  voltageL3: 10,
+  currentL2: 11,
+  currentL3: 12,
+  /** Wh by tariff; never set where the energy meter has none */
+  activeEnergyT1: 13,
+  activeEnergyT2: 14,
+  activeEnergyT3: 15,
+  activeEnergyT4: 16,
 } as const;
 export type Quantity = (typeof Quantity)[keyof typeof Quantity];
 
-export const QUANTITY_COUNT = 9;
+export const QUANTITY_COUNT = 17;
 
-/** What the poll loop found about a value; suspect: the meter has failed to answer since. */
+/** What the poll loop found about a value; suspect: not confirmed, or contradicted, see `Doubt`. */
 export const Quality = { missing: 0, good: 1, suspect: 2 } as const;
 export type Quality = (typeof Quality)[keyof typeof Quality];
 
 /** A value older than this is stale: the meter then gives none rather than an old one. */
 export const FRESH_LIMIT_MS = 10_000;
+
+/** Buffer: the sequence counter in 8 bytes; then per quantity value and time, 8 bytes each, quality and doubts, 1 each. */
+const IMAGE_SIZE = 8 + QUANTITY_COUNT * 18;
 
 export class MeasurementImage {
   readonly buffer: ArrayBuffer;
@@ -42,14 +57,16 @@ export class MeasurementImage {
   private readonly values: Float64Array;
   private readonly times: Float64Array;
   private readonly qualities: Uint8Array;
+  private readonly doubts: Uint8Array;
 
   /** @param buffer  an image made elsewhere (shared memory); a new one when left out */
-  constructor(buffer: ArrayBuffer = new ArrayBuffer(8 + QUANTITY_COUNT * 17)) {
+  constructor(buffer: ArrayBuffer = new ArrayBuffer(IMAGE_SIZE)) {
     this.buffer = buffer;
     this.sequence = new Uint32Array(buffer, 0, 1);
     this.values = new Float64Array(buffer, 8, QUANTITY_COUNT);
     this.times = new Float64Array(buffer, 8 + QUANTITY_COUNT * 8, QUANTITY_COUNT);
     this.qualities = new Uint8Array(buffer, 8 + QUANTITY_COUNT * 16, QUANTITY_COUNT);
+    this.doubts = new Uint8Array(buffer, 8 + QUANTITY_COUNT * 17, QUANTITY_COUNT);
   }
 
   /** Starts a set of values that belong together; readers keep away until `endUpdate`. */
@@ -61,16 +78,32 @@ export class MeasurementImage {
     this.sequence[0]!++;
   }
 
-  /** @param atMs  steady-clock time of the measurement */
-  set(quantity: Quantity, value: number, atMs: number, quality: Quality): void {
+  /**
+   * @param atMs  steady-clock time of the measurement
+   * @param doubts  bits of `Doubt`, why it is suspect
+   */
+  set(quantity: Quantity, value: number, atMs: number, quality: Quality, doubts = 0): void {
     this.values[quantity] = value;
     this.times[quantity] = atMs;
     this.qualities[quantity] = quality;
+    this.doubts[quantity] = doubts;
   }
 
-  /** Marks the last value as not confirmed: the latest attempt to read it failed. Its age stays. */
-  doubt(quantity: Quantity): void {
-    if (this.qualities[quantity] === Quality.good) this.qualities[quantity] = Quality.suspect;
+  /** Replaces the value only: it follows from what was measured beside it. */
+  adjust(quantity: Quantity, value: number): void {
+    this.values[quantity] = value;
+  }
+
+  /** Makes the last value suspect, if there is one; its age stays. @param doubts  bits of `Doubt` */
+  doubt(quantity: Quantity, doubts: number = Doubt.unread): void {
+    if (this.qualities[quantity] === Quality.missing) return;
+    this.qualities[quantity] = Quality.suspect;
+    this.doubts[quantity]! |= doubts;
+  }
+
+  /** Why the value is suspect, bits of `Doubt`; 0 for one that is good or was never read. */
+  doubtsOf(quantity: Quantity): number {
+    return this.doubts[quantity]!;
   }
 
   /** Even when no set is being written; the same number before and after reading means an untorn set. */

@@ -44,6 +44,7 @@ import {
   ASSOCIATION_ENTRY_ACCESS,
   BILLING_ACCESS,
   CONTROL_MODE,
+  EXTRA_REGISTERS,
   HIGHEST_CONTROL_MODE,
   LIVE_QUANTITIES,
   LOG_ACCESS,
@@ -56,6 +57,7 @@ import {
   type ProfileRow,
   REGISTER_ACCESS,
   REGISTERS,
+  type RegisterRow,
   VOLTAGE_BAND,
 } from './meter-objects.ts';
 
@@ -73,6 +75,10 @@ export interface MeterIdentity {
 /** Everything that the meter's objects reach outside themselves. */
 export interface MeterPort {
   readonly image: MeasurementImage;
+  /** What the energy meter has beside the quantities of every meter: further phases, tariffs. */
+  readonly extras?: readonly Quantity[];
+  /** Images of further energy meters on the bus: their registers are those of channel 1 and on, 1-1:1.8.0.255. */
+  readonly further?: readonly MeasurementImage[];
   readonly relay: RelayGuard;
   /** Text for the customer; whoever holds it also shows it. */
   readonly message: {
@@ -207,7 +213,7 @@ export function buildMeter(port: MeterPort): Meter {
   mark(AmrStatus.powerDown);
 
   const power = REGISTERS.find(({ obis }) => obis === MONITORED)!;
-  const readPower = registerReader(port, power.quantity, power.part);
+  const readPower = confirmedReader(port, port.image, power);
   const shownTime = { epochMs: port.wallClock().epochMs, steadyMs: port.steadyClock() };
   let isDst = clock.localTime(shownTime.epochMs).isDst;
 
@@ -396,11 +402,25 @@ function registerReader({ image, steadyClock }: MeterPort, quantity: Quantity, p
   return () => (image.isFresh(quantity, steadyClock()) ? partOf(image.value(quantity), part) : Number.NaN);
 }
 
+/** The same where a doubt counts as no value: for what switches or bills, and where nothing tells of the doubt. */
+function confirmedReader({ steadyClock }: MeterPort, image: MeasurementImage, { quantity, part }: RegisterRow) {
+  return () =>
+    image.quality(quantity, steadyClock()) === Quality.good ? partOf(image.value(quantity), part) : Number.NaN;
+}
+
 function addMeasurements({ port, device, clock }: Parts): void {
-  const { image, steadyClock } = port;
-  for (const { obis, type, scaler, unit, quantity, part } of REGISTERS)
+  const { image, steadyClock, extras = [], further = [] } = port;
+  const rows = [...REGISTERS, ...EXTRA_REGISTERS.filter(({ quantity }) => extras.includes(quantity))];
+  for (const { obis, type, scaler, unit, quantity, part } of rows)
     device.add(new RegisterObject(obis, type, scaler, unit, registerReader(port, quantity, part)), REGISTER_ACCESS);
-  const published = [...new Set(REGISTERS.map(({ quantity }) => quantity))];
+  for (const [i, other] of further.entries()) {
+    for (const row of REGISTERS) {
+      const { obis, type, scaler, unit } = row;
+      const channel = obis.replace('1-0:', `1-${i + 1}:`);
+      device.add(new RegisterObject(channel, type, scaler, unit, confirmedReader(port, other, row)), REGISTER_ACCESS);
+    }
+  }
+  const published = [...new Set(rows.map(({ quantity }) => quantity))];
 
   const readStatus: ValueWriter = (w) => {
     const now = steadyClock();

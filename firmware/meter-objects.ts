@@ -182,6 +182,18 @@ export const REGISTERS: readonly RegisterRow[] = [
   row('1-0:13.7.0.255', 'i16', -3, Unit.count, Quantity.powerFactor),
 ];
 
+/** Registers of the further phases and of the tariffs, where the energy meter has them. */
+export const EXTRA_REGISTERS: readonly RegisterRow[] = [
+  row('1-0:52.7.0.255', 'u16', -2, Unit.volt, Quantity.voltageL2),
+  row('1-0:72.7.0.255', 'u16', -2, Unit.volt, Quantity.voltageL3),
+  row('1-0:51.7.0.255', 'u32', -3, Unit.ampere, Quantity.currentL2),
+  row('1-0:71.7.0.255', 'u32', -3, Unit.ampere, Quantity.currentL3),
+  row('1-0:1.8.1.255', 'u32', 0, Unit.wattHour, Quantity.activeEnergyT1),
+  row('1-0:1.8.2.255', 'u32', 0, Unit.wattHour, Quantity.activeEnergyT2),
+  row('1-0:1.8.3.255', 'u32', 0, Unit.wattHour, Quantity.activeEnergyT3),
+  row('1-0:1.8.4.255', 'u32', 0, Unit.wattHour, Quantity.activeEnergyT4),
+];
+
 export const REGISTER_ACCESS: AccessRow = READ;
 
 /** Quantities whose oldest measurement is the time of measurement: all but the energies, which are polled rarely. */

@@ -18,22 +18,19 @@ import { readSecretFile, readTopologyFile } from '#hw/files';
 import type { Log } from '#hw/log';
 import { openRelay } from '#hw/relay/open';
 import { ScionEndpoint } from '#hw/scion-endpoint';
-import { openBus, type SerialDriver } from '#hw/serial/open';
 import type { UdpSocket } from '#hw/udp';
 import { openWatchdog, type WatchdogDriver } from '#hw/watchdog';
-import { registerMap } from '#modbus/maps/index';
-import { lineTiming } from '#modbus/master';
 import { formatEndpoint, parseHost } from '#scion/address';
 import { formatIpPort, parseIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { parseVersion } from '#session/firmware-image';
+import { metersOnBus, openPollLoop } from './bus.ts';
 import { FileImageSlot, ImageSlots } from './image-slots.ts';
-import { MeasurementImage } from './measurement-image.ts';
+import { Quantity } from './measurement-image.ts';
 import type { MeterCertificates } from './meter-certificates.ts';
 import { buildMeter, commandedPosition, logicalDeviceName, type Meter } from './meter-model.ts';
 import { openMeterSecurity } from './meter-security.ts';
 import { displaySettings, openWallClock, powerReader, relaySettings } from './parts.ts';
-import { PollLoop } from './poll-loop.ts';
 import { Pusher } from './push.ts';
 import { guardRelay } from './relay-guard.ts';
 import { screenRows } from './screen.ts';
@@ -93,8 +90,11 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     restart = resolve;
   });
   const images = openImages(config, log.child('image'), (code) => model.events.record(code), restart);
-  const image = new MeasurementImage();
-  const loop = openPollLoop(config, image, steadyClock, log.child('poll'));
+  const meters = metersOnBus(config);
+  const { image, map } = meters[0]!;
+  const loop = openPollLoop(config, meters, steadyClock, log.child('poll'), () =>
+    model.events.record(EventCode.energyMeterChanged),
+  );
 
   let draw = () => {};
   let messageAt = steadyClock();
@@ -129,6 +129,8 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   });
   const model: Meter = buildMeter({
     image,
+    extras: map.registers.map(({ quantity }) => Quantity[quantity]),
+    further: meters.slice(1).map((meter) => meter.image),
     relay: guard,
     message: {
       get: () => message.text,
@@ -321,38 +323,6 @@ function openImages(config: Config, log: Log, record: (code: number) => void, re
     restart: (status: number) => void setTimeout(restart, RESTART_MS, status),
   };
   return new ImageSlots(options, performance.now());
-}
-
-export function openPollLoop(config: Config, image: MeasurementImage, clock: () => number, log: Log) {
-  const parity = config.string('serial.parity') as 'none' | 'even' | 'odd';
-  const baud = config.number('serial.baud');
-  const port = openBus(config.string('serial.url'), {
-    baud,
-    parity,
-    driver: config.string('serial.driver') as SerialDriver,
-    log: log.child('bus'),
-  });
-  const loop = new PollLoop({
-    port,
-    map: registerMap(config.string('serial.map')),
-    unit: config.number('serial.unit'),
-    timing: lineTiming(baud, parity),
-    timeoutMs: config.number('serial.timeout_ms'),
-    cycleMs: config.number('serial.cycle_ms'),
-    image,
-    clock,
-    log,
-  });
-  return {
-    port,
-    start: () => loop.start(),
-    stop: () => loop.stop(),
-    close: () => port.close(),
-    overdueMs: (now: number) => loop.overdueMs(now),
-    get healthy() {
-      return loop.healthy;
-    },
-  };
 }
 
 /** Where legacy clients are served; undefined when they are not. @throws ConfigError */

@@ -1,40 +1,36 @@
 /**
- * The poll loop: keeps the energy meter's registers in the measurement image, at bus speed and without allocating.
- *
- * A cycle does every read that is due, one after the other. A read that fails makes the values suspect and leaves them
- * to age; the meter is then asked less and less often until it answers again. A meter that refuses a block of registers
- * is asked for each of its values from then on.
+ * The poll loop: keeps the registers of the energy meters on a bus in their measurement images, at bus speed and without
+ * allocating. The meters take turns; in each turn every read of the meter that is due is done, one after the other.
  */
 
 import type { SteadyClock } from '#base/crypto';
 import { messageOf } from '#base/errors';
 import type { Log } from '#hw/log';
 import type { BytePort } from '#hw/serial/port';
-import { Action, type LineTiming, Outcome, RtuMaster } from '#modbus/master';
-import { type PlannedRead, planReads, splitRead } from '#modbus/read-plan';
-import { type RegisterMap, readRegister } from '#modbus/register-map';
-import { EXCEPTIONS } from '#modbus/rtu';
-import { type MeasurementImage, Quality, Quantity } from './measurement-image.ts';
+import { Action, type LineTiming, RtuMaster } from '#modbus/master';
+import { BusMeter, type MeterOnBus } from './bus-meter.ts';
 
-export interface PollLoopOptions {
+export interface PollLoopOptions extends MeterOnBus {
   readonly port: BytePort;
-  readonly map: RegisterMap;
-  readonly unit: number;
+  /** Further energy meters on the same bus. */
+  readonly further?: readonly MeterOnBus[];
   readonly timing: LineTiming;
   readonly timeoutMs: number;
   /** Shortest time between the starts of two cycles, ms; 0 polls as fast as the bus allows. */
   readonly cycleMs: number;
   /** Pause after a failed cycle, ms; doubles from the first to the last. 5 s to 60 s by default. */
   readonly backoffMs?: { readonly first: number; readonly last: number };
-  readonly image: MeasurementImage;
+  /** Silence before another unit is spoken to, ms; some meters take what went to another one for theirs. 100 by default. */
+  readonly switchMs?: number;
+  /** Told when another energy meter answers in place of the former one. @param unit  its address */
+  readonly onMeterChanged?: (unit: number) => void;
   readonly clock: SteadyClock;
   readonly log: Log;
 }
 
 const RETRIES = 2;
 const BACKOFF_MS = { first: 5_000, last: 60_000 };
-/** Refusals in a row that can only be those of the present read. */
-const SURE_REFUSALS = 3;
+const SWITCH_MS = 100;
 /** Timers fire up to this late; a shorter wait blocks the process, so that the bus is not left idle. */
 const BLOCK_MS = 1.5;
 /** Blocking ends up to this late; the rest is spun. */
@@ -49,19 +45,10 @@ export class PollLoop {
   readonly master: RtuMaster;
   /** Steady ms of the step under way, and when the next is due; in an array for the reason that RtuMaster gives. */
   readonly time = new Float64Array(2);
-  /** Cycles in which every read due succeeded. */
-  cycles = 0;
   private readonly options: PollLoopOptions;
-  private reads: readonly PlannedRead[];
-  private nextReadAt: Float64Array;
-  /** Index of the read under way or the last one of the cycle, -1 between cycles. */
-  private current = -1;
-  private cycleFailed = false;
-  private cycleStartedAt = Number.NEGATIVE_INFINITY;
-  private resumeAt = 0;
-  private backoffMs = 0;
-  /** Refusals of an address or count in a row. */
-  private refusals = 0;
+  private readonly meters: readonly BusMeter[];
+  /** Index of the meter whose turn it is or was. */
+  private turn = 0;
   /** When the port was last opened or could not be. */
   private portAt = 0;
   private timer: NodeJS.Timeout | undefined;
@@ -72,9 +59,12 @@ export class PollLoop {
 
   constructor(options: PollLoopOptions) {
     this.options = options;
-    this.reads = planReads(options.map, options.unit);
-    this.nextReadAt = new Float64Array(this.reads.length);
-    this.master = new RtuMaster({ timing: options.timing, timeoutMs: options.timeoutMs, retries: RETRIES });
+    const { timing, timeoutMs, cycleMs, backoffMs = BACKOFF_MS, switchMs = SWITCH_MS, log, onMeterChanged } = options;
+    this.meters = [options, ...(options.further ?? [])].map(({ map, unit, image }) => {
+      const changed = onMeterChanged && (() => onMeterChanged(unit));
+      return new BusMeter({ map, unit, image, timing, cycleMs, backoffMs, log, onMeterChanged: changed });
+    });
+    this.master = new RtuMaster({ timing, timeoutMs, retries: RETRIES, switchMs });
   }
 
   /** Takes over the port's events and polls until `stop`. */
@@ -90,13 +80,11 @@ export class PollLoop {
     port.onState = (open, error) => {
       this.portAt = this.master.now[0] = this.options.clock();
       this.master.abort();
-      this.current = -1;
+      for (const meter of this.meters) meter.lose();
       if (open) {
         log.info('bus open', { bus: port.name });
-        this.resumeAt = 0;
         this.pump();
       } else {
-        this.doubtAll();
         log.warn(messageOf(error), { code: error?.code });
       }
     };
@@ -108,9 +96,14 @@ export class PollLoop {
     this.disarm();
   }
 
-  /** Whether the energy meter answered in the last cycle. */
+  /** Whether the meter answers; of several, the first. */
   get healthy(): boolean {
-    return this.backoffMs === 0 && this.cycles > 0;
+    return this.meters[0]!.healthy;
+  }
+
+  /** Passes in which every read due of the meter succeeded; of several, the first. */
+  get cycles(): number {
+    return this.meters[0]!.cycles;
   }
 
   /** ms by which the loop is late with what is due; at most 0 while it works, also when the energy meter is silent. */
@@ -177,149 +170,45 @@ export class PollLoop {
         options.port.write(master.request);
         break;
       case Action.done:
-        this.finishRead();
+        this.meters[this.turn]!.finishRead(master);
         master.end();
         time[1] = now;
         return;
     }
-    time[1] = master.nextDeadline;
+    master.findDue();
+    time[1] = master.due[0]!;
   }
 
   /** Begins the next read that is due. @returns false if there is none; the step's due time then says when */
   private beginNext(): boolean {
+    const { meters, master, options } = this;
     const now = this.time[0]!;
-    if (now < this.resumeAt) return this.restUntil(this.resumeAt);
-    if (this.current >= 0) {
-      if (this.beginFrom(this.current + 1)) return true;
-      this.finishCycle();
-      if (now < this.resumeAt) return this.restUntil(this.resumeAt);
+    let meter = meters[this.turn]!;
+    if (meter.isInPass) {
+      if (this.begin(meter)) return true;
+      meter.finishPass(master, options.port.name);
     }
-    const cycleAt = this.cycleStartedAt + this.options.cycleMs;
-    if (now < cycleAt) return this.restUntil(cycleAt);
-    this.cycleFailed = false;
-    if (!this.beginFrom(0)) return this.restUntil(this.firstDue());
-    this.cycleStartedAt = now;
-    return true;
-  }
-
-  private restUntil(at: number): false {
-    this.time[1] = at;
-    return false;
-  }
-
-  private beginFrom(first: number): boolean {
-    const { reads, master } = this;
-    const now = this.time[0]!;
-    for (let i = first; i < reads.length; i++) {
-      if (now < this.nextReadAt[i]!) continue;
-      // The next cycle starts with a reply of another length, which settles what is owed without waiting.
-      if (i > 0 && reads[i]!.count !== reads[0]!.count && master.isDoubtful(reads[i]!)) continue;
-      this.current = i;
-      master.begin(reads[i]!, this.backoffMs > 0 ? 0 : RETRIES);
-      return true;
-    }
-    return false;
-  }
-
-  private firstDue(): number {
     let first = NEVER;
-    for (let i = 0; i < this.nextReadAt.length; i++) first = Math.min(first, this.nextReadAt[i]!);
-    return first;
-  }
-
-  private finishCycle(): void {
-    this.current = -1;
-    if (!this.cycleFailed) {
-      if (this.backoffMs > 0) this.options.log.info('the energy meter answers again');
-      this.backoffMs = 0;
-      this.cycles++;
-      return;
+    for (let i = 1; i <= meters.length; i++) {
+      const turn = (this.turn + i) % meters.length;
+      meter = meters[turn]!;
+      meter.findDue();
+      if (meter.dueAt[0]! > now) {
+        first = Math.min(first, meter.dueAt[0]!);
+        continue;
+      }
+      this.turn = turn;
+      meter.startPass(master);
+      if (this.begin(meter)) return true;
     }
-    const { first, last } = this.options.backoffMs ?? BACKOFF_MS;
-    this.backoffMs = Math.min(this.backoffMs === 0 ? first : 2 * this.backoffMs, last);
-    this.resumeAt = this.time[0]! + this.backoffMs;
-    this.options.log.warn(this.failureText(), {
-      unit: this.options.unit,
-      bus: this.options.port.name,
-      again_s: this.backoffMs / 1000,
-    });
+    this.time[1] = first;
+    return false;
   }
 
-  private finishRead(): void {
-    const { master } = this;
-    const read = this.reads[this.current]!;
-    if (master.outcome === Outcome.ok) {
-      this.refusals = 0;
-      this.nextReadAt[this.current] = this.time[0]! + read.everyMs;
-      this.apply(read);
-      return;
-    }
-    if (this.refusesBlock(read)) {
-      this.split(read);
-      return;
-    }
-    // The rest of the cycle would meet the same silence.
-    this.cycleFailed = true;
-    this.current = this.reads.length;
-    this.doubtAll();
-  }
-
-  /**
-   * Some meters of a family answer shorter reads only; they say "address" or "count". An exception does not name its
-   * request: while an earlier answer is outstanding it may be that one's, but not several times in a row.
-   */
-  private refusesBlock(read: PlannedRead): boolean {
-    const { outcome, exceptionCode, owesNothing } = this.master;
-    const isRange = exceptionCode === 2 || exceptionCode === 3;
-    this.refusals = outcome === Outcome.exception && isRange ? this.refusals + 1 : 0;
-    return (owesNothing ? this.refusals > 0 : this.refusals >= SURE_REFUSALS) && read.values.length > 1;
-  }
-
-  private split(read: PlannedRead): void {
-    this.refusals = 0;
-    this.options.log.warn('the energy meter refuses the block; reading its values one by one', {
-      start: `0x${read.start.toString(16)}`,
-      registers: read.count,
-    });
-    const singles = splitRead(read);
-    this.reads = this.reads.flatMap((other) => (other === read ? singles : [other]));
-    this.nextReadAt = new Float64Array(this.reads.length);
-    this.current--;
-  }
-
-  private apply(read: PlannedRead): void {
-    const { image } = this.options;
-    const now = this.time[0]!;
-    const { rx, dataAt } = this.master;
-    image.beginUpdate();
-    for (let i = 0; i < read.values.length; i++) {
-      const { quantity, offset, type, factor } = read.values[i]!;
-      const value = Math.round(readRegister(rx, dataAt + offset, type) * factor);
-      // A float register of a meter that has no value holds NaN.
-      if (Number.isFinite(value)) image.set(Quantity[quantity], value, now, Quality.good);
-    }
-    image.endUpdate();
-  }
-
-  /** No value is confirmed; each is read again as soon as the meter answers. */
-  private doubtAll(): void {
-    const { image } = this.options;
-    this.nextReadAt.fill(0);
-    image.beginUpdate();
-    for (let r = 0; r < this.reads.length; r++) {
-      const { values } = this.reads[r]!;
-      for (let i = 0; i < values.length; i++) image.doubt(Quantity[values[i]!.quantity]);
-    }
-    image.endUpdate();
-  }
-
-  private failureText(): string {
-    const { outcome, exceptionCode } = this.master;
-    if (outcome === Outcome.exception) {
-      return `the energy meter refuses: ${EXCEPTIONS[exceptionCode]?.text ?? `exception ${exceptionCode}`} (wrong register map?)`;
-    }
-    if (outcome === Outcome.damaged)
-      return 'the answer on the bus is damaged (wrong baud rate or parity, noise, another master?)';
-    return 'no answer from the energy meter (wiring A/B, unit address, baud rate, parity?)';
+  private begin(meter: BusMeter): boolean {
+    const read = meter.next(this.master);
+    if (read === undefined) return false;
+    this.master.begin(read, meter.isBackingOff ? 0 : RETRIES);
+    return true;
   }
 }

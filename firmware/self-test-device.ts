@@ -24,10 +24,9 @@ import { readRelayValue } from '#hw/sim/relay';
 import { formatEndpoint } from '#scion/address';
 import { formatIpPort } from '#scion/ip';
 import type { Topology } from '#scion/topology';
+import { metersOnBus, openPollLoop } from './bus.ts';
 import { FIRMWARE_CONFIG } from './config.ts';
 import { EventLogs } from './events.ts';
-import { MeasurementImage } from './measurement-image.ts';
-import { openPollLoop } from './meter.ts';
 import { displaySettings, openWallClock, powerReader, relaySettings } from './parts.ts';
 import { guardRelay, LEAK_W } from './relay-guard.ts';
 import {
@@ -61,7 +60,8 @@ async function until(condition: () => boolean, limitMs: number): Promise<boolean
 /** @param movesRelay  whether the contact may be moved */
 export function deviceSubject(config: Config, movesRelay: boolean): { subject: Subject; close(): Promise<void> } {
   const clock = () => performance.now();
-  const image = new MeasurementImage();
+  const meters = metersOnBus(config);
+  const { image } = meters[0]!;
   const power = powerReader(image, clock);
   const files = new StateFiles(config.string('state.directory'), quiet);
   const settings = files.settings();
@@ -78,7 +78,7 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
   let topology: Topology | undefined;
 
   async function bus(): Promise<string> {
-    loop = openPollLoop(config, image, clock, listening);
+    loop = openPollLoop(config, meters, clock, listening);
     loop.start();
     await until(() => loop!.healthy || complaint !== undefined, BUS_LIMIT_MS);
     if (!loop.healthy) throw new Error(complaint ?? `${loop.port.name} does not open`);

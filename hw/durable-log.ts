@@ -62,8 +62,8 @@ export class DurableLog implements ProfileStore {
   readonly #seed: number;
   readonly #perSegment: number;
   readonly #pending: Uint8Array;
-  /** Intervals of damaged or lost rows, ascending. */
-  readonly #holes: RowInterval[] = [];
+  /** Damaged and lost rows, as far as known. */
+  readonly #holes = new Set<number>();
   /** Segments whose records were all looked at. */
   readonly #checked = new Set<number>();
   readonly #page = new Uint8Array(PAGE);
@@ -147,7 +147,7 @@ export class DurableLog implements ProfileStore {
   }
 
   read(row: number): Uint8Array | undefined {
-    if (row < this.#first || row >= this.#next || this.#isHole(row)) return undefined;
+    if (row < this.#first || row >= this.#next || this.#holes.has(row)) return undefined;
     const record = this.#record(row);
     if (!record) this.#check(this.#segmentOf(row));
     return record?.subarray(ROW_AT, ROW_AT + this.rowSize);
@@ -156,18 +156,18 @@ export class DurableLog implements ProfileStore {
   readable(begin: number, end: number): RowInterval[] {
     const from = Math.max(begin, this.#first);
     const to = Math.min(end, this.#next);
-    if (to - from <= CHECKED_SEGMENTS * this.#perSegment) {
+    if (from < to && to - from <= CHECKED_SEGMENTS * this.#perSegment) {
       for (let row = from; row < Math.min(to, this.#durable); row += this.#perSegment)
         this.#check(this.#segmentOf(row));
       if (to > from) this.#check(this.#segmentOf(to - 1));
     }
     const intervals: RowInterval[] = [];
+    const holes = [...this.#holes].filter((row) => row >= from && row < to).sort((a, b) => a - b);
     let at = from;
-    for (const hole of this.#holes) {
-      if (hole.begin > at && at < to) intervals.push({ begin: at, end: Math.min(hole.begin, to) });
-      at = Math.max(at, hole.end);
+    for (const hole of [...holes, to]) {
+      if (hole > at) intervals.push({ begin: at, end: hole });
+      at = hole + 1;
     }
-    if (at < to) intervals.push({ begin: at, end: to });
     return intervals;
   }
 
@@ -247,21 +247,23 @@ export class DurableLog implements ProfileStore {
 
   /** Finds the newest row: in the segment whose first page has the highest numbers, or behind it when that is damaged. */
   #recover(): void {
-    this.#holes.length = 0;
+    this.#holes.clear();
     this.#checked.clear();
     this.#pageAt = -1;
     const body = this.#medium.size(this.#file!) - PAGE;
     const segments = this.slots / this.#perSegment;
     this.#allocated = Math.min(segments, Math.max(0, Math.floor(body / (this.#perSegment * this.recordSize))));
+    const per = this.#perSegment;
     let newest = -1;
     let start = 0;
     for (let segment = 0; segment < this.#allocated; segment++) {
-      const row = this.#probe(segment);
+      const first = this.#newestIn(segment * per, 1);
+      const row = first < 0 ? this.#newestIn(segment * per, PAGE / this.recordSize) : first;
       if (row > newest) start = segment;
       newest = Math.max(newest, row);
     }
     for (let i = 0; i < this.#allocated; i++) {
-      const row = this.#newestIn((start + i) % this.#allocated);
+      const row = this.#newestIn(((start + i) % this.#allocated) * per, per);
       if (i > 0 && row <= newest) break;
       newest = Math.max(newest, row);
     }
@@ -300,8 +302,7 @@ export class DurableLog implements ProfileStore {
   /** Takes a record into memory. When too many wait, the oldest of them is lost. */
   #add(run: number, row: Uint8Array): void {
     if (this.#next - this.#durable >= PENDING) {
-      this.#addHole(this.#durable);
-      this.#durable++;
+      this.#holes.add(this.#durable++);
     }
     const record = this.#waiting(this.#next);
     record.fill(0);
@@ -312,8 +313,8 @@ export class DurableLog implements ProfileStore {
     writeU32(record, end, crc32(record.subarray(0, end), this.#seed));
     this.#next++;
     this.#first = Math.max(this.#first, this.#next - this.slots);
-    while (this.runs.length > 1 && this.runs[1]! <= this.#first) this.runs.shift();
-    while (this.#holes[0] && this.#holes[0].end <= this.#first) this.#holes.shift();
+    this.#holes.delete(this.#first - 1);
+    if (this.runs[1]! <= this.#first) this.runs.shift();
   }
 
   #waiting(row: number): Uint8Array {
@@ -363,20 +364,10 @@ export class DurableLog implements ProfileStore {
     return this.#page.subarray(position - page, position - page + this.recordSize);
   }
 
-  /** First row in the first page of a segment, -1 when there is none. */
-  #probe(segment: number): number {
-    const slot = segment * this.#perSegment;
-    for (let i = 0; i < PAGE / this.recordSize; i++) {
-      const row = this.#rowIn(slot + i);
-      if (row >= 0) return row;
-    }
-    return -1;
-  }
-
-  #newestIn(segment: number): number {
-    const slot = segment * this.#perSegment;
+  /** Newest row among so many records from a slot on, -1 when there is none. */
+  #newestIn(slot: number, count: number): number {
     let newest = -1;
-    for (let i = 0; i < this.#perSegment; i++) newest = Math.max(newest, this.#rowIn(slot + i));
+    for (let i = 0; i < count; i++) newest = Math.max(newest, this.#rowIn(slot + i));
     return newest;
   }
 
@@ -387,24 +378,7 @@ export class DurableLog implements ProfileStore {
     const newest = this.#durable - 1;
     for (let slot = segment * this.#perSegment; slot < (segment + 1) * this.#perSegment; slot++) {
       const row = newest - ((((newest - slot) % this.slots) + this.slots) % this.slots);
-      if (row >= this.#first && this.#rowIn(slot) !== row) this.#addHole(row);
+      if (row >= this.#first && this.#rowIn(slot) !== row) this.#holes.add(row);
     }
-  }
-
-  #isHole(row: number): boolean {
-    return this.#holes.some(({ begin, end }) => row >= begin && row < end);
-  }
-
-  #addHole(row: number): void {
-    const holes = this.#holes;
-    let at = holes.length;
-    while (at > 0 && holes[at - 1]!.begin > row) at--;
-    const before = holes[at - 1];
-    if (before && row < before.end) return;
-    const joined = { begin: before?.end === row ? before.begin : row, end: row + 1 };
-    if (before?.end === row) holes.splice(--at, 1);
-    const after = holes[at];
-    if (after?.begin === row + 1) holes.splice(at, 1, { begin: joined.begin, end: after.end });
-    else holes.splice(at, 0, joined);
   }
 }

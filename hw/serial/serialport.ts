@@ -1,70 +1,79 @@
 /**
- * A serial line through the native binding of the serialport package. The binding opens and configures the port and says
- * when it is readable; bytes are read and written at its file descriptor at once, into one fixed buffer, since streams
- * and the thread pool behind them cost a tenth of the bus time at 115200 baud.
- * The package is loaded at the first use only: where its native part is missing, `DriverMissing` says so.
+ * A serial line through the native part of the serialport package, which opens and configures the port and says when it is
+ * readable; bytes are read and written at its file descriptor at once, into one fixed buffer, since streams and the thread
+ * pool behind them cost a tenth of the bus time at 115200 baud. Of the package nothing else is used.
+ * It is loaded at the first use only: where it cannot be, `DriverMissing` says so.
  */
 
 import { readSync } from 'node:fs';
+import { promisify } from 'node:util';
 import { messageOf } from '#base/errors';
 import { isBusy, type Line, READ_SIZE, type SerialSettings } from '#hw/serial/line';
 
-/** What the bindings for Linux and macOS have in common. */
-interface PosixPort {
-  readonly fd: number | null;
-  readonly poller: {
-    on(event: 'readable', listener: (error: Error | null) => void): unknown;
-    poll(events: number): void;
-  };
-  flush(): Promise<void>;
-  close(): Promise<void>;
+type Done<T> = (error: Error | null, value: T) => void;
+
+/** What the native part offers on Linux and macOS. */
+interface Binding {
+  open(path: string, options: object, done: Done<number>): void;
+  flush(fd: number, done: Done<void>): void;
+  close(fd: number, done: Done<void>): void;
+  readonly Poller: new (fd: number, listener: (error: Error | null) => void) => NativePoller;
 }
 
-/** Event flag of the binding's poller, which must be armed again after each event. */
+interface NativePoller {
+  /** Arms it for one event. */
+  poll(events: number): void;
+  stop(): void;
+  destroy(): void;
+}
+
 const READABLE = 1;
+const OPEN_OPTIONS = { dataBits: 8, stopBits: 1, lock: true, hupcl: false, vmin: 1, vtime: 0 };
+const NO_FLOW_CONTROL = { rtscts: false, xon: false, xoff: false, xany: false };
 
 /** The native part cannot be loaded here: not installed, not built for this machine, or broken. */
 export class DriverMissing extends Error {}
 
-/** @throws DriverMissing; or the binding's own Error, when the port cannot be opened */
+/** @throws DriverMissing; or the native part's own Error, when the port cannot be opened */
 export async function openNativeLine(path: string, { baud, parity }: SerialSettings): Promise<Line> {
-  const { SerialPort } = await import('serialport').catch((error) => {
+  const { binding } = (await import('@serialport/bindings-cpp/dist/serialport-bindings.js').catch((error) => {
     throw new DriverMissing(`serialport cannot be loaded: ${messageOf(error).split('\n')[0]}`);
+  })) as { binding: Binding };
+  if (!binding.Poller) throw new DriverMissing('serialport cannot be loaded: it polls on Linux and macOS only');
+  const options = { ...OPEN_OPTIONS, ...NO_FLOW_CONTROL, baudRate: baud, parity };
+  const fd = await promisify(binding.open)(path, options);
+  const close = promisify(binding.close);
+  // What came before belongs to nobody.
+  await promisify(binding.flush)(fd).catch(async (error) => {
+    await close(fd).catch(() => {});
+    throw error;
   });
-  const options = { path, baudRate: baud, dataBits: 8, stopBits: 1, parity, lock: true, hupcl: false } as const;
-  const port = (await SerialPort.binding.open(options)) as unknown as PosixPort;
   const buffer = new Uint8Array(READ_SIZE);
-  let open = true;
-  const line: Line = {
+  let poller: NativePoller | undefined;
+  return {
     driver: 'serialport',
-    fd: port.fd ?? -1,
+    fd,
     listen(onData, onLost) {
-      port.poller.on('readable', (error) => {
-        if (!open) return;
+      poller = new binding.Poller(fd, (error) => {
+        if (!poller) return;
         try {
           if (error) throw error;
-          const length = readSync(line.fd, buffer, 0, READ_SIZE, null);
+          const length = readSync(fd, buffer, 0, READ_SIZE, null);
           if (length === 0) throw new Error('the line was hung up');
           onData(buffer, length);
         } catch (reason) {
           if (!isBusy(reason)) onLost(reason);
         }
-        if (open) port.poller.poll(READABLE);
+        poller?.poll(READABLE);
       });
-      port.poller.poll(READABLE);
+      poller.poll(READABLE);
     },
     close() {
-      open = false;
-      return port.close();
+      const old = poller;
+      poller = undefined;
+      old?.stop();
+      old?.destroy();
+      return close(fd);
     },
   };
-  try {
-    if (typeof port.fd !== 'number') throw new Error('serial ports work on Linux and macOS only');
-    // What came before belongs to nobody.
-    await port.flush();
-  } catch (error) {
-    await line.close().catch(() => {});
-    throw error;
-  }
-  return line;
 }

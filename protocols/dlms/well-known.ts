@@ -32,6 +32,14 @@ const NAMES = new Map<string, string>([
   ['1-0:32.7.0.255', 'Voltage'],
   ['1-0:1.8.0.255', 'Active energy import'],
   ['1-0:3.8.0.255', 'Reactive energy import'],
+  ['1-0:52.7.0.255', 'Voltage L2'],
+  ['1-0:72.7.0.255', 'Voltage L3'],
+  ['1-0:51.7.0.255', 'Current L2'],
+  ['1-0:71.7.0.255', 'Current L3'],
+  ['1-0:1.8.1.255', 'Active energy import tariff 1'],
+  ['1-0:1.8.2.255', 'Active energy import tariff 2'],
+  ['1-0:1.8.3.255', 'Active energy import tariff 3'],
+  ['1-0:1.8.4.255', 'Active energy import tariff 4'],
   ['0-0:1.1.0.255', 'Unix time'],
   ['0-0:10.0.1.255', 'Billing scripts'],
   ['0-0:10.0.106.255', 'Disconnect scripts'],
@@ -136,6 +144,7 @@ export const EventCode = {
   requestRefused: 207,
   relayRestored: 207,
   firmwareFellBack: 208,
+  energyMeterChanged: 210,
   logCleared: 255,
 } as const;
 
@@ -169,6 +178,14 @@ const SUSPECT_ORDER: readonly (readonly string[])[] = [
   ['1-0:13.7.0.255'],
   ['1-0:1.8.0.255'],
   ['1-0:3.8.0.255'],
+  ['1-0:52.7.0.255'],
+  ['1-0:72.7.0.255'],
+  ['1-0:51.7.0.255'],
+  ['1-0:71.7.0.255'],
+  ['1-0:1.8.1.255'],
+  ['1-0:1.8.2.255'],
+  ['1-0:1.8.3.255'],
+  ['1-0:1.8.4.255'],
 ];
 
 /** Mask of the register's bit in the suspect mask; 0 for objects that are not measured. */

@@ -7,10 +7,11 @@
  * Frames are found by their expected length, not by silence, which no user-space program can see. An RTU reply has no
  * transaction number, so a reply that comes after its time could be taken for the next one's. Two things prevent that:
  * after a timeout the line must stay quiet for a while, and the master remembers which requests never got an answer, so
- * that no other read of the same length is begun while one of theirs may still come (`isDoubtful`).
+ * that no other read of the same length and unit is begun while one of theirs may still come (`isDoubtful`).
  */
 
 import type { PlannedRead } from '#modbus/read-plan';
+import type { Parity } from '#modbus/register-map';
 import {
   checkReadReply,
   EXCEPTION_LENGTH,
@@ -32,7 +33,7 @@ export interface LineTiming {
  * Timing of a line (Modbus over serial line V1.02 §2.5.1.1): above 19200 baud t3.5 is 1.75 ms.
  * @param parity  even and odd make characters of 11 bits, none makes 10
  */
-export function lineTiming(baud: number, parity: 'none' | 'even' | 'odd'): LineTiming {
+export function lineTiming(baud: number, parity: Parity): LineTiming {
   const characterMs = ((parity === 'none' ? 10 : 11) * 1000) / baud;
   return { characterMs, gapMs: baud > 19_200 ? 1.75 : 3.5 * characterMs };
 }
@@ -43,6 +44,8 @@ export interface MasterOptions {
   readonly timeoutMs: number;
   /** Further attempts after one without a good reply. */
   readonly retries: number;
+  /** Silence before another unit is spoken to, ms; 0 by default. */
+  readonly switchMs?: number;
 }
 
 /** What the caller has to do. */
@@ -71,6 +74,11 @@ const BUSY_PAUSE_MS = 100;
 const LATEST_REPLY_MS = 3_000;
 /** A driver that switches direction leaves a byte or two on the line; more is the sign of somebody speaking. */
 const GLITCH_BYTES = 2;
+/** Replies in time, one after the other, that tell how long a unit takes. */
+const LEARNED_REPLIES = 32;
+/** A first attempt waits this many times as long as the slowest of them, and never less than the shortest wait. */
+const PATIENCE = 4;
+const SHORTEST_WAIT_MS = 150;
 /** Stands for unanswered requests of one length to several places. */
 const SEVERAL = new Uint8Array(0);
 
@@ -87,12 +95,30 @@ export class MasterCounters {
   failures = 0;
 }
 
+/** What is known about a unit. */
+class Unit {
+  /** By register count: the request of that length that was never answered, if any. */
+  readonly owed: (Uint8Array | undefined)[] = new Array(MAX_READ + 1).fill(undefined);
+  /** Time between the end of a request and the beginning of its reply, ms: on average, and at most of late. */
+  turnaroundMs = 0;
+  slowestMs = 0;
+  /** Replies in time without an unanswered request between them. */
+  inTime = 0;
+
+  get owesAny(): boolean {
+    for (let i = 0; i < this.owed.length; i++) if (this.owed[i] !== undefined) return true;
+    return false;
+  }
+}
+
 export class RtuMaster {
   /**
    * Steady ms of the call under way, set by the caller before each call. An engine puts a fractional number that is
    * passed as an argument into an object of its own; an element of this array costs nothing.
    */
   readonly now = new Float64Array(1);
+  /** What `findDue` found, in an array for the same reason. */
+  readonly due = new Float64Array(1);
   readonly counters = new MasterCounters();
   /** Received bytes; the data words of a good reply start at `dataAt`. Valid until the next `begin`. */
   readonly rx = new Uint8Array(RX_SIZE);
@@ -111,19 +137,25 @@ export class RtuMaster {
   private attempt = 0;
   /** Requests of this transaction that got neither a reply nor an exception. */
   private unanswered = 0;
-  /** Bytes since the request that were neither echo nor reply. */
+  /** Bytes since the request, and those of them that were neither echo nor reply. */
+  private received = 0;
   private heard = 0;
+  private anyDamaged = false;
   /** The beginning of a reply has been seen, whole or damaged. */
   private replyBegun = false;
   /** Line must be quiet until then before anything is sent. */
   private quietUntil = 0;
   private firstSentAt = 0;
   private sentAt = 0;
+  /** When the reply must have begun. A field, since what a method returns may be put into an object of its own. */
+  /** When the reply must have begun. */
+  private replyBy = 0;
   private deadline = 0;
   /** A line that is never quiet ends the transaction then. */
   private giveUpAt = 0;
-  /** By register count: the request of that length that was never answered, if any. */
-  private readonly owed: (Uint8Array | undefined)[] = new Array(MAX_READ + 1).fill(undefined);
+  private readonly units: Unit[] = [];
+  /** The unit that was spoken to last. */
+  private unit = 0;
 
   constructor(options: MasterOptions) {
     this.options = options;
@@ -146,13 +178,29 @@ export class RtuMaster {
 
   /** Whether a late reply to another request would look like the reply to this read. */
   isDoubtful(read: PlannedRead): boolean {
-    const owed = this.owed[read.count];
+    const owed = this.peer(read.unit).owed[read.count];
     return owed !== undefined && owed !== read.frame;
   }
 
-  /** Whether every request so far has got its answer, so that an answer can only be that of the present one. */
+  /** Whether the last reply was to the first request of its transaction. */
+  get atOnce(): boolean {
+    return this.attempt === 1;
+  }
+
+  /** Whether the transaction's request could be sent at all: the line was quiet once. */
+  get wasSent(): boolean {
+    return this.attempt > 0;
+  }
+
+  /** How long a unit takes before it answers, ms, on average; undefined while too little is known. */
+  turnaroundMs(unit: number): number | undefined {
+    const peer = this.peer(unit);
+    return peer.inTime >= LEARNED_REPLIES ? peer.turnaroundMs : undefined;
+  }
+
+  /** Whether every request to the unit so far has got its answer, so that an answer can only be that of the present one. */
   get owesNothing(): boolean {
-    return this.unanswered === 0 && !this.owesAny();
+    return this.unanswered === 0 && !this.peer(this.unit).owesAny;
   }
 
   /**
@@ -163,7 +211,11 @@ export class RtuMaster {
     const now = this.now[0]!;
     if (this.isDoubtful(read)) {
       this.quietUntil = Math.max(this.quietUntil, this.sentAt + LATEST_REPLY_MS);
-      this.owed[read.count] = undefined;
+      this.peer(read.unit).owed[read.count] = undefined;
+    }
+    if (read.unit !== this.unit) {
+      if (this.unit !== 0) this.quietUntil = Math.max(this.quietUntil, now + (this.options.switchMs ?? 0));
+      this.unit = read.unit;
     }
     this.read = read;
     this.retries = retries;
@@ -174,6 +226,7 @@ export class RtuMaster {
     this.giveUpAt = Math.max(now, this.quietUntil) + longest;
     this.attempt = 0;
     this.unanswered = 0;
+    this.anyDamaged = false;
     this.state = State.gap;
   }
 
@@ -194,8 +247,19 @@ export class RtuMaster {
 
   /** When to call `poll` again, steady ms; Infinity when only bytes or `begin` can change anything. */
   get nextDeadline(): number {
-    if (this.state === State.gap) return Math.min(this.quietUntil, this.giveUpAt);
-    return this.state === State.waiting ? this.deadline : Number.POSITIVE_INFINITY;
+    this.findDue();
+    return this.due[0]!;
+  }
+
+  /** Leaves `nextDeadline` in `due`. */
+  findDue(): void {
+    const isWaiting = this.state === State.waiting;
+    const isInGap = this.state === State.gap;
+    this.due[0] = isWaiting
+      ? this.deadline
+      : isInGap
+        ? Math.min(this.quietUntil, this.giveUpAt)
+        : Number.POSITIVE_INFINITY;
   }
 
   /** Takes `length` bytes from the line. */
@@ -203,6 +267,7 @@ export class RtuMaster {
     let at = 0;
     while (at < length && this.state === State.waiting) {
       const end = Math.min(length, at + RX_SIZE - this.rxLength);
+      this.received += end - at;
       while (at < end) this.rx[this.rxLength++] = bytes[at++]!;
       if (!this.search(false)) this.extendDeadline();
     }
@@ -230,6 +295,7 @@ export class RtuMaster {
   private beginAttempt(): void {
     const now = this.now[0]!;
     this.rxLength = 0;
+    this.received = 0;
     this.heard = 0;
     this.replyBegun = false;
     this.attempt++;
@@ -237,8 +303,31 @@ export class RtuMaster {
     this.counters.requests++;
     this.sentAt = now;
     if (this.attempt === 1) this.firstSentAt = now;
-    this.deadline = now + this.requestMs + this.options.timeoutMs;
+    this.setReplyBy();
+    this.deadline = this.replyBy;
     this.state = State.waiting;
+  }
+
+  private peer(unit: number): Unit {
+    const known = this.units[unit];
+    if (known !== undefined) return known;
+    const made = new Unit();
+    this.units[unit] = made;
+    return made;
+  }
+
+  /** A unit that is known to be quick gets its whole time in the last attempt only. */
+  private setReplyBy(): void {
+    const { inTime, slowestMs } = this.peer(this.unit);
+    const { timeoutMs } = this.options;
+    const isHasty = inTime >= LEARNED_REPLIES && this.attempt <= this.retries;
+    const usual = Math.max(SHORTEST_WAIT_MS, PATIENCE * slowestMs);
+    this.replyBy = this.sentAt + this.requestMs + (isHasty && usual < timeoutMs ? usual : timeoutMs);
+  }
+
+  /** Whether as many bytes came as the reply has: it was among them and cannot be recognized any more. */
+  private get hasPassed(): boolean {
+    return this.received >= this.read!.replyLength + (this.counters.echoes > 0 ? READ_REQUEST_LENGTH : 0);
   }
 
   /**
@@ -247,9 +336,10 @@ export class RtuMaster {
    */
   private extendDeadline(): void {
     const now = this.now[0]!;
-    const replyBy = this.sentAt + this.requestMs + this.options.timeoutMs;
+    const { replyBy } = this;
     const pauseAt = now + Math.max(BURST_SLACK_MS, this.options.timing.gapMs);
-    const wanted = this.replyBegun ? pauseAt : this.rxLength > 0 ? Math.max(replyBy, pauseAt) : replyBy;
+    const wanted =
+      this.replyBegun || this.hasPassed ? pauseAt : this.rxLength > 0 ? Math.max(replyBy, pauseAt) : replyBy;
     this.deadline = Math.min(wanted, replyBy + this.frameMs);
   }
 
@@ -302,16 +392,31 @@ export class RtuMaster {
   private succeed(at: number): void {
     this.counters.replies++;
     this.unanswered--;
+    this.learn();
     this.dataAt = at + 3;
     this.outcome = Outcome.ok;
     this.forgive(this.read!);
     this.finish();
   }
 
+  private learn(): void {
+    const peer = this.peer(this.unit);
+    if (this.unanswered > 0) {
+      peer.inTime = 0;
+      return;
+    }
+    const tookMs =
+      this.now[0]! - this.sentAt - this.requestMs - this.read!.replyLength * this.options.timing.characterMs;
+    const turnaroundMs = tookMs > 0 ? tookMs : 0;
+    peer.turnaroundMs += (turnaroundMs - peer.turnaroundMs) / (peer.inTime < 8 ? peer.inTime + 1 : 8);
+    peer.slowestMs = Math.max(turnaroundMs, 0.995 * peer.slowestMs);
+    if (peer.inTime < LEARNED_REPLIES) peer.inTime++;
+  }
+
   private exception(code: number): void {
     this.counters.exceptions++;
     // An exception does not tell which registers it is about: it may be a late one.
-    if (!this.owesAny()) this.unanswered--;
+    if (!this.peer(this.unit).owesAny) this.unanswered--;
     this.exceptionCode = code;
     if (EXCEPTIONS[code]?.retry && this.attempt <= this.retries) {
       this.state = State.gap;
@@ -328,12 +433,16 @@ export class RtuMaster {
     const damaged = this.replyBegun || this.heard > GLITCH_BYTES;
     if (damaged) this.counters.damaged++;
     else this.counters.timeouts++;
+    this.anyDamaged ||= damaged;
+    const { hasPassed } = this;
+    // It was the reply, by its header and length: nothing is to come.
+    if (hasPassed && this.replyBegun) this.unanswered--;
     if (this.attempt <= this.retries) {
       this.state = State.gap;
-      this.quietUntil = now + this.options.timing.gapMs + this.frameMs;
+      this.quietUntil = now + this.options.timing.gapMs + (hasPassed ? 0 : this.frameMs);
       return;
     }
-    this.outcome = damaged ? Outcome.damaged : Outcome.timeout;
+    this.outcome = this.anyDamaged ? Outcome.damaged : Outcome.timeout;
     this.counters.failures++;
     this.finish();
   }
@@ -356,26 +465,18 @@ export class RtuMaster {
     this.finish();
   }
 
-  private owe({ count, frame }: PlannedRead): void {
-    const owed = this.owed[count];
-    this.owed[count] = owed === undefined || owed === frame ? frame : SEVERAL;
+  private owe({ unit, count, frame }: PlannedRead): void {
+    const { owed } = this.peer(unit);
+    owed[count] = owed[count] === undefined || owed[count] === frame ? frame : SEVERAL;
   }
 
   /**
-   * A unit answers in the order of the requests: with a good reply, nothing older of that unit is to come. Only when a
-   * request of the very same kind went unanswered before, this reply may have been that one's.
+   * A unit answers in the order of the requests: with a good reply, nothing older is to come. Only when a request of the
+   * very same kind went unanswered before, this reply may have been that one's.
    */
   private forgive({ unit, count }: PlannedRead): void {
-    const { owed } = this;
-    for (let i = 0; i < owed.length; i++) {
-      const frame = owed[i];
-      if (frame !== undefined && i !== count && frame[0] === unit) owed[i] = undefined;
-    }
-  }
-
-  private owesAny(): boolean {
-    for (let i = 0; i < this.owed.length; i++) if (this.owed[i] !== undefined) return true;
-    return false;
+    const { owed } = this.peer(unit);
+    for (let i = 0; i < owed.length; i++) if (i !== count) owed[i] = undefined;
   }
 
   private dropFirst(count: number): void {

@@ -16,8 +16,21 @@ export const QUANTITY_UNITS = {
   powerFactor: '0.001',
   activeEnergy: 'Wh',
   reactiveEnergy: 'varh',
+  /** Of the further phases, where there are any: `voltage` and `current` are then those of L1. */
+  voltageL2: '0.01 V',
+  voltageL3: '0.01 V',
+  currentL2: '0.001 A',
+  currentL3: '0.001 A',
+  /** Of the tariffs, where the meter has any. */
+  activeEnergyT1: 'Wh',
+  activeEnergyT2: 'Wh',
+  activeEnergyT3: 'Wh',
+  activeEnergyT4: 'Wh',
 } as const;
 export type QuantityName = keyof typeof QUANTITY_UNITS;
+
+/** Quantities in the order of their numbers. */
+export const QUANTITY_NAMES = Object.keys(QUANTITY_UNITS) as readonly QuantityName[];
 
 /** Word order is high word first, as every meter in the maps has it. */
 export type RegisterType = 'u16' | 'i16' | 'u32' | 'i32' | 'f32';
@@ -33,17 +46,59 @@ export interface RegisterSpec {
   readonly everyMs: number;
 }
 
+export type Parity = 'none' | 'even' | 'odd';
+
+/** Registers that stay the same as long as the meter does: type or serial number. */
+export interface IdentityRegisters {
+  readonly functionCode: 3 | 4;
+  readonly address: number;
+  readonly count: number;
+  /** What they hold in every meter of the model; without it they only tell one meter from another. */
+  readonly value?: number;
+}
+
 export interface RegisterMap {
   /** Name in configurations. */
   readonly name: string;
   readonly models: readonly string[];
+  readonly phases: 1 | 3;
   /** 3 holding or 4 input registers. */
   readonly functionCode: 3 | 4;
-  readonly defaults: { readonly baud: number; readonly parity: 'none' | 'even' | 'odd'; readonly unit: number };
+  readonly defaults: { readonly baud: number; readonly parity: Parity; readonly unit: number };
   /** Most registers that the meter is known to answer in one read. */
   readonly maxRead: number;
   readonly registers: readonly RegisterSpec[];
+  readonly identity?: IdentityRegisters;
+  /** The energy registers also count what flows back. */
+  readonly countsBothWays?: boolean;
 }
+
+/** A row of a map: quantity, address, factor, and the rest where it is not the default of the table. */
+export type RegisterRow = readonly [
+  quantity: QuantityName,
+  address: number,
+  factor: number,
+  type?: RegisterType,
+  everyMs?: number,
+];
+
+/**
+ * Registers from rows.
+ * @param type  of the rows that name none
+ * @param energyMs  time between two reads of active energy; other energies are read every 5 s
+ */
+export function registerRows(type: RegisterType, energyMs: number, rows: readonly RegisterRow[]): RegisterSpec[] {
+  return rows.map(([quantity, address, factor, ownType, everyMs]) => ({
+    quantity,
+    address,
+    factor,
+    type: ownType ?? type,
+    everyMs: everyMs ?? (quantity === 'activeEnergy' ? energyMs : /Energy/.test(quantity) ? OTHER_ENERGY_MS : 0),
+  }));
+}
+
+/** Half of the age at which a value is no longer given. */
+const OTHER_ENERGY_MS = 5_000;
 
 export const wordsOf = (type: RegisterType): number => (type === 'u16' || type === 'i16' ? 1 : 2);
 

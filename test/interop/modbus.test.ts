@@ -20,13 +20,18 @@ import {
   linkSerialDriver,
   type MeterValues,
   type PymodbusSlave,
+  plausibleValues,
   registersOf,
   startPtyPair,
   startPymodbusSlave,
 } from './pymodbus.ts';
 
 const clock = () => performance.now();
-const QUANTITIES = Object.values(Quantity);
+/** Those of a meter with one phase and one tariff. */
+const QUANTITIES = Object.values(Quantity).slice(0, 9);
+/** Values, with the active energy as its register has it. */
+const valuesOf = (image: MeasurementImage) =>
+  QUANTITIES.map((q) => image.value(q) - (q === Quantity.activeEnergy ? image.value(q) % 10 : 0));
 
 /** What the image must hold, in the order of `Quantity`. */
 const expected = (v: MeterValues) => [
@@ -105,29 +110,21 @@ if (
 
   Interop('random values in its registers are found in the image, exports too', async () => {
     const random = seeded();
-    const signed = (limit: number) => random.below(2 * limit) - limit;
     await withLoop(async ({ folder, loop, image }) => {
       const pty = await startPtyPair(folder);
       let slave: PymodbusSlave | undefined;
       try {
         slave = await startPymodbusSlave(pty.meter, registersOf(TYPICAL));
         for (let round = 0; round < 6; round++) {
-          const values: MeterValues = {
-            voltage: random.below(0x10000),
-            current: random.below(100_000),
-            frequency: random.below(0x10000),
-            activePower: round === 0 ? -327 : signed(0x7fff_ffff),
-            reactivePower: signed(25_000),
-            apparentPower: random.below(25_000),
-            powerFactor: signed(1001),
-            activeEnergy: random.below(100_000_000),
-            reactiveEnergy: TYPICAL.reactiveEnergy,
-          };
+          const values = plausibleValues(random);
           await slave.set(registersOf(values));
-          const held = () => QUANTITIES.map((q) => image.value(q));
+          const held = () => valuesOf(image);
           const what = () => `${held()} equals ${expected(values)}`;
           await until(what, () => String(held()) === String(expected(values)));
-          for (const q of QUANTITIES) assert.is(image.quality(q, clock()), Quality.good);
+          await until(
+            () => 'no doubts',
+            () => QUANTITIES.every((q) => image.quality(q, clock()) === Quality.good),
+          );
         }
         assert.is(loop.master.counters.failures, 0);
         assert.is(loop.master.counters.damaged, 0);
@@ -148,10 +145,7 @@ if (
       try {
         const done = () => QUANTITIES.every((q) => image.quality(q, clock()) === Quality.good);
         await until(() => 'all values', done);
-        assert.equal(
-          QUANTITIES.map((q) => image.value(q)),
-          expected(TYPICAL),
-        );
+        assert.equal(valuesOf(image), expected(TYPICAL));
         const { exceptions } = loop.master.counters;
         assert.ok(exceptions >= 1 && exceptions <= 3, `${exceptions} refusals`);
       } finally {

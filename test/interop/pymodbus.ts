@@ -5,6 +5,7 @@ import { lstatSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { commandWorks } from '#test/needs';
+import type { Random } from '#test/random';
 
 /** Debian's own Python: the one that has Debian's pymodbus. */
 const PYTHON = '/usr/bin/python3';
@@ -105,6 +106,26 @@ export interface MeterValues {
   readonly reactiveEnergy: number;
 }
 
+/** Values that a meter at a house can have all at once: S = U·I, P² + Q² = S², PF = P/S. Powers of either sign. */
+export function plausibleValues(random: Random): MeterValues {
+  const voltage = 20_000 + random.below(6_000);
+  const current = random.below(90_000);
+  const apparentPower = Math.round((voltage * current) / 100_000);
+  const angle = (random.below(100_000) / 100_000) * 2 * Math.PI;
+  const activePower = Math.round(apparentPower * Math.cos(angle));
+  return {
+    voltage,
+    current,
+    frequency: 4_900 + random.below(200),
+    activePower,
+    reactivePower: Math.round(apparentPower * Math.sin(angle)),
+    apparentPower,
+    powerFactor: apparentPower === 0 ? 1000 : Math.round((1000 * activePower) / apparentPower),
+    activeEnergy: random.below(100_000_000),
+    reactiveEnergy: random.below(100_000_000),
+  };
+}
+
 /** The registers of an OR-WE-514 that holds these values. Registers between them hold 0xffff, to be ignored. */
 export function registersOf(values: MeterValues): Registers {
   const out: Record<number, number> = {};
@@ -116,6 +137,7 @@ export function registersOf(values: MeterValues): Registers {
     word(address, value >>> 16);
     word(address + 1, value);
   };
+  word(0x00b, 0x00a2);
   word(0x130, values.frequency);
   word(0x131, values.voltage);
   long(0x139, values.current);

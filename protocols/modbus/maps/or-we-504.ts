@@ -1,22 +1,23 @@
 /** ORNO OR-WE-504: a small meter with everything in eleven registers. */
 
-import type { RegisterMap } from '#modbus/register-map';
+import { type RegisterMap, registerRows } from '#modbus/register-map';
 
 export const OR_WE_504: RegisterMap = {
   name: 'or-we-504',
   models: ['OR-WE-504'],
+  phases: 1,
   functionCode: 3,
   defaults: { baud: 9600, parity: 'even', unit: 1 },
   maxRead: 11,
-  registers: [
-    { quantity: 'voltage', address: 0, type: 'u16', factor: 10, everyMs: 0 },
-    { quantity: 'current', address: 1, type: 'u16', factor: 100, everyMs: 0 },
-    { quantity: 'frequency', address: 2, type: 'u16', factor: 10, everyMs: 0 },
-    { quantity: 'activePower', address: 3, type: 'i16', factor: 1, everyMs: 0 },
-    { quantity: 'reactivePower', address: 4, type: 'i16', factor: 1, everyMs: 0 },
-    { quantity: 'apparentPower', address: 5, type: 'u16', factor: 1, everyMs: 0 },
-    { quantity: 'powerFactor', address: 6, type: 'i16', factor: 1, everyMs: 0 },
-    { quantity: 'activeEnergy', address: 7, type: 'u32', factor: 1, everyMs: 0 },
-    { quantity: 'reactiveEnergy', address: 9, type: 'u32', factor: 1, everyMs: 0 },
-  ],
+  registers: registerRows('u16', 0, [
+    ['voltage', 0, 10],
+    ['current', 1, 100],
+    ['frequency', 2, 10],
+    ['activePower', 3, 1, 'i16'],
+    ['reactivePower', 4, 1, 'i16'],
+    ['apparentPower', 5, 1],
+    ['powerFactor', 6, 1, 'i16'],
+    ['activeEnergy', 7, 1, 'u32'],
+    ['reactiveEnergy', 9, 1, 'u32', 0],
+  ]),
 };

@@ -1,25 +1,43 @@
 /**
- * ORNO OR-WE-514 and 515, also sold as YTL DDS353H: the rows of the vendor's register sheet that hold for one phase.
+ * ORNO OR-WE-514, also sold as YTL DDS353H: the rows of the vendor's register sheet that hold for one phase, and the
+ * OR-WE-515, which has tariffs beside.
  * Read the power of the phase (0x140), never the three-phase sums, which these meters do not fill.
  */
 
-import type { RegisterMap } from '#modbus/register-map';
+import { type RegisterMap, type RegisterRow, registerRows } from '#modbus/register-map';
+
+const ROWS: readonly RegisterRow[] = [
+  ['frequency', 0x0130, 1, 'u16'],
+  ['voltage', 0x0131, 1, 'u16'],
+  ['current', 0x0139, 1, 'u32'],
+  ['activePower', 0x0140, 1],
+  ['reactivePower', 0x0148, 1],
+  ['apparentPower', 0x0150, 1],
+  ['powerFactor', 0x0158, 1, 'i16'],
+  ['activeEnergy', 0xa000, 10, 'u32'],
+  ['reactiveEnergy', 0xa01e, 10, 'u32'],
+];
 
 export const OR_WE_514: RegisterMap = {
   name: 'or-we-514',
-  models: ['OR-WE-514', 'OR-WE-515', 'DDS353H'],
+  models: ['OR-WE-514', 'DDS353H'],
+  phases: 1,
   functionCode: 3,
   defaults: { baud: 9600, parity: 'even', unit: 1 },
   maxRead: 41,
-  registers: [
-    { quantity: 'frequency', address: 0x0130, type: 'u16', factor: 1, everyMs: 0 },
-    { quantity: 'voltage', address: 0x0131, type: 'u16', factor: 1, everyMs: 0 },
-    { quantity: 'current', address: 0x0139, type: 'u32', factor: 1, everyMs: 0 },
-    { quantity: 'activePower', address: 0x0140, type: 'i32', factor: 1, everyMs: 0 },
-    { quantity: 'reactivePower', address: 0x0148, type: 'i32', factor: 1, everyMs: 0 },
-    { quantity: 'apparentPower', address: 0x0150, type: 'i32', factor: 1, everyMs: 0 },
-    { quantity: 'powerFactor', address: 0x0158, type: 'i16', factor: 1, everyMs: 0 },
-    { quantity: 'activeEnergy', address: 0xa000, type: 'u32', factor: 10, everyMs: 1000 },
-    { quantity: 'reactiveEnergy', address: 0xa01e, type: 'u32', factor: 10, everyMs: 5000 },
-  ],
+  registers: registerRows('i32', 1_000, ROWS),
+  identity: { functionCode: 3, address: 0x000b, count: 1, value: 0x00a2 },
+};
+
+export const OR_WE_515: RegisterMap = {
+  ...OR_WE_514,
+  name: 'or-we-515',
+  models: ['OR-WE-515'],
+  registers: registerRows('i32', 1_000, [
+    ...ROWS,
+    ['activeEnergyT1', 0xa002, 10, 'u32'],
+    ['activeEnergyT2', 0xa004, 10, 'u32'],
+    ['activeEnergyT3', 0xa006, 10, 'u32'],
+    ['activeEnergyT4', 0xa008, 10, 'u32'],
+  ]),
 };

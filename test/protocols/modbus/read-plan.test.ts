@@ -2,11 +2,12 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { registerMap } from '#modbus/maps/index';
+import { REGISTER_MAPS, registerMap } from '#modbus/maps/index';
 import { OR_WE_504 } from '#modbus/maps/or-we-504';
-import { OR_WE_514 } from '#modbus/maps/or-we-514';
-import { planReads, splitRead } from '#modbus/read-plan';
-import { QUANTITY_UNITS, type RegisterMap, type RegisterSpec, readRegister, wordsOf } from '#modbus/register-map';
+import { OR_WE_514, OR_WE_515 } from '#modbus/maps/or-we-514';
+import { lineTiming } from '#modbus/master';
+import { joinGap, levelsOf, planReads, splitRead } from '#modbus/read-plan';
+import { QUANTITY_NAMES, type RegisterMap, type RegisterSpec, readRegister, wordsOf } from '#modbus/register-map';
 
 const ranges = (map: RegisterMap) => planReads(map, 1).map(({ start, count }) => [count, start]);
 
@@ -44,14 +45,64 @@ Plan('the OR-WE-504 needs one read and no code of its own', () => {
   assert.is(registerMap('or-we-504'), OR_WE_504);
 });
 
-Plan('every map gives every quantity once, from its own bytes', () => {
-  for (const each of [OR_WE_504, OR_WE_514]) {
+Plan('a slow meter is worth longer reads', () => {
+  const timing = lineTiming(9600, 'even');
+  assert.is(joinGap(timing, 0), 8);
+  assert.is(joinGap(timing, 20), 16);
+  assert.is(joinGap(lineTiming(115_200, 'none'), 0), 16);
+  const plan = (gap: number) => planReads(OR_WE_515, 1, gap).map(({ start, count }) => [count, start]);
+  assert.equal(plan(8), [
+    [41, 0x130],
+    [2, 0xa000],
+    [8, 0xa002],
+    [2, 0xa01e],
+  ]);
+  assert.equal(plan(20), [
+    [41, 0x130],
+    [2, 0xa000],
+    [30, 0xa002],
+  ]);
+});
+
+Plan('every map gives its quantities once, from their own bytes', () => {
+  const basic = QUANTITY_NAMES.slice(0, 9);
+  for (const each of REGISTER_MAPS) {
     const values = planReads(each, 1).flatMap(({ start, values }) =>
       values.map((v) => ({ ...v, address: start + v.offset / 2 })),
     );
-    assert.equal(values.map((v) => v.quantity).sort(), Object.keys(QUANTITY_UNITS).sort());
+    const names = values.map((v) => v.quantity);
+    assert.is(new Set(names).size, names.length, each.name);
+    for (const name of basic) assert.ok(names.includes(name), `${each.name}: ${name}`);
     for (const { quantity, address } of each.registers) {
-      assert.is(values.find((v) => v.quantity === quantity)?.address, address);
+      const value = values.find((v) => v.quantity === quantity)!;
+      assert.is(value.address, address);
+      assert.is(QUANTITY_NAMES[value.index], quantity);
+    }
+  }
+});
+
+Plan('a block falls into smaller and smaller pieces that cover the same values, neighbours of different length', () => {
+  for (const each of REGISTER_MAPS) {
+    for (const block of planReads(each, 3)) {
+      const levels = levelsOf(block);
+      assert.is(levels[0]![0], block);
+      assert.is(levels.at(-1)!.length, block.values.length);
+      for (const reads of levels) {
+        const found = reads.flatMap((r) => r.values.map((v) => [v.quantity, r.start + v.offset / 2]));
+        assert.equal(
+          found,
+          block.values.map((v) => [v.quantity, block.start + v.offset / 2]),
+        );
+        for (const { start, count, unit, functionCode } of reads) {
+          assert.ok(
+            start >= block.start && start + count <= block.start + block.count,
+            'within what the meter answers',
+          );
+          assert.equal([unit, functionCode], [3, block.functionCode]);
+        }
+      }
+      const singles = levels.at(-1)!;
+      for (let i = 1; i < singles.length; i++) assert.is.not(singles[i]!.count, singles[i - 1]!.count, each.name);
     }
   }
 });

@@ -1,0 +1,470 @@
+/**
+ * One energy meter on the bus: which of its registers are due, what becomes of their values, and how often it is asked when
+ * it does not answer. It does no I/O and nothing in it allocates while the meter answers.
+ *
+ * Registers that are read together form a block. On a line that damages replies a block is read in ever smaller pieces,
+ * and in larger ones again when the line has been good for a while. The values of a block are judged together and only
+ * then reach the image; a contradiction must show twice before it does, so that a damaged reply never shows.
+ */
+
+import type { Log } from '#hw/log';
+import { EnergyRegister } from '#modbus/energy-register';
+import { type LineTiming, Outcome, type RtuMaster } from '#modbus/master';
+import { Doubt, judge, slackOf } from '#modbus/plausibility';
+import { joinGap, levelsOf, type PlannedRead, plainRead, planReads, splitRead } from '#modbus/read-plan';
+import { type RegisterMap, readRegister } from '#modbus/register-map';
+import { EXCEPTIONS } from '#modbus/rtu';
+import { type MeasurementImage, QUANTITY_COUNT, Quality, Quantity } from './measurement-image.ts';
+
+export interface MeterOnBus {
+  readonly map: RegisterMap;
+  /** Modbus unit address, 1…247. */
+  readonly unit: number;
+  readonly image: MeasurementImage;
+}
+
+export interface BusMeterOptions extends MeterOnBus {
+  readonly timing: LineTiming;
+  /** Shortest time between the starts of two passes, ms. */
+  readonly cycleMs: number;
+  readonly backoffMs: { readonly first: number; readonly last: number };
+  readonly log: Log;
+  /** Told when another meter answers in this one's place. */
+  readonly onMeterChanged?: (() => void) | undefined;
+}
+
+/** Refusals in a row that can only be those of the present read. */
+const SURE_REFUSALS = 3;
+/** How long a single register that was refused is not asked for, ms. */
+const REFUSED_MS = 60_000;
+/** Pause between two readings of an energy that is not believed yet, ms. */
+const CONFIRM_MS = 1_000;
+const IDENTITY_MS = 3_600_000;
+/** Replies at once, in a row, after which pieces are joined again. */
+const JOIN_AFTER = 40;
+/** Transactions in a row without a good reply, by weight, after which the meter is left alone for a while. */
+const STRIKES = 8;
+const SILENCE_STRIKES = 4;
+const ENERGY = /Energy/;
+
+class Slot {
+  readonly read: PlannedRead;
+  nextAt = 0;
+
+  constructor(read: PlannedRead) {
+    this.read = read;
+  }
+}
+
+/** Registers that are planned as one read. */
+class Block {
+  readonly root: PlannedRead;
+  /** The reads by how small they are: whole, halves … single registers. */
+  levels: Slot[][];
+  level = 0;
+  /** Replies at once in a row on this level. */
+  clean = 0;
+  /** Values read and not yet judged. */
+  fresh = 0;
+  /** The last snapshot contradicted itself. */
+  isContradicted = false;
+  isWarned = false;
+
+  constructor(root: PlannedRead, levels: PlannedRead[][]) {
+    this.root = root;
+    this.levels = levels.map((reads) => reads.map((read) => new Slot(read)));
+  }
+
+  get slots(): Slot[] {
+    return this.levels[this.level]!;
+  }
+
+  /** Makes every read due at `at`, if it was not before. */
+  makeDue(at = 0): void {
+    const { slots } = this;
+    for (let i = 0; i < slots.length; i++) slots[i]!.nextAt = Math.min(slots[i]!.nextAt, at);
+  }
+
+  refine(): boolean {
+    this.clean = 0;
+    if (this.level + 1 >= this.levels.length) return false;
+    this.level++;
+    this.makeDue();
+    return true;
+  }
+}
+
+export class BusMeter {
+  /** Passes in which every read due succeeded. */
+  cycles = 0;
+  isInPass = false;
+  /** Steady ms from which the next pass may begin; see `findDue`. In an array for the reason that RtuMaster gives. */
+  readonly dueAt = new Float64Array(1);
+  private readonly options: BusMeterOptions;
+  private blocks: Block[] = [];
+  private gap: number;
+  private isTuned = false;
+  /** The read under way: index of its block and in the block. */
+  private block = 0;
+  private slot = 0;
+  /** A read that was passed over for the sake of its safety. */
+  private skippedBlock = -1;
+  private skippedSlot = 0;
+  private begun = 0;
+  private hasFailed = false;
+  private strikes = 0;
+  private refusals = 0;
+  private passStartedAt = Number.NEGATIVE_INFINITY;
+  private resumeAt = 0;
+  private backoffMs = 0;
+  private identity = -1;
+  private otherIdentity = -1;
+  private readonly energies: (EnergyRegister | undefined)[];
+  private readonly slack: number;
+  /** Values of the block under way by quantity, NaN where there is none; when they were read; what speaks against them. */
+  private readonly snapshot = new Float64Array(QUANTITY_COUNT).fill(Number.NaN);
+  private readonly readAt = new Float64Array(QUANTITY_COUNT);
+  private readonly doubts = new Uint8Array(QUANTITY_COUNT);
+
+  constructor(options: BusMeterOptions) {
+    this.options = options;
+    const { map, timing } = options;
+    this.gap = joinGap(timing, 0);
+    this.slack = slackOf(map);
+    this.energies = new Array(QUANTITY_COUNT).fill(undefined);
+    for (const { quantity, type, factor } of map.registers) {
+      // Floats carry what the meter has; they do not count in steps that are worth to fill.
+      const step = type === 'f32' ? 1 : factor;
+      if (ENERGY.test(quantity)) this.energies[Quantity[quantity]] = new EnergyRegister(step, map.phases);
+    }
+    this.plan();
+  }
+
+  get unit(): number {
+    return this.options.unit;
+  }
+
+  /** Whether the meter answers. */
+  get healthy(): boolean {
+    return this.cycles > 0 && this.backoffMs === 0 && this.strikes < SILENCE_STRIKES;
+  }
+
+  get isBackingOff(): boolean {
+    return this.backoffMs > 0;
+  }
+
+  /** Finds out `dueAt`. */
+  findDue(): void {
+    let first = Number.POSITIVE_INFINITY;
+    for (let b = 0; b < this.blocks.length; b++) {
+      const { slots } = this.blocks[b]!;
+      for (let s = 0; s < slots.length; s++) first = Math.min(first, slots[s]!.nextAt);
+    }
+    this.dueAt[0] = Math.max(first, this.resumeAt, this.passStartedAt + this.options.cycleMs);
+  }
+
+  /** Begins a pass over the reads that are due at the master's time; `next` gives them. */
+  startPass(master: RtuMaster): void {
+    this.passStartedAt = master.now[0]!;
+    this.isInPass = true;
+    this.block = 0;
+    this.slot = 0;
+    this.begun = 0;
+    this.skippedBlock = -1;
+    this.hasFailed = false;
+  }
+
+  /**
+   * The next read that is due in this pass; undefined at its end. A read whose reply could be confused with a late one
+   * is left to the next pass, where a reply of another length has settled that without waiting.
+   */
+  next(master: RtuMaster): PlannedRead | undefined {
+    const now = master.now[0]!;
+    for (; this.block < this.blocks.length; this.block++, this.slot = 0) {
+      const block = this.blocks[this.block]!;
+      const { slots } = block;
+      for (; this.slot < slots.length; this.slot++) {
+        const { read, nextAt } = slots[this.slot]!;
+        if (now < nextAt) continue;
+        if (!master.isDoubtful(read)) return read;
+        if (this.skippedBlock >= 0) continue;
+        this.skippedBlock = this.block;
+        this.skippedSlot = this.slot;
+      }
+      this.publish(block);
+    }
+    if (this.begun > 0 || this.skippedBlock < 0) return undefined;
+    this.block = this.skippedBlock;
+    this.slot = this.skippedSlot;
+    return this.blocks[this.block]!.slots[this.slot]!.read;
+  }
+
+  /** Takes what came of the read under way. */
+  finishRead(master: RtuMaster): void {
+    const now = master.now[0]!;
+    this.begun++;
+    const block = this.blocks[this.block]!;
+    const slot = block.slots[this.slot]!;
+    const { outcome } = master;
+    const isIdentity = slot.read.values.length === 0;
+    if (outcome === Outcome.ok) {
+      this.strikes = 0;
+      this.refusals = 0;
+      slot.nextAt = now + slot.read.everyMs;
+      if (isIdentity) this.identify(slot, master);
+      else this.take(block, slot.read, master);
+      this.advance(block, master.atOnce);
+      return;
+    }
+    if (isIdentity && outcome !== Outcome.damaged) {
+      // Not every meter of a family has it.
+      block.levels = [[]];
+      return;
+    }
+    this.hasFailed = true;
+    if (outcome === Outcome.exception && this.isRefusal(master)) this.refuse(block, slot, master);
+    else if (outcome === Outcome.damaged && master.wasSent) this.damage(block, slot);
+    else {
+      this.strike(SILENCE_STRIKES);
+      this.doubtAll();
+    }
+    // The rest of the pass would meet the same silence.
+    if (this.isBackingOff || this.strikes >= STRIKES) this.block = this.blocks.length;
+  }
+
+  /** Ends a pass: counts it, or leaves the meter alone for a while. */
+  finishPass(master: RtuMaster, bus: string): void {
+    const { log, backoffMs, unit } = this.options;
+    this.isInPass = false;
+    if (this.hasFailed && (this.isBackingOff || this.strikes >= STRIKES)) {
+      this.doubtAll();
+      this.backoffMs = Math.min(this.isBackingOff ? 2 * this.backoffMs : backoffMs.first, backoffMs.last);
+      this.resumeAt = master.now[0]! + this.backoffMs;
+      log.warn(failureText(master), { unit, bus, again_s: this.backoffMs / 1000 });
+      return;
+    }
+    if (this.isBackingOff) log.info('the energy meter answers again', { unit });
+    this.backoffMs = 0;
+    if (!this.hasFailed) this.cycles++;
+    if (!this.isTuned) this.tune(master);
+  }
+
+  /** The bus was lost: nothing is confirmed, and everything is read again as soon as it is back. */
+  lose(): void {
+    this.isInPass = false;
+    this.resumeAt = 0;
+    this.snapshot.fill(Number.NaN);
+    for (let b = 0; b < this.blocks.length; b++) this.blocks[b]!.fresh = 0;
+    this.doubtAll();
+  }
+
+  private plan(): void {
+    const { map, unit } = this.options;
+    this.blocks = planReads(map, unit, this.gap).map((read) => new Block(read, levelsOf(read)));
+    const { identity } = map;
+    if (identity) {
+      const read = plainRead(unit, identity.functionCode, identity.address, identity.count);
+      this.blocks.push(new Block(read, [[read]]));
+    }
+  }
+
+  /** Plans once more when the time that the meter takes to answer is known: slow meters are worth longer reads. */
+  private tune(master: RtuMaster): void {
+    const turnaroundMs = master.turnaroundMs(this.unit);
+    if (turnaroundMs === undefined) return;
+    this.isTuned = true;
+    const { map, unit, timing } = this.options;
+    const gap = joinGap(timing, turnaroundMs);
+    const isWhole = this.blocks.every(({ slots, root }) => slots.length === 0 || slots[0]!.read === root);
+    if (!isWhole || planReads(map, unit, gap).length === planReads(map, unit, this.gap).length) return;
+    this.gap = gap;
+    this.plan();
+  }
+
+  private advance(block: Block, isClean: boolean): void {
+    block.clean = isClean ? block.clean + 1 : 0;
+    this.slot++;
+    if (this.slot < block.slots.length) return;
+    this.publish(block);
+    this.block++;
+    this.slot = 0;
+    if (block.level === 0 || block.clean < JOIN_AFTER) return;
+    block.clean = 0;
+    block.level--;
+    block.makeDue();
+  }
+
+  private strike(weight: number): void {
+    this.strikes += weight;
+    this.slot++;
+  }
+
+  /** A reply that does not come through may do in smaller pieces. */
+  private damage(block: Block, { read }: Slot): void {
+    this.doubtRead(read, Doubt.unread);
+    if (!block.refine()) {
+      this.strike(1);
+      return;
+    }
+    this.options.log.info('the line damages replies: reading smaller pieces', {
+      start: `0x${block.root.start.toString(16)}`,
+      pieces: block.slots.length,
+    });
+    this.strikes = 0;
+    this.slot = 0;
+  }
+
+  /**
+   * Some meters of a family answer shorter reads only; they say "address" or "count". An exception does not name its
+   * request: while an earlier answer is outstanding it may be that one's, but not several times in a row.
+   */
+  private isRefusal({ exceptionCode, owesNothing }: RtuMaster): boolean {
+    this.refusals = exceptionCode === 2 || exceptionCode === 3 ? this.refusals + 1 : 0;
+    return owesNothing ? this.refusals > 0 : this.refusals >= SURE_REFUSALS;
+  }
+
+  private refuse(block: Block, slot: Slot, { now }: RtuMaster): void {
+    this.refusals = 0;
+    if (slot.read.values.length === 1) {
+      slot.nextAt = now[0]! + REFUSED_MS;
+      this.doubtRead(slot.read, Doubt.unread);
+      this.strike(1);
+      return;
+    }
+    this.options.log.warn('the energy meter refuses the block; reading its values one by one', {
+      start: `0x${block.root.start.toString(16)}`,
+      registers: block.root.count,
+    });
+    block.levels = [splitRead(block.root).map((read) => new Slot(read))];
+    block.level = 0;
+    this.hasFailed = false;
+    this.slot = 0;
+  }
+
+  private take(block: Block, { values }: PlannedRead, { rx, dataAt, now }: RtuMaster): void {
+    for (let i = 0; i < values.length; i++) {
+      const { index, offset, type, factor } = values[i]!;
+      const value = Math.round(readRegister(rx, dataAt + offset, type) * factor);
+      // A float register of a meter that has no value holds NaN.
+      if (!Number.isFinite(value)) continue;
+      this.snapshot[index] = value;
+      this.readAt[index] = now[0]!;
+      block.fresh++;
+    }
+  }
+
+  /** Judges what was read of a block and puts it into the image. */
+  private publish(block: Block): void {
+    if (block.fresh === 0) return;
+    block.fresh = 0;
+    const { image, map } = this.options;
+    const { snapshot, doubts, readAt } = this;
+    const isFine = judge(snapshot, doubts, map.phases, this.slack);
+    const isNews = !isFine && !block.isContradicted;
+    block.isContradicted = !isFine;
+    if (isNews) {
+      // The next snapshot tells whether the line or the meter is at fault.
+      block.makeDue();
+    } else {
+      if (!isFine && !block.isWarned) this.warnOf(block);
+      block.isWarned = !isFine;
+      image.beginUpdate();
+      for (let q = 0; q < QUANTITY_COUNT; q++) {
+        if (Number.isNaN(snapshot[q]!)) continue;
+        const energy = this.energies[q];
+        if (energy !== undefined) this.count(block, q as Quantity, energy);
+        else
+          image.set(
+            q as Quantity,
+            snapshot[q]!,
+            readAt[q]!,
+            doubts[q] === 0 ? Quality.good : Quality.suspect,
+            doubts[q],
+          );
+      }
+      if (doubts[Quantity.activePower] === 0) this.integrate();
+      image.endUpdate();
+    }
+    snapshot.fill(Number.NaN);
+  }
+
+  private count(block: Block, quantity: Quantity, energy: EnergyRegister): void {
+    const { image } = this.options;
+    const { changes } = energy;
+    const doubts = energy.read(this.snapshot[quantity]!, this.readAt[quantity]!);
+    if (energy.changes !== changes) this.meterChanged();
+    if (doubts === Doubt.step) {
+      image.doubt(quantity, doubts);
+      block.makeDue(this.readAt[quantity]! + CONFIRM_MS);
+    } else {
+      const quality = doubts === 0 ? Quality.good : Quality.suspect;
+      image.set(quantity, Math.floor(energy.value), energy.readAt, quality, doubts);
+    }
+    if (doubts === Doubt.first) block.makeDue();
+  }
+
+  private integrate(): void {
+    const energy = this.energies[Quantity.activeEnergy];
+    const powerW = this.snapshot[Quantity.activePower]!;
+    if (energy === undefined || Number.isNaN(powerW) || Number.isNaN(energy.readAt)) return;
+    energy.integrate(
+      this.options.map.countsBothWays ? Math.abs(powerW) : Math.max(powerW, 0),
+      this.readAt[Quantity.activePower]!,
+    );
+    this.options.image.adjust(Quantity.activeEnergy, Math.floor(energy.value));
+  }
+
+  private identify(slot: Slot, { rx, dataAt }: RtuMaster): void {
+    slot.nextAt += IDENTITY_MS;
+    const identity = readRegister(rx, dataAt, slot.read.count === 1 ? 'u16' : 'u32');
+    if (this.identity >= 0 && identity !== this.identity) {
+      if (identity !== this.otherIdentity) {
+        this.otherIdentity = identity;
+        slot.nextAt = 0;
+        return;
+      }
+      for (const energy of this.energies) energy?.forget();
+      this.meterChanged();
+    }
+    this.identity = identity;
+    this.otherIdentity = -1;
+  }
+
+  private meterChanged(): void {
+    this.options.log.warn('another energy meter answers in place of the former one', { unit: this.unit });
+    this.options.onMeterChanged?.();
+  }
+
+  private warnOf({ root }: Block): void {
+    const suspects = root.values.filter(({ index }) => this.doubts[index] !== 0).map(({ quantity }) => quantity);
+    this.options.log.warn('values of the energy meter contradict each other', {
+      unit: this.unit,
+      of: suspects.join(' '),
+    });
+  }
+
+  private doubtRead({ values }: PlannedRead, doubts: number): void {
+    const { image } = this.options;
+    image.beginUpdate();
+    for (let i = 0; i < values.length; i++) image.doubt(values[i]!.index as Quantity, doubts);
+    image.endUpdate();
+  }
+
+  /** No value is confirmed; each is read again as soon as the meter answers. */
+  private doubtAll(): void {
+    for (let b = 0; b < this.blocks.length; b++) {
+      const block = this.blocks[b]!;
+      if (block.root.values.length > 0) block.makeDue();
+      this.doubtRead(block.root, Doubt.unread);
+    }
+  }
+}
+
+function failureText({ outcome, exceptionCode }: RtuMaster): string {
+  if (outcome === Outcome.exception) {
+    return `the energy meter refuses: ${EXCEPTIONS[exceptionCode]?.text ?? `exception ${exceptionCode}`} (wrong register map?)`;
+  }
+  if (outcome === Outcome.damaged)
+    return 'the answer on the bus is damaged (wrong baud rate or parity, noise, another master?)';
+  return 'no answer from the energy meter (wiring A/B, unit address, baud rate, parity?)';
+}

@@ -1,0 +1,99 @@
+/**
+ * An energy register over time: it never goes back, and never up by more than the meter can carry. What contradicts that is
+ * held back until it has stood its ground for several readings; then another meter has been put on the bus.
+ *
+ * Between two counts of the register the energy is integrated from the power, with the register as the anchor: the value
+ * never goes back, is never ahead of the register by as much as a count, and meets it at each count.
+ */
+
+import { Doubt, MAX_AMPERES } from '#modbus/plausibility';
+
+/** Readings in a row that must agree with each other before they are believed against all before. */
+const CONFIRMATIONS = 4;
+/** Highest voltage of a phase that carries the highest current, V. */
+const MAX_VOLTS = 300;
+/** A power older than this says nothing about the time since, ms. */
+const MAX_POWER_AGE_MS = 5_000;
+const WS_PER_WH = 3_600;
+
+export class EnergyRegister {
+  /** Wh (varh) to give: the register, and what was integrated since its last count. */
+  value = 0;
+  /** Steady ms of the last reading that was believed; NaN before the first. */
+  readAt = Number.NaN;
+  /** How often another meter was found. */
+  changes = 0;
+  private register = 0;
+  private isConfirmed = false;
+  private candidate = 0;
+  private candidateAt = 0;
+  private agreeing = 0;
+  private powerAt = 0;
+  private readonly step: number;
+  private readonly limitPerMs: number;
+
+  /**
+   * @param step  of the register, Wh
+   * @param phases  of the meter, which bound what it can count
+   */
+  constructor(step: number, phases: number) {
+    this.step = step;
+    this.limitPerMs = (phases * MAX_AMPERES * MAX_VOLTS) / (1000 * WS_PER_WH);
+  }
+
+  /**
+   * Takes a reading.
+   * @returns why `value` is suspect, bits of `Doubt`; 0 when it is confirmed
+   */
+  read(register: number, nowMs: number): number {
+    if (Number.isNaN(this.readAt)) {
+      this.believe(register, nowMs);
+      return Doubt.first;
+    }
+    if (this.follows(register, nowMs, this.register, this.readAt)) {
+      this.isConfirmed = true;
+      this.agreeing = 0;
+      this.believe(register, nowMs);
+      return 0;
+    }
+    const agrees = this.agreeing > 0 && this.follows(register, nowMs, this.candidate, this.candidateAt);
+    this.agreeing = agrees ? this.agreeing + 1 : 1;
+    this.candidate = register;
+    this.candidateAt = nowMs;
+    if (this.agreeing < CONFIRMATIONS) return Doubt.step;
+    if (this.isConfirmed) this.changes++;
+    this.isConfirmed = true;
+    this.agreeing = 0;
+    this.register = register;
+    this.value = register;
+    this.readAt = nowMs;
+    return 0;
+  }
+
+  /** Adds what flowed since the last power, in Wh; `powerW` is what counts, never negative. */
+  integrate(powerW: number, nowMs: number): void {
+    const elapsedMs = nowMs - this.powerAt;
+    this.powerAt = nowMs;
+    if (elapsedMs > MAX_POWER_AGE_MS || this.step <= 1) return;
+    const wh = (powerW * elapsedMs) / (1000 * WS_PER_WH);
+    this.value = Math.max(this.value, Math.min(this.value + wh, this.register + this.step - 1));
+  }
+
+  /** Forgets all readings: the next ones are those of another meter. */
+  forget(): void {
+    this.value = 0;
+    this.readAt = Number.NaN;
+    this.isConfirmed = false;
+    this.agreeing = 0;
+  }
+
+  private follows(register: number, nowMs: number, before: number, beforeMs: number): boolean {
+    return register >= before && register <= before + 2 * this.step + this.limitPerMs * (nowMs - beforeMs);
+  }
+
+  private believe(register: number, nowMs: number): void {
+    this.register = register;
+    this.readAt = nowMs;
+    this.value = Math.max(this.value, register);
+  }
+}
