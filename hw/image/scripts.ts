@@ -26,18 +26,22 @@ swapoff -a 2>/dev/null
 state=/dev/disk/by-label/${STATE_LABEL}
 mkdir -p /var/lib/s3mp
 if ! mountpoint -q /var/lib/s3mp; then
-  if [ ! -e "$state" ]; then
-    root=$(findmnt -no SOURCE /ro 2>/dev/null || findmnt -no SOURCE /)
-    case "$root" in
-      /dev/*2)
-        third="\${root%2}3"
-        if [ -b "$third" ] && [ -z "$(blkid -p -o value -s TYPE "$third")" ] &&
-          [ "$(head -c 1048576 "$third" | tr -d '\\000' | wc -c)" -eq 0 ]; then
-          say "formatting $third for the state"
-          mkfs.ext4 -q -L ${STATE_LABEL} "$third" && udevadm settle
-          [ -e "$state" ] || state=$third
-        fi ;;
-    esac
+  root=$(findmnt -no SOURCE /ro 2>/dev/null || findmnt -no SOURCE /)
+  case "$root" in
+    /dev/*2) third=\${root%2}3 ;;
+    *) third= ;;
+  esac
+  # The link is udev's, which may be behind on a slow board.
+  [ -e "$state" ] || udevadm settle --timeout=30
+  if [ ! -e "$state" ] && [ -b "$third" ]; then
+    if [ "$(blkid -p -o value -s LABEL "$third")" = ${STATE_LABEL} ]; then
+      state=$third
+    elif [ -z "$(blkid -p -o value -s TYPE "$third")" ] &&
+      [ "$(head -c 1048576 "$third" | tr -d '\\000' | wc -c)" -eq 0 ]; then
+      say "formatting $third for the state"
+      mkfs.ext4 -q -L ${STATE_LABEL} "$third" && udevadm settle
+      [ -e "$state" ] || state=$third
+    fi
   fi
   if [ -e "$state" ]; then
     e2fsck -p "$state" >/dev/null
