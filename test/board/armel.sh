@@ -82,9 +82,20 @@ merge_usr() {
   done
 }
 
+USB_MODULES='mii usbnet cdc_ether'
+EXT4_MODULES='crc32c_generic crc16 mbcache jbd2 ext4'
+
+# plain_modules FOLDER NAME...: modules of the kernel, not compressed.
+plain_modules() {
+  local folder=$1 name
+  shift
+  mkdir -p "$folder"
+  for name in "$@"; do xz -dc "$(find "$dir/modules" -name "$name.ko.xz")" >"$folder/$name.ko"; done
+}
+
 # What every boot has; a test adds a second archive with the meter and its settings.
 make_initramfs() {
-  local tree libs=usr/lib/arm-linux-gnueabi module
+  local tree libs=usr/lib/arm-linux-gnueabi
   tree=$(mktemp -d "$dir/initramfs.XXXXXX")
   merge_usr "$tree"
   mkdir -p "$tree"/{dev,proc,sys,run,tmp,etc,var/lib,"$libs",lib/modules,usr/share}
@@ -94,9 +105,7 @@ make_initramfs() {
   cp -a "$dir"/root/usr/lib/ld-linux* "$tree/usr/lib/"
   cp -a "$dir/root/usr/share/nodejs" "$tree/usr/share/"
   rm -rf "$tree"/usr/share/nodejs/{corepack,@types}
-  for module in mii usbnet cdc_ether crc16 mbcache jbd2 ext4; do
-    xz -dc "$(find "$dir/modules" -name "$module.ko.xz")" >"$tree/lib/modules/$module.ko"
-  done
+  plain_modules "$tree/lib/modules" $USB_MODULES
   (cd "$tree" && find . | LC_ALL=C sort | cpio -o -H newc --quiet) >"$dir/boot/initramfs.cpio"
   rm -rf "$tree"
 }
@@ -122,18 +131,30 @@ if [[ $want == kernel || $want == systemd ]] && ! have kernel; then
   find "$tree" -name 'bcm2835-rpi-zero.dtb' -exec cp {} "$dir/boot/" \;
   cp "$tree"/boot/config-* "$dir/boot/config"
   rm -rf "$dir/modules"
+  basename "$(echo "$tree"/usr/lib/modules/*)" >"$dir/boot/release"
   mv "$(echo "$tree"/usr/lib/modules/*)" "$dir/modules"
   rm -rf "$tree"
   make_initramfs
+  plain_modules "$dir/boot/ext4" $EXT4_MODULES
   touch "$dir/kernel.done"
 fi
 
 if [[ $want == systemd ]] && ! have systemd; then
   say "systemd ($release)"
   only=
-  fetch systemd nodejs libatomic1 systemd systemd-sysv udev dbus bash coreutils util-linux mount passwd kmod socat
+  fetch systemd nodejs libatomic1 systemd systemd-sysv udev base-files dash bash coreutils util-linux mount sed grep \
+    e2fsprogs kmod socat
+  rm -rf "$dir/system"
   merge_usr "$dir/system"
   unpack systemd "$dir/system"
-  rm -rf "$dir"/system/usr/share/{doc,man,locale}
+  rm -rf "$dir"/system/usr/share/{doc,man,locale,info,zoneinfo,i18n} "$dir"/system/usr/lib/arm-linux-gnueabi/gconv
+  rm -rf "$dir"/system/usr/lib/udev/hwdb.d
+  modules=$dir/system/usr/lib/modules/$(cat "$dir/boot/release")
+  mkdir -p "$modules"
+  cp "$dir"/modules/modules.* "$modules/"
+  plain_modules "$modules" $USB_MODULES $EXT4_MODULES fat vfat nls_ascii nls_cp437 nls_utf8 overlay autofs4 i2c-dev
+  # The board's own depmod, since the machine need not have one.
+  qemu-arm-static -0 depmod -L "$dir/system" -E LD_LIBRARY_PATH="$dir/system/usr/lib/arm-linux-gnueabi" \
+    "$dir/system/usr/bin/kmod" -b "$dir/system" "$(cat "$dir/boot/release")"
   touch "$dir/systemd.done"
 fi

@@ -23,7 +23,7 @@ export interface BoardOptions {
   readonly uart: string;
   /** Tap device that the USB Ethernet adapter is plugged into. */
   readonly tap: string;
-  /** Kernel command line after the console. */
+  /** Kernel command line before the console. */
   readonly words: string;
   readonly initramfs?: string;
   /** Image of an SD card; its size must be a power of two. */
@@ -51,7 +51,7 @@ export class Board {
     const args = [
       ['-M', 'raspi0', '-display', 'none', '-no-reboot'],
       ['-kernel', join(ARMEL, 'boot', 'kernel.img'), '-dtb', tree],
-      ['-append', `console=ttyS1,115200 ${KERNEL_WORDS} ${options.words}`],
+      ['-append', `${options.words} console=ttyS1,115200 ${KERNEL_WORDS}`],
       initramfs === undefined ? [] : ['-initrd', initramfs],
       card === undefined ? [] : ['-drive', `if=sd,format=raw,file=${card}`],
       ['-chardev', `serial,id=uart,path=${options.uart}`, '-serial', 'chardev:uart', '-serial', 'stdio'],

@@ -9,6 +9,7 @@ import { BUNDLES } from '../e2e/platform.ts';
 import { clientPeers } from '../interop/dlms-peers.ts';
 import { hasPymodbus, hasSocat } from '../interop/pymodbus.ts';
 import { BOARD_HINT, hasEmulatedBoard } from './armel.ts';
+import { ramMedium } from './initramfs.ts';
 import { runScenario } from './scenario.ts';
 import { enterNamespace, hasNamespaces } from './world.ts';
 
@@ -29,7 +30,7 @@ if (
       await runScenario({
         folder,
         bundles: BUNDLES,
-        guest: join(process.cwd(), 'test', 'board', 'guest'),
+        makeMedium: ramMedium(join(process.cwd(), 'test', 'board', 'guest'), BUNDLES),
         gurux: clientPeers().find(({ name }) => name === 'Gurux (Python)'),
         say: (who, what) => lines.push(`${who}: ${what}`),
       });

@@ -9,12 +9,11 @@
 
 import { spawnSync } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeKeyFile } from '#hw/dlms-keys';
 import { writeAsFiles } from '#hw/lab/as-files';
 import { type DeviceLogLine, LabProcess } from '#hw/lab/process';
-import { METER_NODE_FLAGS } from '#hw/meter-flags';
 import { type MeterValues, registersOf } from '../interop/pymodbus.ts';
 
 export const BOARD_ADDRESS = '10.59.0.2';
@@ -72,9 +71,11 @@ function ip(...words: string[]): void {
 }
 
 export interface World {
-  /** Files of the board, by path. */
-  readonly files: ReadonlyMap<string, string>;
+  /** Folder with the keys of the meter: dlms.toml, command.pem, password.txt. */
+  readonly keys: string;
   readonly password: string;
+  /** topology.json of the meter's AS. */
+  readonly topology: string;
   readonly pageUrl: string;
   stop(): Promise<void>;
 }
@@ -100,13 +101,17 @@ export async function startWorld(folder: string, bundles: string): Promise<World
   const { folders } = writeAsFiles(description, folder);
   const topology = (ia: string) => join(folders.get(ia)!, 'topology.json');
 
-  const keyFile = join(folder, 'keys.toml');
+  const keys = join(folder, 'keys');
+  mkdirSync(keys, { mode: 0o700 });
+  const keyFile = join(keys, 'dlms.toml');
   const key = () => randomBytes(16);
   writeKeyFile(keyFile, { unicast: key(), authentication: key(), master: key() });
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
   const commandKey = join(folder, 'command-key.pem');
   writeFileSync(commandKey, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  writeFileSync(join(keys, 'command.pem'), publicKey.export({ type: 'spki', format: 'pem' }), { mode: 0o600 });
   const password = randomBytes(12).toString('base64url');
+  writeFileSync(join(keys, 'password.txt'), password, { mode: 0o600 });
 
   const running: LabProcess[] = [];
   const start = (name: string, script: string, args: readonly string[]): Promise<DeviceLogLine> => {
@@ -137,24 +142,15 @@ export async function startWorld(folder: string, bundles: string): Promise<World
       [...folders.values()].map((directory, i) => start(`gateway-${i}`, 'gateway.js', ['--as-directory', directory])),
     );
     const ready = await start('headend', 'headend.js', ['serve', '--config', headend]);
-    const files = new Map([
-      ['opt/s3mp/firmware.js', readFileSync(join(bundles, 'firmware.js'), 'utf8')],
-      ['opt/s3mp/node-flags', `${METER_NODE_FLAGS.join(' ')}\n`],
-      ['etc/s3mp/topology.json', readFileSync(topology(METER_IA), 'utf8')],
-      ['etc/s3mp/keys.toml', readFileSync(keyFile, 'utf8')],
-      ['etc/s3mp/password', password],
-      ['etc/s3mp/command-key.pem', String(publicKey.export({ type: 'spki', format: 'pem' }))],
-      ['etc/s3mp/firmware.toml', FIRMWARE_TOML],
-      ['etc/board.conf', `ADDRESS=${BOARD_ADDRESS}/24\nLAST_TIME=${Math.floor(Date.now() / 1000)}\n`],
-    ]);
-    return { files, password, pageUrl: String(ready.url), stop };
+    return { keys, password, topology: topology(METER_IA), pageUrl: String(ready.url), stop };
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-const FIRMWARE_TOML = `
+/** Configuration of the board's meter, with the keys where flash puts them. */
+export const FIRMWARE_TOML = `
 [meter]
 serial = "${SERIAL}"
 [serial]
@@ -164,15 +160,15 @@ driver = "sysfs"
 pin = 17
 [display]
 driver = "sim"
-path = "/run/display"
+path = "/run/s3mp-meter"
 [scion]
 topology = "/etc/s3mp/topology.json"
 address = "${BOARD_ADDRESS}"
 [dlms]
 tcp_address = "${BOARD_ADDRESS}:${DLMS_PORT}"
-key_file = "/etc/s3mp/keys.toml"
-command_key_file = "/etc/s3mp/command-key.pem"
-password_file = "/etc/s3mp/password"
+key_file = "/etc/s3mp/keys/dlms.toml"
+command_key_file = "/etc/s3mp/keys/command.pem"
+password_file = "/etc/s3mp/keys/password.txt"
 [clock]
 source = "system"
 [state]

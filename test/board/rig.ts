@@ -1,0 +1,191 @@
+/** An emulated board in its world: power on and off, the house behind the contact, what the head end reads and commands. */
+
+import { spawnSync } from 'node:child_process';
+import { type ApiCommand, type ApiReading, until } from '../e2e/platform.ts';
+import { type PtyPair, type PymodbusSlave, startPtyPair, startPymodbusSlave } from '../interop/pymodbus.ts';
+import { Board } from './qemu.ts';
+import { BOARD_ADDRESS, houseRegisters, METER_ID, startWorld, TAP, type World } from './world.ts';
+
+export const RELAY_PIN = 17;
+const STEP_MS = 20_000;
+const WATCH_MS = 100;
+const ENDS = ['verified', 'failed', 'expired', 'unknown'];
+
+/** What a board boots from. */
+export interface Medium {
+  readonly initramfs: string;
+  readonly card?: string;
+  /** Kernel command line of the next start. */
+  readonly words: () => string;
+  /** Hash of what a running board must not change, from its second start on. */
+  readonly fingerprint?: () => string;
+}
+
+/** A line of the transcript: who speaks, and what. */
+export type Say = (who: string, what: string) => void;
+
+export class Rig {
+  readonly world: World;
+  /** Levels that the pin went to since the power came. */
+  moves: boolean[] = [];
+  private readonly folder: string;
+  private readonly say: Say;
+  private readonly pty: PtyPair;
+  private readonly slave: PymodbusSlave;
+  private board: Board | undefined;
+  private watcher: Promise<void> = Promise.resolve();
+  private panicked = false;
+  private startedAt = 0;
+  private commands = 0;
+
+  private constructor(folder: string, say: Say, pty: PtyPair, slave: PymodbusSlave, world: World) {
+    this.folder = folder;
+    this.say = say;
+    this.pty = pty;
+    this.slave = slave;
+    this.world = world;
+  }
+
+  /** @param folder  for everything that is written */
+  static async start(folder: string, bundles: string, say: Say): Promise<Rig> {
+    const stops: (() => Promise<void>)[] = [];
+    try {
+      const pty = await startPtyPair(folder);
+      stops.push(() => pty.stop());
+      const slave = await startPymodbusSlave(pty.meter, houseRegisters(true));
+      stops.push(() => slave.stop());
+      return new Rig(folder, say, pty, slave, await startWorld(folder, bundles));
+    } catch (error) {
+      for (const stop of stops) await stop();
+      throw error;
+    }
+  }
+
+  async powerOn({ words, initramfs, card }: Medium): Promise<void> {
+    const board = await Board.start({
+      folder: this.folder,
+      uart: this.pty.bus,
+      tap: TAP,
+      words: words(),
+      initramfs,
+      ...(card === undefined ? {} : { card }),
+      onLine: (line) => {
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: what a console may send
+        const text = line.replace(/\x1b\[[\d;?]*[a-zA-Z]|[\x00-\x08\x0b-\x1f\x7f\ufffd]/g, '');
+        this.panicked ||= /Kernel panic/.test(text);
+        if (!/Division by zero in kernel|^\s*$/.test(text)) this.say('board', text);
+      },
+    });
+    this.board = board;
+    this.startedAt = performance.now();
+    this.say('host', 'power on');
+    this.moves = [];
+    this.watcher = this.watch(board).catch((error) => {
+      if (this.board === board) this.say('host', `the monitor: ${error.message}`);
+    });
+  }
+
+  /** Pulls the plug. */
+  async powerOff(): Promise<void> {
+    const { board } = this;
+    this.board = undefined;
+    await this.watcher;
+    await board?.stop();
+    await this.slave.set(houseRegisters(true));
+  }
+
+  async stop(): Promise<void> {
+    await this.powerOff();
+    await this.world.stop();
+    await this.slave.stop();
+    await this.pty.stop();
+  }
+
+  /** The house: what flows depends on the level of the pin, whatever the firmware says. */
+  private async watch(board: Board): Promise<void> {
+    for (let level = false; this.board === board; ) {
+      const high = await board.pin(RELAY_PIN);
+      if (high !== level) {
+        level = high;
+        this.moves.push(high);
+        this.say('pin', `GPIO ${RELAY_PIN} is ${high ? 'high: the contact opens' : 'low: the contact closes'}`);
+        await this.slave.set(houseRegisters(!high));
+      }
+      await new Promise((resolve) => setTimeout(resolve, WATCH_MS));
+    }
+  }
+
+  /** Level of the relay's pin in the chip. */
+  pin(): Promise<boolean> {
+    return this.board!.pin(RELAY_PIN);
+  }
+
+  private async request<T>(method: string, path: string, body?: unknown, headers = {}): Promise<T> {
+    const url = new URL(`api/v1/${path}`, this.world.pageUrl);
+    const init = { method, headers: { 'content-type': 'application/json', ...headers } };
+    const response = await fetch(url, body === undefined ? init : { ...init, body: JSON.stringify(body) });
+    return (await response.json()) as T;
+  }
+
+  read(): Promise<ApiReading> {
+    return this.request('POST', `meters/${METER_ID}/readings`, {});
+  }
+
+  /** Waits for the head end's first reading without a doubt since the power came. */
+  async firstReading(limitMs: number): Promise<ApiReading> {
+    let last = '';
+    const reading = await until(
+      'a good reading of the head end',
+      async () => {
+        expect(!this.panicked, 'a kernel without panic');
+        const found = await this.read();
+        if (found.values?.every(({ quality }) => quality === 'good')) return found;
+        const said = found.values ? 'doubtful values' : JSON.stringify(found);
+        if (said !== last) this.say('head end', said);
+        last = said;
+        return undefined;
+      },
+      limitMs,
+    ).catch((error) => {
+      const ping = spawnSync('ping', ['-c', '2', '-W', '2', BOARD_ADDRESS], { encoding: 'utf8' });
+      this.say('host', `ping: ${ping.stdout?.trim().split('\n').slice(-2).join('; ')}`);
+      throw error;
+    });
+    const seconds = ((performance.now() - this.startedAt) / 1000).toFixed(0);
+    this.say('host', `first good reading ${seconds} s after power on`);
+    this.tell(reading);
+    return reading;
+  }
+
+  tell(reading: ApiReading): void {
+    const chosen = reading.values.filter(({ name }) => /Voltage|Current|Frequency|Net|energy/.test(name));
+    const values = chosen.map(({ name, value, unit }) => `${name} ${value} ${unit}`).join(', ');
+    this.say('head end', `over ${reading.path.hops}: ${values}`);
+  }
+
+  /** A signed command to its end; throws unless its effect was read back and the pin has followed. */
+  async command(type: 'connect' | 'disconnect'): Promise<void> {
+    const headers = { 'idempotency-key': `board-${++this.commands}` };
+    const body = { type, reason: 'trial on the emulated board' };
+    const { id } = await this.request<ApiCommand>('POST', `meters/${METER_ID}/commands`, body, headers);
+    this.say('head end', `${type}, signed`);
+    const end = await until(
+      `${type} ends`,
+      async () => {
+        const found = await this.request<ApiCommand>('GET', `commands/${id}`);
+        return ENDS.includes(found.state) ? found : undefined;
+      },
+      STEP_MS,
+    );
+    const { controlState, outputState, powerAfterW } = end.evidence ?? {};
+    this.say('head end', `${type} ${end.state}: ${JSON.stringify({ controlState, outputState, powerAfterW })}`);
+    expect(end.state === 'verified', `${type} is verified`);
+    const wanted = type === 'disconnect';
+    await until(`GPIO ${RELAY_PIN} obeys`, async () => (await this.pin()) === wanted, STEP_MS);
+    await until('the house has seen it', () => this.moves.at(-1) === wanted, STEP_MS);
+  }
+}
+
+export function expect(condition: boolean, what: string): asserts condition {
+  if (!condition) throw new Error(`not seen: ${what}`);
+}
