@@ -8,14 +8,27 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { seeded } from '../random.ts';
 import { cuts } from './cuts.ts';
+import { days } from './days.ts';
 import { dlms } from './dlms.ts';
 import { identity } from './identity.ts';
+import { beKilled, kills } from './kills.ts';
 import { lossy } from './lossy.ts';
 import { mutations } from './mutations.ts';
 import { packets } from './packets.ts';
+import { restarts } from './restarts.ts';
 import type { Soak } from './soak.ts';
 
-const SOAKS: Readonly<Record<string, Soak>> = { identity, mutations, packets, cuts, lossy, dlms };
+const SOAKS: Readonly<Record<string, Soak>> = {
+  identity,
+  mutations,
+  packets,
+  cuts,
+  lossy,
+  dlms,
+  kills,
+  restarts,
+  days,
+};
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -60,6 +73,8 @@ async function main(): Promise<number> {
   }
   return failed === 0 ? 0 : 1;
 }
+
+if (process.env.S3MP_KILL_FOLDER !== undefined) beKilled();
 
 void main().then(
   (status) => process.exit(status),

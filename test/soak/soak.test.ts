@@ -5,12 +5,17 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { seeded } from '../random.ts';
+import { days } from './days.ts';
 import { dlms } from './dlms.ts';
 import { identity } from './identity.ts';
+import { beKilled, kills } from './kills.ts';
 import { lossy } from './lossy.ts';
 import { mutations } from './mutations.ts';
 import { packets } from './packets.ts';
+import { restarts } from './restarts.ts';
 import type { Soak } from './soak.ts';
+
+if (process.env.S3MP_KILL_FOLDER !== undefined) beKilled();
 
 const Soaks = suite('soaks, one per cent');
 
@@ -45,6 +50,21 @@ Soaks('broken DLMS frames: every decoder and a meter in every state, and honest 
   const { done, figures } = await run(dlms);
   assert.is(done, 10_000);
   assert.ok(Number(figures?.honest) >= Number(figures?.states), 'each state was met');
+});
+
+Soaks(
+  'power cuts and kills: the capture in progress at most, never an older one, and no counter goes back',
+  async () => {
+    assert.is((await run(kills)).done, 100);
+  },
+);
+
+Soaks('the firmware killed and started again, connected and disconnected, moves no contact', async () => {
+  assert.is((await restarts({ random: seeded(seed), seed, share: 0.03, say() {} })).done, 6);
+});
+
+Soaks('a day in virtual time: every quarter once, clock and power events in the log, the heap flat', async () => {
+  assert.is((await run(days)).done, 24);
 });
 
 Soaks.run();

@@ -1,0 +1,251 @@
+/**
+ * Days of the meter in virtual time: the real poll loop against the register file of the simulated energy meter, the real
+ * model, clock and storage on a simulated disk. With daylight saving changes, clock corrections and jumps in both
+ * directions, and a power failure. Every quarter that the clock went through is there once; the heap stays flat.
+ */
+
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import * as assert from 'uvu/assert';
+import { asciiBytes } from '#base/bytes';
+import { DlmsClient } from '#dlms/client';
+import { bool, i8, i16, octets } from '#dlms/cosem/setting';
+import { encodeDateTime } from '#dlms/date-time';
+import { type Exchange, exchangeSync } from '#dlms/exchange';
+import { parseObis } from '#dlms/obis';
+import { ProfileReader } from '#dlms/profile-reader';
+import { AmrStatus, EventCode } from '#dlms/well-known';
+import { createLog } from '#hw/log';
+import type { BytePort } from '#hw/serial/port';
+import { Household } from '#hw/sim/household';
+import { SimMeter } from '#hw/sim/or-we-514';
+import { OR_WE_514 } from '#modbus/maps/or-we-514';
+import { lineTiming } from '#modbus/master';
+import { MAX_FRAME } from '#modbus/rtu';
+import { MeasurementImage } from '../../firmware/measurement-image.ts';
+import { PollLoop } from '../../firmware/poll-loop.ts';
+import { StateFiles } from '../../firmware/state-files.ts';
+import { WallClock } from '../../firmware/wall-clock.ts';
+import { SimDisk } from '../hw/sim-disk.ts';
+import { PASSWORD, testMeter } from '../interop/dlms-meter.ts';
+import type { Random } from '../random.ts';
+import type { Soak } from './soak.ts';
+
+const LOAD = '1-0:99.1.0.255';
+const QUARTER = 900_000;
+const HOUR = 3_600_000;
+const BUILD = Date.UTC(2027, 0, 1);
+const CLOCK = { classId: 8, ln: parseObis('0-0:1.0.0.255') };
+const quiet = createLog('test', { level: 'error', write: () => {} });
+
+/** The energy meter in virtual time: answers after 30 ms. */
+class VirtualBus implements BytePort {
+  readonly name = 'virtual';
+  isOpen = true;
+  onData: BytePort['onData'] = () => {};
+  onState: BytePort['onState'] = () => {};
+  readonly out = new Uint8Array(MAX_FRAME);
+  size = 0;
+  nowMs = 0;
+  readonly #meter: SimMeter;
+  constructor(meter: SimMeter) {
+    this.#meter = meter;
+  }
+  write(frame: Uint8Array): void {
+    this.size = this.#meter.answer(frame, frame.length, this.out, this.nowMs);
+  }
+  async close(): Promise<void> {}
+}
+
+/** One time of power of the meter. */
+function powerUp(disk: SimDisk, sim: SimMeter, boot: number, world: { steadyMs: number }) {
+  const files = new StateFiles('/state', quiet, disk);
+  const settings = files.settings();
+  const steadyClock = () => world.steadyMs;
+  const clock = new WallClock({
+    source: 'bound',
+    buildMs: BUILD,
+    settings,
+    steadyClock,
+    bootId: new Uint8Array(16).fill(boot),
+    systemClock: () => 0,
+  });
+  const image = new MeasurementImage();
+  const bus = new VirtualBus(sim);
+  const loop = new PollLoop({
+    port: bus,
+    map: OR_WE_514,
+    unit: 1,
+    timing: lineTiming(9600, 'even'),
+    timeoutMs: 600,
+    cycleMs: 1000,
+    image,
+    clock: steadyClock,
+    log: quiet,
+  });
+  const { model, server } = testMeter({
+    image,
+    settings,
+    steadyClock,
+    wallClock: clock.read,
+    setTime: (ms) => clock.offer(ms, 'person'),
+    openStore: (name, rowSize, rows, layout) => files.profile(name, rowSize, rows, layout),
+    isStorageFailing: () => files.isFailing,
+  });
+  loop.time[0] = world.steadyMs;
+  const session = server.session('client')!;
+  const client = new DlmsClient({ clientSap: 17, password: asciiBytes(PASSWORD) });
+  const out = new Uint8Array(2048);
+  const run = <T>(operation: Exchange<T>): T =>
+    exchangeSync(operation, (frame) => out.subarray(0, session.receive(frame, out, 0)));
+  run(client.associate());
+  const second = () => {
+    const until = world.steadyMs + 1000;
+    for (;;) {
+      loop.step();
+      if (bus.size > 0) {
+        loop.time[0]! += 30;
+        bus.nowMs = loop.time[0]!;
+        loop.master.now[0] = loop.time[0]!;
+        loop.master.receive(bus.out, bus.size);
+        bus.size = 0;
+      } else if (loop.time[1]! > until) break;
+      else if (loop.time[1]! > loop.time[0]!) loop.time[0] = loop.time[1]!;
+    }
+    world.steadyMs = until;
+    loop.time[0] = Math.max(loop.time[0]!, until);
+    model.tick();
+    clock.tick();
+    files.tick(until);
+  };
+  return {
+    clock,
+    model,
+    files,
+    second,
+    set: (attribute: number, value: Parameters<DlmsClient['set']>[1]) =>
+      run(client.set({ ...CLOCK, attribute }, value)),
+    read: (obis: string) => run(new ProfileReader(client).read(obis, { firstEntry: 1, lastEntry: 0 })).rows,
+    get: (obis: string) => {
+      const data = run(client.get({ classId: 3, ln: parseObis(obis), attribute: 2 }));
+      return 'value' in data ? Number(data.value) : Number.NaN;
+    },
+  };
+}
+
+/** Lives through `hours` from an instant. @returns rows of the load profile and the growth of the heap in bytes */
+function live(start: number, hours: number, random: Random, gc: () => number): { rows: number; growth: number } {
+  const disk = new SimDisk();
+  const sim = new SimMeter(1, new Household({ seed: random.below(1000) }));
+  const world = { steadyMs: 10_000 };
+  /** What the clock went through without a step, both ends. */
+  const stretches: { from: number; to: number; isSet: boolean }[] = [];
+  let meter = powerUp(disk, sim, 1, world);
+  let sets = 0;
+  const setTime = (epochMs: number) => {
+    const time = new Uint8Array(12);
+    encodeDateTime(time, 0, epochMs, 0, 0);
+    meter.set(2, octets(time));
+    sets++;
+  };
+  const pass = (ms: number) => {
+    const { epochMs: from, isSet } = meter.clock.read();
+    for (let i = 0; i < ms; i += 1000) meter.second();
+    stretches.push({ from, to: meter.clock.read().epochMs, isSet });
+  };
+  const now = () => meter.clock.read().epochMs;
+  const rule = (month: number, hour: number) =>
+    octets(Uint8Array.of(0xff, 0xff, month, 0xfe, 7, hour, 0, 0, 0, 0x80, 0, 0xff));
+  setTime(start);
+  meter.set(3, i16(-60));
+  meter.set(5, rule(3, 2));
+  meter.set(6, rule(10, 3));
+  meter.set(7, i8(60));
+  meter.set(8, bool(true));
+
+  const part = Math.floor((hours * HOUR) / 8 / 1000) * 1000;
+  pass(2 * part);
+  setTime(now() + 20_000);
+  const heapBefore = gc();
+  pass(part);
+  setTime(now() + 2 * HOUR);
+  pass(part);
+  setTime(now() - 40 * 60_000);
+  pass(part);
+  const growth = gc() - heapBefore;
+  // The power fails: the clock falls back to the bound and is not believed until it is set.
+  const energy = meter.get('1-0:1.8.0.255');
+  const before = now();
+  disk.restart(random);
+  world.steadyMs = 5_000;
+  meter = powerUp(disk, sim, 2, world);
+  assert.not(meter.clock.read().isSet);
+  assert.ok(now() <= before + 1 && now() >= before - QUARTER - 1000, 'the bound is at most a quarter behind');
+  pass(20 * 60_000);
+  setTime(before + 50 * 60_000);
+  pass(3 * part);
+
+  const rows = meter.read(LOAD);
+  const times = rows.map(({ at }) => at!);
+  assert.equal(
+    times,
+    [...new Set(times)].sort((a, b) => a - b),
+    'every quarter once, in order',
+  );
+  for (const { from, to } of stretches)
+    for (let at = Math.ceil(from / QUARTER) * QUARTER + QUARTER; at <= to - 1000; at += QUARTER)
+      assert.ok(times.includes(at), `${new Date(at).toISOString()} is missing`);
+  const isFrom = (at: number) => stretches.some(({ from, to }) => at >= from - QUARTER && at <= to);
+  assert.ok(times.every(isFrom));
+  let last = 0;
+  for (const row of rows) {
+    const { isDst } = meter.model.clock.localTime(row.at!);
+    assert.is((row.clockStatus & 0x80) !== 0, isDst, new Date(row.at!).toISOString());
+    assert.ok(row.values[1]! >= last, 'energy only grows');
+    last = row.values[1]!;
+  }
+  const bits = (bit: number) => rows.filter(({ values }) => (values[0]! & bit) !== 0).length;
+  assert.ok(
+    bits(AmrStatus.clockInvalid) >= 1 && bits(AmrStatus.clockInvalid) <= 2,
+    'marked while the clock is not set',
+  );
+  assert.is(bits(AmrStatus.powerDown), 2);
+  assert.ok(bits(AmrStatus.clockAdjusted) >= 3, `${bits(AmrStatus.clockAdjusted)} rows with a clock that was moved`);
+  assert.ok(meter.get('1-0:1.8.0.255') > energy);
+  const codes = meter.read('0-0:99.98.0.255').map(({ values }) => values[0]);
+  const count = (code: number) => codes.filter((each) => each === code).length;
+  assert.is(count(EventCode.clockAdjustedOld), sets);
+  assert.is(count(EventCode.clockAdjustedNew), sets);
+  assert.is(count(EventCode.powerUp), 2);
+  assert.ok(count(EventCode.daylightSavingChange) >= 1);
+  assert.not(meter.files.isFailing);
+  return { rows: rows.length, growth };
+}
+
+export const days: Soak = async ({ random, share }) => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const gc = () => {
+    collect();
+    collect();
+    return process.memoryUsage().heapUsed;
+  };
+  // Both changes of daylight saving lie in the middle; a hundredth is a day around the first.
+  const spans =
+    share >= 0.5
+      ? [
+          { start: Date.UTC(2027, 2, 26, 20), hours: 96 },
+          { start: Date.UTC(2027, 9, 29, 20), hours: 96 },
+        ]
+      : [{ start: Date.UTC(2027, 2, 27, 20), hours: 24 }];
+  let rows = 0;
+  let growth = 0;
+  for (const { start, hours } of spans) {
+    const lived = live(start, hours, random, gc);
+    rows += lived.rows;
+    growth = Math.max(growth, lived.growth);
+  }
+  assert.ok(growth < 1_000_000, `the heap grew by ${growth} bytes`);
+  const done = spans.reduce((sum, { hours }) => sum + hours, 0);
+  return { done, unit: 'virtual hours', figures: { rows, heap_growth_bytes: growth } };
+};
