@@ -2,6 +2,7 @@
 
 import { configCheckVerb, type Program, runProgram, stopRequested, type Verb } from '#hw/cli';
 import { FIRMWARE_CONFIG } from './config.ts';
+import { dumpVerb } from './dump.ts';
 import { enrolCommand } from './enrol-command.ts';
 import { startMeter } from './meter.ts';
 import { selfTestVerb } from './self-test-device.ts';
@@ -33,7 +34,7 @@ const program: Program = {
   summary: 'smart meter: energy meter on Modbus, relay, display, DLMS/COSEM server over SCION',
   version: S3MP_VERSION,
   config: FIRMWARE_CONFIG,
-  verbs: { run, enrol, 'self-test': selfTestVerb, 'config check': configCheckVerb },
+  verbs: { run, enrol, 'self-test': selfTestVerb, dump: dumpVerb, 'config check': configCheckVerb },
   defaultVerb: 'run',
 };
 

@@ -37,7 +37,7 @@ function stateSequence(slot: Uint8Array): number {
 }
 
 /** The values of a state record. */
-export function stateValues(slot: Uint8Array): Map<string, Uint8Array> {
+function stateValues(slot: Uint8Array): Map<string, Uint8Array> {
   const values = new Map<string, Uint8Array>();
   const end = HEADER + readU32(slot, 8);
   for (let at = HEADER; at < end; ) {
@@ -52,8 +52,16 @@ export function stateValues(slot: Uint8Array): Map<string, Uint8Array> {
   return values;
 }
 
-export const openStateSlots = (path: string, medium: Medium): SlotFile =>
-  new SlotFile({ path, distance: STATE_SIZE, sequenceOf: stateSequence, medium });
+const openStateSlots = (path: string, medium: Medium, readOnly = false): SlotFile =>
+  new SlotFile({ path, distance: STATE_SIZE, sequenceOf: stateSequence, medium, readOnly });
+
+/** The values of a state file that another process may be writing; none when there is no whole record. */
+export function readState(path: string): Map<string, Uint8Array> {
+  if (!fileMedium.exists(path)) return new Map();
+  const slots = openStateSlots(path, fileMedium, true);
+  slots.close();
+  return slots.newest ? stateValues(slots.newest) : new Map();
+}
 
 export class StateFiles {
   /** Told when the storage begins to fail and when it works again. */

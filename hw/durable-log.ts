@@ -56,6 +56,7 @@ export class DurableLog implements ProfileStore {
   /** Records in the file once it is whole. */
   readonly slots: number;
   readonly runs = [0];
+  readonly layout: string;
   readonly #options: LogOptions;
   readonly #medium: Medium;
   readonly #header: Uint8Array;
@@ -81,6 +82,7 @@ export class DurableLog implements ProfileStore {
     this.#options = options;
     this.#medium = options.medium ?? fileMedium;
     this.rowSize = options.rowSize;
+    this.layout = options.layout;
     this.recordSize = 2 ** Math.ceil(Math.log2(options.rowSize + OVERHEAD));
     const perPage = PAGE / this.recordSize;
     const pages = Math.ceil(options.rows / perPage);
@@ -381,4 +383,16 @@ export class DurableLog implements ProfileStore {
       if (row >= this.#first && this.#rowIn(slot) !== row) this.#holes.add(row);
     }
   }
+}
+
+/** Opens any log for reading, by what its header says. @returns undefined when the file is none */
+export function openLogFile(path: string, medium: Medium): DurableLog | undefined {
+  const file = medium.open(path, true);
+  const header = new Uint8Array(PAGE);
+  medium.read(file, header, 0);
+  medium.close(file);
+  const text = Buffer.from(header).toString('latin1');
+  const [, slots, rowSize, layout] = /^S3MP log 1\n(\d+) records of \d+ bytes, rows of (\d+)\n(.*)\n/.exec(text) ?? [];
+  if (layout === undefined) return undefined;
+  return new DurableLog({ path, rowSize: Number(rowSize), rows: Number(slots), layout, medium, readOnly: true });
 }

@@ -18,6 +18,7 @@ export interface SlotOptions {
   /** Content of the second slot before there is a record; zeros by default. */
   readonly mark?: Uint8Array;
   readonly medium?: Medium;
+  readonly readOnly?: boolean;
 }
 
 export class SlotFile {
@@ -33,7 +34,7 @@ export class SlotFile {
 
   /** Opens the file, made when there is none. @throws what the medium throws */
   constructor(options: SlotOptions) {
-    const { path, distance, sequenceOf, mark = new Uint8Array(0), medium = fileMedium } = options;
+    const { path, distance, sequenceOf, mark = new Uint8Array(0), medium = fileMedium, readOnly = false } = options;
     this.#options = options;
     this.#medium = medium;
     if (!medium.exists(path)) {
@@ -41,7 +42,7 @@ export class SlotFile {
       bytes.set(mark, distance);
       medium.create(path, bytes);
     }
-    this.#file = medium.open(path);
+    this.#file = medium.open(path, readOnly);
     const slots = [0, 1].map((slot) => {
       const bytes = new Uint8Array(distance);
       medium.read(this.#file, bytes, slot * distance);
