@@ -27,6 +27,7 @@ import type { Topology } from '#scion/topology';
 import { metersOnBus, openPollLoop } from './bus.ts';
 import { FIRMWARE_CONFIG } from './config.ts';
 import { EventLogs } from './events.ts';
+import { Quantity } from './measurement-image.ts';
 import { displaySettings, openWallClock, powerReader, relaySettings } from './parts.ts';
 import { guardRelay, LEAK_W } from './relay-guard.ts';
 import {
@@ -70,7 +71,7 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
   const listening: Log = {
     ...quiet,
     warn: (text) => {
-      complaint ??= text;
+      complaint ??= text.replace(/; trying again.*/, '');
     },
     child: () => quiet,
   };
@@ -87,7 +88,7 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
 
   async function registers(): Promise<string> {
     if (!loop?.healthy) throw new Skipped('the bus does not work');
-    await until(() => power() !== undefined, VALUES_LIMIT_MS);
+    await until(() => image.isFresh(Quantity.activePower, clock()), VALUES_LIMIT_MS);
     return judgeRegisters(image, clock());
   }
 
@@ -95,7 +96,15 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
     const options = relaySettings(config);
     if (options.driver === 'none') throw new Skipped('no relay is configured');
     if (!movesRelay) throw new Skipped('moved with --relay only');
-    const contact = await openRelay(options, undefined, quiet);
+    let fault: unknown;
+    const hearing: Log = {
+      ...quiet,
+      error: (_, fields) => {
+        fault = fields?.error;
+      },
+    };
+    const contact = await openRelay(options, undefined, hearing);
+    if (fault !== undefined) throw new Error(String(fault));
     const events = new EventLogs({
       clock: new MeterClock({ read: wallClock.read, set: undefined }, settings),
       settings,

@@ -14,7 +14,8 @@ import type { Display } from '#hw/display';
 import { readCommandVerifier, readKeyFile } from '#hw/dlms-keys';
 import { readSecretFile } from '#hw/files';
 import type { BytePort } from '#hw/serial/port';
-import { type MeasurementImage, Quality, Quantity } from './measurement-image.ts';
+import { Doubt } from '#modbus/plausibility';
+import { type MeasurementImage, Quantity } from './measurement-image.ts';
 
 /** Checks in their order, and what to do when one fails. */
 export const HINTS = {
@@ -97,45 +98,31 @@ export function busText({ name, driver }: BytePort): string {
   return driver ? `${name} by ${driver}` : name;
 }
 
-/** Lowest and highest values that an energy meter on the mains can have, in the units of the image. */
-const RANGES: readonly (readonly [
-  quantity: Quantity,
-  name: string,
-  low: number,
-  high: number,
-  scale: number,
-  unit: string,
-])[] = [
-  [Quantity.voltage, 'voltage', 10_000, 28_000, 0.01, 'V'],
-  [Quantity.current, 'current', 0, 200_000, 0.001, 'A'],
-  [Quantity.frequency, 'frequency', 4_500, 6_500, 0.01, 'Hz'],
-  [Quantity.activePower, 'power', -50_000, 50_000, 1, 'W'],
-  [Quantity.powerFactor, 'power factor', -1_000, 1_000, 0.001, ''],
+/** What is shown of the registers: quantity, name, scale, unit. */
+const SHOWN: readonly (readonly [quantity: Quantity, name: string, scale: number, unit: string])[] = [
+  [Quantity.voltage, 'voltage', 0.01, 'V'],
+  [Quantity.current, 'current', 0.001, 'A'],
+  [Quantity.frequency, 'frequency', 0.01, 'Hz'],
+  [Quantity.activePower, 'power', 1, 'W'],
+  [Quantity.powerFactor, 'power factor', 0.001, ''],
+  [Quantity.activeEnergy, 'energy', 0.001, 'kWh'],
 ];
-/** How far P may be from U · I · power factor: meters measure them at different moments. */
-const POWER_PART = 0.15;
-const POWER_W = 20;
 
-/** Judges what the registers hold. @throws Error that names the value that cannot be; Skipped when there is none */
+/** What the poll loop has found about the registers. @throws Error that names what cannot be; Skipped without values */
 export function judgeRegisters(image: MeasurementImage, nowMs: number): string {
-  const value = (quantity: Quantity) => (image.isFresh(quantity, nowMs) ? image.value(quantity) : undefined);
   const shown: string[] = [];
-  for (const [quantity, name, low, high, scale, unit] of RANGES) {
-    const found = value(quantity);
-    if (found === undefined) continue;
-    const text = `${Math.round(found * scale * 1000) / 1000} ${unit}`.trim();
-    if (found < low || found > high) throw new Error(`${name} of ${text} cannot be`);
-    if (image.quality(quantity, nowMs) !== Quality.good) throw new Error(`${name} of ${text} contradicts the others`);
+  const outside: string[] = [];
+  let doubts = 0;
+  for (const [quantity, name, scale, unit] of SHOWN) {
+    if (!image.isFresh(quantity, nowMs)) continue;
+    const text = `${Math.round(image.value(quantity) * scale * 1000) / 1000} ${unit}`.trim();
     shown.push(text);
+    if (image.doubtsOf(quantity) & Doubt.range) outside.push(`${name} of ${text}`);
+    doubts |= image.doubtsOf(quantity);
   }
   if (shown.length === 0) throw new Skipped('no fresh values');
-  const [u, i, p, factor] = [Quantity.voltage, Quantity.current, Quantity.activePower, Quantity.powerFactor].map(value);
-  if (u !== undefined && i !== undefined && p !== undefined && factor !== undefined) {
-    const apparent = (u * i) / 100_000;
-    const expected = (apparent * Math.abs(factor)) / 1000;
-    if (Math.abs(Math.abs(p) - expected) > POWER_W + POWER_PART * apparent)
-      throw new Error(`power of ${p} W contradicts U · I · power factor = ${Math.round(expected)} W`);
-  }
+  if (outside.length > 0) throw new Error(`${outside.join(', ')} cannot be`);
+  if (doubts & (Doubt.contradiction | Doubt.step)) throw new Error(`they contradict each other: ${shown.join(', ')}`);
   return shown.join(', ');
 }
 

@@ -71,7 +71,7 @@ export async function openI2cBus(bus: number, address: number): Promise<I2cDevic
   // Neither the compiler nor the bundler may look for a package that need not be there.
   const name = 'i2c-bus';
   const { openPromisified } = (await import(name).catch((error) => {
-    throw new Error(`i2c-bus cannot be loaded: ${messageOf(error).split('\n')[0]}`);
+    throw new Error(`i2c-bus cannot be loaded (${messageOf(error).split('\n')[0]}); i2ctransfer needs no addon`);
   })) as { openPromisified(bus: number): Promise<I2cBus> };
   const opened = await openPromisified(bus);
   return {

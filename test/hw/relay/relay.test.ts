@@ -141,6 +141,22 @@ Sysfs('no chip is a relay that fails with the reason', async () => {
   });
 });
 
+Sysfs('onoff without its addon, or without a kernel below it, is a relay that fails with the reason', async () => {
+  await withTree(async (tree) => {
+    const { all, log } = lines();
+    const relay = await openRelay({ ...PIN, driver: 'onoff', root: tree.root }, true, log);
+    assert.ok(
+      all.some((line) => /error .*(onoff cannot be loaded|ENOENT|EINVAL|EACCES)/.test(line)),
+      String(all),
+    );
+    assert.throws(
+      () => relay.set(false),
+      (error: unknown) => error instanceof S3mpError && error.code === 'relay.failed',
+    );
+    assert.ok(relay.isConnected());
+  });
+});
+
 Sysfs('a pin that is pulled up at power-on is warned of', async () => {
   await withTree(async (tree) => {
     const { all, log } = lines();
