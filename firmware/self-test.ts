@@ -3,7 +3,17 @@
  * parts one by one, with the meter stopped; a running meter answers a client from what it knows.
  */
 
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, rmSync, statfsSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { SteadyClock } from '#base/crypto';
 import { messageOf } from '#base/errors';
@@ -13,6 +23,7 @@ import { nodeCrypto } from '#hw/crypto';
 import type { Display } from '#hw/display';
 import { readCommandVerifier, readKeyFile } from '#hw/dlms-keys';
 import { readSecretFile } from '#hw/files';
+import { readKeyPair, readPemFile } from '#hw/pki-files';
 import type { BytePort } from '#hw/serial/port';
 import { Doubt } from '#modbus/plausibility';
 import { type MeasurementImage, Quantity } from './measurement-image.ts';
@@ -161,7 +172,7 @@ export function judgeClock({ epochMs, isSet }: ClockReading): string {
   return text;
 }
 
-/** Reads the key files of the configuration. @throws ConfigError without any key in its text */
+/** Reads the key files of the configuration, or those of an enrolled meter. @throws ConfigError without any key in its text */
 export function checkKeys(config: Config): string {
   const found: string[] = [];
   const read = (key: string, name: string, how: (file: string) => unknown) => {
@@ -171,8 +182,16 @@ export function checkKeys(config: Config): string {
     found.push(name);
   };
   read('dlms.key_file', 'client 1', readKeyFile);
-  read('dlms.command_key_file', 'commands', readCommandVerifier);
+  read('dlms.command_key_file', 'commands', (file) =>
+    readCommandVerifier(file, config.optionalString('dlms.root_file')),
+  );
   read('dlms.password_file', 'client 17', readSecretFile);
-  if (found.length === 0) throw new Skipped('no key files are configured');
+  const folder = join(config.string('state.directory'), 'pki');
+  const isEnrolled = existsSync(join(folder, 'trust.pem'));
+  if (!config.has('dlms.key_file') && isEnrolled) {
+    for (const name of ['signing.key', 'agreement.key']) readKeyPair(join(folder, name));
+    found.push(`client 1, by ${readPemFile(join(folder, 'trust.pem')).certificates.length} certificates`);
+  }
+  if (found.length === 0) throw new Skipped('not enrolled yet: headend.js meter add takes the code on the display');
   return `keys for ${found.join(', ')}`;
 }

@@ -14,6 +14,7 @@ import { loadConfig } from '#hw/config';
 import { writeKeyFile } from '#hw/dlms-keys';
 import { writeAsFiles } from '#hw/lab/as-files';
 import { createLog } from '#hw/log';
+import { makeKeyFile } from '#hw/pki-files';
 import { SimMeter, type SimSlave, startSimSlave } from '#hw/sim/or-we-514';
 import { readRelayValue } from '#hw/sim/relay';
 import { Doubt } from '#modbus/plausibility';
@@ -23,6 +24,7 @@ import { MeasurementImage, Quality, Quantity } from '../../firmware/measurement-
 import {
   CHECK_NAMES,
   type CheckName,
+  checkKeys,
   HINTS,
   judgeRegisters,
   liveSelfTest,
@@ -287,6 +289,25 @@ Broken('the keys: missing, broken, readable for others; no key is ever printed',
     assert.not.match(broken.text, new RegExp(secret));
   });
 });
+
+Broken(
+  'the keys of an enrolled meter are read from its state; a meter that waits for its enrolment says so',
+  async () => {
+    await inFolder(async (folder) => {
+      const config = loadConfig(FIRMWARE_CONFIG, { flags: { 'state-directory': folder } });
+      assert.throws(() => checkKeys(config), /not enrolled yet: headend\.js meter add/);
+      const signing = join(folder, 'pki', 'signing.key');
+      makeKeyFile(signing);
+      makeKeyFile(join(folder, 'pki', 'agreement.key'));
+      writeFileSync(join(folder, 'pki', 'trust.pem'), '');
+      assert.is(checkKeys(config), 'keys for client 1, by 0 certificates');
+      chmodSync(signing, 0o644);
+      assert.throws(() => checkKeys(config), /signing\.key.*chmod 600/);
+      rmSync(signing);
+      assert.throws(() => checkKeys(config), /signing\.key/);
+    });
+  },
+);
 
 Broken('the address: taken, not of this machine, no topology to know the AS by', async () => {
   const other = createSocket('udp4');
