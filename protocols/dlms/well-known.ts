@@ -142,8 +142,8 @@ export const EventCode = {
   firmwareRejected: 205,
   commandRefused: 206,
   requestRefused: 207,
-  relayRestored: 207,
   firmwareFellBack: 208,
+  relayRestored: 209,
   energyMeterChanged: 210,
   logCleared: 255,
 } as const;

@@ -163,6 +163,27 @@ Storage('a storage that is not there at the start: the meter starts, and joins w
   }
 });
 
+Storage('a contact that a power failure has left elsewhere goes back to the commanded state, with an event', () => {
+  const disk = new SimDisk();
+  let rig = meterOn(disk);
+  for (const [method, connected] of [
+    [1, false],
+    [2, true],
+  ] as const) {
+    assert.is(rig.command(method), 'done');
+    rig.files.close();
+    rig = meterOn(disk, '/state', { connected: !connected, moves: 0 });
+    assert.is(rig.meter.model.control.restore(), 0);
+    assert.equal(rig.contact, { connected, moves: 1 });
+    assert.is(rig.read('0-0:99.98.2.255').at(-1)?.values[0], EventCode.relayRestored);
+  }
+});
+
+Storage('every event has a code of its own', () => {
+  const codes = Object.values(EventCode);
+  assert.is(new Set(codes).size, codes.length);
+});
+
 Storage('both copies of the settings damaged: as delivered, the file is kept, the contact stays', () => {
   const disk = new SimDisk();
   const rig = meterOn(disk);
@@ -216,12 +237,18 @@ Storage('a real disk that fills up: the profile goes on in its preallocated file
     fill();
     const first = meterOn(fileMedium, state);
     assert.ok(first.files.isFailing);
+    assert.is(first.number(1, '0-0:97.98.0.255') & 0x40, 0x40, 'alarm register');
     assert.is(first.command(1), 'dlms.temporarily-unavailable');
     first.go(1800);
+    assert.is(first.number(3, '1-0:1.8.0.255'), 1_234_560, 'it measures on');
+    assert.is(first.command(1), 'dlms.temporarily-unavailable');
+    assert.equal(first.contact, { connected: true, moves: 0 });
     free();
     first.go(1800);
     assert.not(first.files.isFailing);
     assert.is(first.read(LOAD).length, 4);
+    const events = first.read('0-0:99.98.0.255').map(({ values }) => values[0]);
+    assert.ok(events.includes(EventCode.memoryError), 'event');
     // Every file gets its size, a segment a second.
     for (let i = 0; i < 250; i++) first.go(1, 1);
     const sizes = () => readdirSync(state).map((name) => `${name} ${statSync(join(state, name)).size}`);
