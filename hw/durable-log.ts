@@ -20,6 +20,7 @@ import { fileMedium, type Medium } from '#hw/medium';
 
 const PAGE = 4096;
 const SEGMENT = 65_536;
+const ZEROS = new Uint8Array(PAGE);
 const ROW_AT = 8;
 const OVERHEAD = ROW_AT + 4;
 /** Rows that wait in memory for the medium. */
@@ -334,7 +335,8 @@ export class DurableLog implements ProfileStore {
 
   #allocate(): void {
     const size = this.#perSegment * this.recordSize;
-    this.#medium.write(this.#file!, new Uint8Array(size), PAGE + this.#allocated * size);
+    // Page by page: a segment of zeros a second would be memory until the next collection.
+    for (let at = 0; at < size; at += PAGE) this.#medium.write(this.#file!, ZEROS, PAGE + this.#allocated * size + at);
     this.#medium.sync(this.#file!);
     this.#allocated++;
   }
