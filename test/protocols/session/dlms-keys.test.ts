@@ -1,5 +1,6 @@
 /** Key derivation and key agreement against the published vectors. */
 
+import { createHmac } from 'node:crypto';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fromHex, toHex } from '#base/bytes';
@@ -85,6 +86,34 @@ Keys('inputs of the wrong size are refused', () => {
   assert.throws(() => deriveDlmsKeys(nodeCrypto, { ...given, serverTitle: new Uint8Array(7) }), RangeError);
   assert.throws(() => deriveDlmsKeys(nodeCrypto, { ...given, agreement: new Uint8Array(32) }), RangeError);
   assert.throws(() => deriveDlmsKeys(nodeCrypto, { ...given, mode: 2 }), RangeError);
+});
+
+Keys('mode certificate: the agreement alone, an epoch of nothing, and no network key beside it', () => {
+  const given: DlmsKeyInputs = {
+    mode: 4,
+    suite: 0,
+    agreement: fromHex(agreement.expected.z!),
+    clientIa: parseIsdAs(common.client_as),
+    clientTitle: fromHex(common.client_system_title),
+    serverIa: parseIsdAs(common.meter_as),
+    serverTitle: fromHex(common.server_system_title),
+    epochBegin: 0,
+    epochEnd: 0,
+  };
+  const both = { ...given, hostKey: new Uint8Array(16) };
+  const info = toHex(keyInfo('guek', given));
+  assert.is(info.slice(0, 18), '6775656b000400f0d1');
+  assert.is(info.slice(-32), '0'.repeat(32));
+  const { unicast, authentication } = deriveDlmsKeys(nodeCrypto, given);
+  // RFC 5869 by hand: one block of expansion.
+  const hmac = (key: Uint8Array | string, ...parts: Uint8Array[]) =>
+    parts.reduce((mac, part) => mac.update(part), createHmac('sha256', key)).digest();
+  const prk = hmac('s3mp-v1', given.agreement!);
+  assert.is(toHex(unicast), toHex(hmac(prk, keyInfo('guek', given), Uint8Array.of(1)).subarray(0, 16)));
+  assert.is(toHex(authentication), toHex(hmac(prk, keyInfo('gak', given), Uint8Array.of(1)).subarray(0, 16)));
+  assert.throws(() => deriveDlmsKeys(nodeCrypto, both), /mode "certificate" has none/);
+  const { agreement: _none, ...without } = given;
+  assert.throws(() => deriveDlmsKeys(nodeCrypto, without), /32 bytes/);
 });
 
 Keys.run();

@@ -1,0 +1,318 @@
+/**
+ * A meter's enrolment against the head end's own operations, in one process: what each side refuses, what survives a
+ * restart, and that broken certificates and lists change nothing.
+ */
+
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { asciiBytes, toHex } from '#base/bytes';
+import type { S3mpError } from '#base/errors';
+import { KeyUsage, parseCertificate, parseRequest } from '#base/x509';
+import { encodeName, encodeRequest } from '#base/x509-writer';
+import { Mechanism } from '#dlms/acse';
+import { managementAssociation } from '#dlms/association';
+import { DlmsClient } from '#dlms/client';
+import { MemoryCounter } from '#dlms/client-security';
+import { CertificateUse, certificateSetup, revocationObjects } from '#dlms/cosem/certificate-setup';
+import { LogicalDevice } from '#dlms/cosem/logical-device';
+import { CounterBook } from '#dlms/counters';
+import { type Exchange, exchangeSync } from '#dlms/exchange';
+import { ServerSecurity } from '#dlms/security';
+import { DlmsServer } from '#dlms/server';
+import { Sap } from '#dlms/wrapper';
+import { nodeCrypto } from '#hw/crypto';
+import { readCommandSigner, readCommandVerifier } from '#hw/dlms-keys';
+import { createLog } from '#hw/log';
+import { parseAddress } from '#scion/address';
+import { enrolmentKeys, parseCode } from '#session/enrolment-code';
+import { addressExtension, titleName } from '#session/identity';
+import { makeKey } from '#test/pki-maker';
+import { seeded } from '#test/random';
+import { MeterCertificates } from '../../firmware/meter-certificates.ts';
+import { OBJECTS } from '../../firmware/meter-objects.ts';
+import { HeadEndIdentity } from '../../headend/meter/certified-meters.ts';
+import { enrolMeter, updateMeter } from '../../headend/pki/enrol.ts';
+import { UtilityPki } from '../../headend/pki/utility-pki.ts';
+
+const Certificates = suite('meter certificates');
+const random = seeded();
+const root = mkdtempSync(join(tmpdir(), 's3mp-certificates-'));
+Certificates.after(() => rmSync(root, { recursive: true }));
+
+const TITLE = Uint8Array.of(...asciiBytes('S3M'), 0, 0, 0, 0, 9);
+const ADDRESS = parseAddress('1-ff00:0:111,10.1.0.5');
+const HEAD_END = Uint8Array.of(...asciiBytes('S3H'), 0, 0, 0, 0, 0);
+const START = Uint8Array.of(...asciiBytes('S3H'), 0, 0, 0, 0, 5);
+const TIME = () => ({ nowS: Math.floor(Date.now() / 1000), isLowerBound: false });
+
+function utility(name: string): UtilityPki {
+  const pki = new UtilityPki(join(root, name));
+  pki.init();
+  pki.identify(HEAD_END, parseAddress('1-ff00:0:112,10.2.0.9'));
+  return pki;
+}
+
+/** A meter in a folder, with its DLMS server. */
+function meterIn(folder: string) {
+  const lines: string[] = [];
+  const log = createLog('test', { write: (line) => lines.push(line) });
+  const certificates = new MeterCertificates({
+    folder: join(root, folder),
+    title: TITLE,
+    address: ADDRESS,
+    time: TIME,
+    log,
+  });
+  certificates.tick(0);
+  let record: Uint8Array | undefined;
+  const storage = {
+    load: () => record,
+    store: (bytes: Uint8Array) => {
+      record = bytes.slice();
+    },
+  };
+  const key = () => nodeCrypto.random(16);
+  const security = new ServerSecurity({
+    crypto: nodeCrypto,
+    counters: new CounterBook(storage),
+    serverTitle: TITLE,
+    keys: { unicast: key(), authentication: key(), master: key() },
+    keysOf: certificates.keysOf,
+  });
+  certificates.onChange = () => security.renew();
+  const device = new LogicalDevice(asciiBytes('S3M0000000000009'), Sap.managementServer);
+  device.add(certificateSetup(OBJECTS.certificateSetup.obis, security, certificates), OBJECTS.certificateSetup.access);
+  const [held, inbox] = revocationObjects(OBJECTS.revocationLists.obis, OBJECTS.revocationInbox.obis, certificates);
+  device.add(held, OBJECTS.revocationLists.access).add(inbox, OBJECTS.revocationInbox.access);
+  const server = new DlmsServer(device, { associations: [managementAssociation(security)] });
+  const session = server.session('head end')!;
+  const out = new Uint8Array(4096);
+  const run = <T>(operation: Exchange<T>): T =>
+    exchangeSync(operation, (frame) => out.slice(0, session.receive(frame.slice(), out, 0)));
+  const reached = (keys: { unicast: Uint8Array; authentication: Uint8Array }, title: Uint8Array) => {
+    const base = { crypto: nodeCrypto, mechanism: Mechanism.gmac, title, counter: new MemoryCounter() };
+    return new DlmsClient({ clientSap: Sap.managementClient, security: { ...base, ...keys } });
+  };
+  return { certificates, run, reached, lines };
+}
+
+type TestMeter = ReturnType<typeof meterIn>;
+
+function codeClient(meter: TestMeter): DlmsClient {
+  const title = Uint8Array.of(...asciiBytes('S3E'), ...random.bytes(5));
+  const client = meter.reached(enrolmentKeys(nodeCrypto, parseCode(meter.certificates.code!), title), title);
+  meter.run(client.associate());
+  return client;
+}
+
+const usageOf = (use: number) => (use === CertificateUse.agreement ? KeyUsage.keyAgreement : KeyUsage.digitalSignature);
+
+function enrol(meter: TestMeter, pki: UtilityPki) {
+  const client = codeClient(meter);
+  const { delivery } = new HeadEndIdentity(pki);
+  const issue = (request: ReturnType<typeof parseRequest>, use: number) =>
+    pki.issueMeter(request, client.serverTitle!, ADDRESS, usageOf(use));
+  return { client, certificates: meter.run(enrolMeter(client, delivery, issue)) };
+}
+
+const enrolledAs = (certificates: ReturnType<typeof enrol>['certificates']) => ({
+  id: 'm',
+  address: '[1-ff00:0:111,10.1.0.5]:4059',
+  certificates,
+  enrolledAt: '',
+});
+
+function refusal(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    return (error as S3mpError).code;
+  }
+  return '';
+}
+
+Certificates(
+  'the code opens one association, and the certified keys open every later one, also after a restart',
+  () => {
+    const pki = utility('pki-a');
+    const meter = meterIn('meter-a');
+    assert.match(meter.certificates.code!, /^(\w{5}-){3}\w{5}$/);
+    const { client, certificates } = enrol(meter, pki);
+    assert.ok(meter.certificates.isEnrolled);
+    assert.is(meter.certificates.code, undefined);
+    assert.not.ok(existsSync(join(root, 'meter-a', 'pki', 'code')));
+    assert.is(
+      refusal(() => meter.run(client.get({ classId: 64, ln: Uint8Array.of(0, 0, 43, 0, 0, 255), attribute: 3 }))),
+      'dlms.refused',
+      'the code is spent',
+    );
+    const identity = new HeadEndIdentity(pki);
+    for (const each of [meter, meterIn('meter-a')]) {
+      const { unicast, authentication } = identity.security(enrolledAs(certificates), START);
+      const next = each.reached({ unicast, authentication }, START);
+      each.run(next.associate());
+      assert.is(toHex(next.serverTitle!), toHex(TITLE));
+      assert.is(each.run(updateMeter(next, identity.delivery)), 0, 'nothing is missing');
+    }
+    for (const name of ['signing.key', 'agreement.key', 'trust.pem'])
+      assert.is(statSync(join(root, 'meter-a', 'pki', name)).mode & 0o777, 0o600);
+  },
+);
+
+Certificates('without the code, or under another one, nothing opens', () => {
+  const meter = meterIn('meter-b');
+  for (const code of [new Uint8Array(10), random.bytes(10)]) {
+    const client = meter.reached(enrolmentKeys(nodeCrypto, code, START), START);
+    assert.is.not(
+      refusal(() => meter.run(client.associate())),
+      '',
+    );
+  }
+  const before = meter.certificates.code;
+  meter.certificates.tick(23 * 3_600_000);
+  assert.is(meter.certificates.code, before);
+  meter.certificates.tick(25 * 3_600_000);
+  assert.is.not(meter.certificates.code, before, 'a code that was shown for a day is replaced');
+});
+
+Certificates('an attempt that breaks off leaves nothing, and another utility may finish', () => {
+  const meter = meterIn('meter-c');
+  const first = new HeadEndIdentity(utility('pki-c1')).delivery;
+  const client = codeClient(meter);
+  const stop = () => {
+    throw new Error('cut');
+  };
+  assert.throws(() => meter.run(enrolMeter(client, first, stop)), /cut/);
+  assert.not.ok(meter.certificates.isEnrolled);
+  assert.not.ok(existsSync(join(root, 'meter-c', 'pki', 'trust.pem')));
+  enrol(meter, utility('pki-c2'));
+  assert.ok(meter.certificates.isEnrolled);
+});
+
+Certificates(
+  'the meter takes its own certificates only: right key, title and address, from the right authority',
+  () => {
+    const pki = utility('pki-d');
+    const meter = meterIn('meter-d');
+    const client = codeClient(meter);
+    const other = makeKey();
+    const foreign = encodeRequest(
+      encodeName(titleName(TITLE)),
+      other.publicKey,
+      addressExtension(ADDRESS),
+      other.signing,
+    );
+    const { delivery } = new HeadEndIdentity(pki);
+    const issue = () => pki.issueMeter(parseRequest(foreign), TITLE, ADDRESS, KeyUsage.digitalSignature);
+    assert.is(
+      refusal(() => meter.run(enrolMeter(client, delivery, issue))),
+      'dlms.refused',
+      'a key that is not its own',
+    );
+    const moved = parseAddress('1-ff00:0:111,10.1.0.6');
+    assert.is(
+      refusal(() => pki.issueMeter(parseRequest(foreign), TITLE, moved, KeyUsage.keyAgreement)),
+      'certificate.refused',
+    );
+    assert.is(
+      refusal(() => pki.issueMeter(parseRequest(foreign), HEAD_END, ADDRESS, KeyUsage.keyAgreement)),
+      'certificate.refused',
+    );
+    const stranger = encodeRequest(
+      encodeName(titleName(TITLE)),
+      makeKey().publicKey,
+      addressExtension(ADDRESS),
+      other.signing,
+    );
+    assert.is(
+      refusal(() => pki.issueMeter(parseRequest(stranger), TITLE, ADDRESS, KeyUsage.keyAgreement)),
+      'certificate.refused',
+    );
+    assert.not.ok(meter.certificates.isEnrolled);
+  },
+);
+
+Certificates('a revoked head end gets no keys any more, and an older list does not bring it back', () => {
+  const pki = utility('pki-e');
+  const meter = meterIn('meter-e');
+  const { certificates } = enrol(meter, pki);
+  const identity = new HeadEndIdentity(pki);
+  const before = pki.list('system').der;
+  assert.ok(meter.certificates.keysOf(START));
+  assert.is(meter.certificates.keysOf(Uint8Array.of(...asciiBytes('S3H'), 1, 0, 0, 0, 5)), null, 'another head end');
+  pki.revoke('system', [identity.agreement.serial], 'stolen');
+  assert.ok(meter.certificates.importList(pki.list('system').der));
+  assert.is(meter.certificates.keysOf(START), null);
+  assert.not.ok(meter.certificates.importList(before), 'an older list');
+  assert.is(meterIn('meter-e').certificates.keysOf(START), null, 'also after a restart');
+  assert.is(
+    refusal(() => new HeadEndIdentity(pki).check(enrolledAs(certificates))),
+    '',
+  );
+  pki.revoke(
+    'issuing',
+    certificates.map(({ serial }) => serial),
+    'gone',
+  );
+  assert.is(
+    refusal(() => new HeadEndIdentity(pki).check(enrolledAs(certificates))),
+    'certificate.refused',
+  );
+});
+
+Certificates('command certificates: brought later, believed until they are revoked, also from a file', () => {
+  const pki = utility('pki-f');
+  const meter = meterIn('meter-f');
+  const { certificates } = enrol(meter, pki);
+  const { keyFile, certificateFile } = pki.commandKey('ops');
+  const message = random.bytes(40);
+  const signature = readCommandSigner(keyFile).sign(message);
+  assert.not.ok(meter.certificates.verifyCommand(message, signature), 'not known yet');
+  const identity = new HeadEndIdentity(pki);
+  const { unicast, authentication } = identity.security(enrolledAs(certificates), START);
+  const client = meter.reached({ unicast, authentication }, START);
+  meter.run(client.associate());
+  assert.is(meter.run(updateMeter(client, identity.delivery)), 1);
+  assert.ok(meter.certificates.verifyCommand(message, signature));
+  message[0]! ^= 1;
+  assert.not.ok(meter.certificates.verifyCommand(message, signature));
+  message[0]! ^= 1;
+
+  const verifier = readCommandVerifier(certificateFile, pki.file('root.pem'));
+  assert.ok(verifier.verify(message, signature));
+  const late = () => ({ nowS: TIME().nowS + 3 * 31_557_600, isLowerBound: false });
+  const refuse = (...args: Parameters<typeof readCommandVerifier>) => refusal(() => readCommandVerifier(...args));
+  assert.is(refuse(certificateFile), 'config.invalid', 'no root');
+  assert.is(refuse(certificateFile, utility('pki-f2').file('root.pem')), 'config.invalid', "another utility's root");
+  assert.is(refuse(certificateFile, pki.file('root.pem'), late), 'config.invalid', 'expired');
+  assert.is(refuse(pki.file('head-end.pem'), pki.file('root.pem')), 'config.invalid', 'not for commands');
+
+  pki.revokeName('command', 'ops', 'test');
+  assert.ok(meter.certificates.importList(pki.list('command').der));
+  assert.not.ok(meter.certificates.verifyCommand(message, signature));
+});
+
+Certificates('mutated certificates and lists change nothing', () => {
+  const pki = utility('pki-g');
+  const meter = meterIn('meter-g');
+  enrol(meter, pki);
+  pki.commandKey('ops');
+  const file = join(root, 'meter-g', 'pki', 'trust.pem');
+  const before = readFileSync(file, 'utf8');
+  const { commands } = pki.read();
+  const sources = [commands[0]!.der, pki.root.der, pki.authority('command').der, pki.list('command').der];
+  for (let i = 0; i < 1500; i++) {
+    const bytes = sources[i % sources.length]!.slice();
+    bytes[random.below(bytes.length)]! ^= 1 << random.below(8);
+    meter.certificates.importCertificate(bytes);
+    meter.certificates.importList(bytes);
+  }
+  assert.is(readFileSync(file, 'utf8'), before);
+  assert.not.ok(meter.lines.join('').includes('error'), 'refused, not failed');
+  assert.ok(meter.certificates.importCertificate(parseCertificate(commands[0]!.der).der));
+});
+
+Certificates.run();
