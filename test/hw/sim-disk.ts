@@ -33,6 +33,8 @@ export class SimDisk implements Medium {
   capacity = Number.POSITIVE_INFINITY;
   isReadOnly = false;
   isBroken = false;
+  /** The power went in the middle of a write. */
+  isTorn = false;
   #open = new Map<number, { path: string; readOnly: boolean }>();
   #next = 3;
 
@@ -82,6 +84,7 @@ export class SimDisk implements Medium {
       target.content = larger;
     }
     const left = Math.min(this.budget, bytes.length);
+    this.isTorn = left > 0 && left < bytes.length;
     target.content.set(bytes.subarray(0, left), position);
     for (let at = position; at < position + left; at += SECTOR - (at % SECTOR))
       target.dirty.add(Math.floor(at / SECTOR));
@@ -117,6 +120,7 @@ export class SimDisk implements Medium {
     const odds = random.below(4);
     for (const file of this.files.values()) settle(file, () => random.below(4) < odds);
     this.#open.clear();
+    this.isTorn = false;
     this.budget = Number.POSITIVE_INFINITY;
   }
 

@@ -1,7 +1,7 @@
 /**
- * Power cuts of the durable log, the state record and the counters: most in process, on a disk that is cut after any byte
- * and keeps any part of what was not synchronized; every hundredth a real process that is killed while it writes real
- * files. At most the capture in progress is lost, never an older one; the start always succeeds; no counter goes back.
+ * Power cuts of the durable log, the state record and the counters: most in process, on a simulated disk (power-cuts.ts);
+ * every fiftieth is a real process that is killed while it writes real files. At most the capture in progress is lost, never
+ * an older one; the start always succeeds; no counter goes back.
  */
 
 import { fork } from 'node:child_process';
@@ -13,15 +13,14 @@ import { asciiBytes, readU32, writeU32 } from '#base/bytes';
 import { openCounterFile } from '#hw/counter-store';
 import { DurableLog } from '#hw/durable-log';
 import { createLog } from '#hw/log';
-import { fileMedium, type Medium } from '#hw/medium';
 import { StateFiles } from '../../firmware/state-files.ts';
-import { PowerCut, SimDisk } from '../hw/sim-disk.ts';
 import type { Random } from '../random.ts';
+import { powerCuts } from './power-cuts.ts';
 import { type Soak, scaled } from './soak.ts';
 
 const CUTS = 10_000;
 /** One kill of a real process for so many cuts in process. */
-const PER_KILL = 100;
+const PER_KILL = 50;
 const ROW = 19;
 const CLIENT = asciiBytes('S3H00001');
 const quiet = createLog('test', { level: 'error', write: () => {} });
@@ -33,8 +32,11 @@ function rowOf(number: number): Uint8Array {
   return row;
 }
 
+const openLog = (folder: string) =>
+  new DurableLog({ path: join(folder, 'load.log'), rowSize: ROW, rows: 4000, layout: 'kills' });
+
 /** What has been acknowledged, so what must be there after any cut. */
-export interface Acknowledged {
+interface Acknowledged {
   rows: number;
   state: number;
   own: number;
@@ -42,15 +44,12 @@ export interface Acknowledged {
   command: number;
 }
 
-/** Opens everything, checks it against what was acknowledged, then works until the power goes. */
-export function work(medium: Medium, folder: string, known: Acknowledged, steps: number, told = () => {}): void {
-  const openLog = () =>
-    new DurableLog({ path: join(folder, 'load.log'), rowSize: ROW, rows: 4000, layout: 'kills', medium });
-  const files = new StateFiles(join(folder, 'state'), quiet, medium);
+/** Opens everything, checks it against what was acknowledged, then works until it is killed. */
+function work(folder: string, known: Acknowledged, told: () => void): void {
+  const files = new StateFiles(join(folder, 'state'), quiet);
   const settings = files.settings();
-  const log = openLog();
-  const counters = openCounterFile(join(folder, 'counters'), medium);
-  const { book } = counters;
+  const log = openLog(folder);
+  const { book } = openCounterFile(join(folder, 'counters'));
   // A row that was written when the power went may be there or not; its number is the next one either way.
   assert.ok(log.next === known.rows || log.next === known.rows + 1, `${log.next} rows, ${known.rows} acknowledged`);
   for (let i = Math.max(log.first, log.next - 300); i < log.next; i++)
@@ -62,9 +61,9 @@ export function work(medium: Medium, folder: string, known: Acknowledged, steps:
   assert.ok(book.last(CLIENT) >= known.peer && book.command >= known.command, 'a counter went back');
   known.rows = log.next;
   known.state = state;
-  for (let i = 0; i < steps; i++) {
-    if (log.append(rowOf(log.next))) known.rows = log.next;
-    else if (!(medium instanceof SimDisk)) throw new Error('the log cannot be written');
+  for (let i = 0; ; i++) {
+    assert.ok(log.append(rowOf(log.next)), 'the log cannot be written');
+    known.rows = log.next;
     const value = new Uint8Array(4 + (i % 700));
     writeU32(value, 0, known.state + 1);
     if (settings.set('n', value)) known.state++;
@@ -78,37 +77,7 @@ export function work(medium: Medium, folder: string, known: Acknowledged, steps:
     if (book.accept(CLIENT, peer)) known.peer = peer;
     if (book.acceptCommand(book.command + 1)) known.command = book.command;
     told();
-    if (medium instanceof SimDisk && medium.budget <= 0) break;
   }
-  for (const each of [log, files, counters]) each.close();
-}
-
-function cutInProcess(random: Random, rounds: number): number {
-  let cuts = 0;
-  while (cuts < rounds) {
-    const disk = new SimDisk();
-    const known: Acknowledged = { rows: 0, state: 0, own: 0, peer: -1, command: 0 };
-    for (let life = 0; life < 40 && cuts < rounds; life++) {
-      // Cuts while files are made, opened and in the middle of a write; now and then a long life, so that rings turn.
-      disk.budget = random.below([300_000, 100, 3_000, 800, 90_000][random.below(5)]!);
-      try {
-        work(disk, '/d', known, random.below(10) === 0 ? 400 : 20);
-      } catch (error) {
-        // Making the counters' file is the one thing that may fail, and only without power.
-        if (disk.budget > 0) throw error;
-        if (!(error instanceof PowerCut) && (error as { code?: string }).code !== 'config.unreadable') {
-          // Assertions about what was opened while the power was already off say nothing.
-          if (!(error instanceof assert.Assertion)) throw error;
-          if (!/acknowledged|hole/.test(error.message)) throw error;
-        }
-      }
-      cuts++;
-      disk.restart(random);
-    }
-    // The last start has power: everything must be there.
-    work(disk, '/d', known, 3);
-  }
-  return cuts;
 }
 
 async function killProcesses(random: Random, kills: number): Promise<number> {
@@ -143,10 +112,10 @@ async function killProcesses(random: Random, kills: number): Promise<number> {
 export const kills: Soak = async ({ random, share }) => {
   const total = scaled(CUTS, share);
   const processes = Math.max(2, Math.round(total / PER_KILL));
-  const done = cutInProcess(random, total - processes);
+  const cuts = powerCuts(random, total - processes);
   const rows = await killProcesses(random, processes);
   assert.ok(rows > 0, 'no process came to write');
-  return { done: done + processes, unit: 'cuts and kills', figures: { processes, rows } };
+  return { done: total, unit: 'cuts and kills', figures: { ...cuts, processes, rows } };
 };
 
 /** The process that is killed: says what it has done only after it is on the medium. */
@@ -155,8 +124,7 @@ export function beKilled(): void {
   if (folder === undefined) return;
   const known = JSON.parse(process.env.S3MP_KILL_KNOWN!) as Acknowledged;
   // What the parent did not hear of any more may have happened, too.
-  const medium = fileMedium;
-  const log = new DurableLog({ path: join(folder, 'load.log'), rowSize: ROW, rows: 4000, layout: 'kills', medium });
+  const log = openLog(folder);
   assert.ok(log.next >= known.rows, `${log.next} rows, ${known.rows} acknowledged`);
   known.rows = log.next;
   log.close();
@@ -166,5 +134,5 @@ export function beKilled(): void {
   assert.ok(state >= known.state, 'state');
   known.state = state;
   files.close();
-  work(medium, folder, known, Number.POSITIVE_INFINITY, () => process.send!(known));
+  work(folder, known, () => process.send!(known));
 }
