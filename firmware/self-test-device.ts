@@ -3,10 +3,10 @@
  * since bus and address belong to one process. With `--sim` the parts are twins on this machine.
  */
 
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError, messageOf } from '#base/errors';
 import { MeterClock } from '#dlms/cosem/clock';
@@ -19,8 +19,8 @@ import { readTopologyFile } from '#hw/files';
 import { createLog, type Log } from '#hw/log';
 import { openRelay } from '#hw/relay/open';
 import { ScionEndpoint } from '#hw/scion-endpoint';
-import { SimMeter, startSimSlave } from '#hw/sim/or-we-514';
 import { readRelayValue } from '#hw/sim/relay';
+import { startSteadyMeter } from '#hw/sim/steady-meter';
 import { formatEndpoint } from '#scion/address';
 import { formatIpPort } from '#scion/ip';
 import type { Topology } from '#scion/topology';
@@ -227,25 +227,7 @@ async function askForPaths(service: string, { ia, core }: Topology): Promise<str
 async function startTwins(flags: Readonly<Record<string, unknown>>) {
   const folder = mkdtempSync(join(tmpdir(), 's3mp-self-test-'));
   const relayFolder = (flags['relay-path'] as string | undefined) ?? join(folder, 'relay');
-  const house = {
-    at: () => {
-      const isOn = readRelayValue(relayFolder) !== false;
-      const load = isOn ? { current: 1473, activePower: 327, reactivePower: 98, apparentPower: 341 } : undefined;
-      const none = { current: 0, activePower: 0, reactivePower: 0, apparentPower: 0 };
-      return {
-        voltage: 23_142,
-        frequency: 5001,
-        powerFactor: 959,
-        activeEnergy: 197_936,
-        reactiveEnergy: 102_348,
-        ...(load ?? none),
-      };
-    },
-  };
-  const slave = await startSimSlave({ host: '127.0.0.1', port: 0 }, new SimMeter(1, house), {
-    baud: 0,
-    turnaroundMs: 0,
-  });
+  const meter = await startSteadyMeter(() => readRelayValue(relayFolder) !== false);
   const keyFile = join(folder, 'keys.toml');
   const key = () => nodeCrypto.random(16);
   writeKeyFile(keyFile, { unicast: key(), authentication: key(), master: key(), broadcast: undefined });
@@ -254,7 +236,7 @@ async function startTwins(flags: Readonly<Record<string, unknown>>) {
   const scion = { 'scion-topology': topology, 'scion-address': '127.0.0.1', 'scion-port': '0' };
   const config = loadConfig(FIRMWARE_CONFIG, {
     flags: {
-      'serial-url': `tcp://127.0.0.1:${slave.port}`,
+      'serial-url': meter.url,
       'display-path': join(folder, 'display'),
       'state-directory': join(folder, 'state'),
       'dlms-key-file': keyFile,
@@ -267,7 +249,7 @@ async function startTwins(flags: Readonly<Record<string, unknown>>) {
     },
   });
   const close = async () => {
-    await slave.close();
+    meter.close();
     rmSync(folder, { recursive: true, force: true });
   };
   return { config, close };
@@ -276,10 +258,9 @@ async function startTwins(flags: Readonly<Record<string, unknown>>) {
 async function confirmed(): Promise<boolean> {
   if (!process.stdin.isTTY)
     throw new ConfigError('usage.invalid', '--relay moves the contact: say --yes too where nobody can be asked');
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await terminal.question('The load will be without power for some seconds. Move the contact? [y/N] ');
-  terminal.close();
-  return /^y/i.test(answer);
+  process.stderr.write('The load will be without power for some seconds. Move the contact? [y/N] ');
+  const [answer] = await once(process.stdin, 'data');
+  return /^y/i.test(String(answer));
 }
 
 /** @returns exit status: 3 when nothing answers */
