@@ -21,7 +21,7 @@ import { type ImageOptions, type ImageSlot, ImageTransfer } from '#dlms/cosem/im
 import { Limiter } from '#dlms/cosem/limiter';
 import { type CommandPolicy, LogicalDevice } from '#dlms/cosem/logical-device';
 import { type ProfileColumn, ProfileGeneric, profileLayout, profileRowSize, SPARE_ROWS } from '#dlms/cosem/profile';
-import { MemoryProfileStore, type ProfileStore } from '#dlms/cosem/profile-store';
+import type { ProfileStore } from '#dlms/cosem/profile-store';
 import { type PushSender, PushSetup } from '#dlms/cosem/push-setup';
 import { RAW_TYPES, RegisterObject } from '#dlms/cosem/register';
 import { SapAssignment } from '#dlms/cosem/sap-assignment';
@@ -93,10 +93,10 @@ export interface MeterPort {
   /** The clock of the image's time stamps. */
   readonly steadyClock: SteadyClock;
   readonly identity: MeterIdentity;
-  /** What clients set, kept over a restart; without it until the end. */
-  readonly settings?: SettingStore;
-  /** Storage of a profile's or log's rows; memory by default. */
-  readonly openStore?: (name: string, rowSize: number, rows: number, layout: string) => ProfileStore;
+  /** What clients set, kept over a restart. */
+  readonly settings: SettingStore;
+  /** Storage of a profile's or log's rows. */
+  readonly openStore: (name: string, rowSize: number, rows: number, layout: string) => ProfileStore;
   /** Whether the storage works: without it nothing can be recorded. Default: it does. */
   readonly isStorageFailing?: () => boolean;
   /** Looks at all parts but the contact; its result is an object to be read. */
@@ -161,13 +161,6 @@ export function buildMeterModel(port: MeterPort): LogicalDevice {
   return buildMeter(port).device;
 }
 
-/** Settings that live as long as the process. */
-function volatileSettings(): SettingStore {
-  const values = new Map<string, Uint8Array>();
-  const keep = (key: string, value: Uint8Array) => void values.set(key, value);
-  return { get: (key) => values.get(key), keep, set: (key, value) => !!values.set(key, value) };
-}
-
 /** Everything that the parts below share. */
 interface Parts {
   readonly port: MeterPort;
@@ -180,13 +173,11 @@ interface Parts {
 
 /** Builds the meter's model. @throws DlmsError `internal` when the tables contradict each other */
 export function buildMeter(port: MeterPort): Meter {
-  const { identity } = port;
+  const { identity, settings, openStore } = port;
   // Whoever commands must be able to say until when; without the time nobody can.
   const takesCommands = () => port.wallClock().isSet;
   const name = logicalDeviceName(identity.serial);
   const device = new LogicalDevice(name, Sap.managementServer, port.commands, takesCommands);
-  const settings = port.settings ?? volatileSettings();
-  const openStore = port.openStore ?? ((_name, rowSize, rows) => new MemoryProfileStore(rowSize, rows));
   const clock = new MeterClock({ read: port.wallClock, set: port.setTime && ((ms) => setTime(ms)) }, settings);
   const events = new EventLogs({ clock, settings, openStore, onAlarm: () => pushes?.alarm.push() });
   const forgedAt = new Map<number, number>();

@@ -11,10 +11,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { asciiBytes, equalBytes, readU16, readU32, writeU16, writeU32 } from '#base/bytes';
+import { asciiBytes, equalBytes, readU16, readU32, writeU32 } from '#base/bytes';
 import { messageOf } from '#base/errors';
 import type { ProfileStore } from '#dlms/cosem/profile-store';
 import type { SettingStore } from '#dlms/cosem/setting';
+import { ByteWriter } from '#dlms/writer';
 import { DurableLog } from '#hw/durable-log';
 import { writeFileAtomic } from '#hw/files';
 import type { Log } from '#hw/log';
@@ -202,27 +203,16 @@ export class StateFiles {
   #save(): boolean {
     return this.#try(() => {
       if (!this.#slots) this.#openState();
-      const parts: Uint8Array[] = [];
-      for (const [key, value] of this.#values) {
-        const entry = new Uint8Array(3 + key.length + value.length);
-        entry[0] = key.length;
-        entry.set(asciiBytes(key), 1);
-        writeU16(entry, 1 + key.length, value.length);
-        entry.set(value, 3 + key.length);
-        parts.push(entry);
-      }
-      const end = parts.reduce((size, part) => size + part.length, HEADER);
-      if (end + 4 > STATE_SIZE) throw new Error(`the settings take ${end} bytes, more than ${STATE_SIZE - 4}`);
-      const record = new Uint8Array(end + 4);
-      writeU32(record, 0, MAGIC);
-      writeU32(record, 4, this.#sequence + 1);
-      writeU32(record, 8, end - HEADER);
-      let at = HEADER;
-      for (const part of parts) {
-        record.set(part, at);
-        at += part.length;
-      }
-      writeU32(record, end, crc32(record.subarray(0, end)));
+      const bytes = new Uint8Array(STATE_SIZE);
+      const w = new ByteWriter(bytes, HEADER, STATE_SIZE - 4);
+      for (const [key, value] of this.#values) w.u8(key.length).bytes(asciiBytes(key)).u16(value.length).bytes(value);
+      const end = w.at;
+      if (w.overflowed) throw new Error(`the settings take ${end} bytes, more than ${STATE_SIZE - 4}`);
+      writeU32(bytes, 0, MAGIC);
+      writeU32(bytes, 4, this.#sequence + 1);
+      writeU32(bytes, 8, end - HEADER);
+      writeU32(bytes, end, crc32(bytes.subarray(0, end)));
+      const record = bytes.subarray(0, end + 4);
       this.#slots!.store(record);
       this.#sequence++;
       this.#isDirty = false;

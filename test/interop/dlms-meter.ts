@@ -2,6 +2,7 @@
 
 import { asciiBytes, fromHex } from '#base/bytes';
 import { managementAssociation, passwordAssociation, publicAssociation } from '#dlms/association';
+import { MemoryProfileStore } from '#dlms/cosem/profile-store';
 import { CounterBook } from '#dlms/counters';
 import { type KeySet, type SecurityOptions, ServerSecurity } from '#dlms/security';
 import type { ServerEvent, ServerOptions } from '#dlms/server';
@@ -106,6 +107,7 @@ export function testMeter(extra: Partial<MeterPort> = {}, server: Partial<Server
   measure({ image, clock });
   const relay = { connected: true, moves: [] as string[] };
   const message = { text: '' };
+  const values = new Map<string, Uint8Array>();
   const port: MeterPort = {
     image,
     relay: {
@@ -130,6 +132,12 @@ export function testMeter(extra: Partial<MeterPort> = {}, server: Partial<Server
       return true;
     },
     steadyClock: () => clock.steadyMs,
+    settings: {
+      get: (key) => values.get(key),
+      set: (key, value) => !!values.set(key, value),
+      keep: (key, value) => void values.set(key, value),
+    },
+    openStore: (_name, rowSize, rows) => new MemoryProfileStore(rowSize, rows),
     identity: { serial: '0000000004711', moduleSerial: 'OR-WE-514 #1', firmwareId: 's3mp 0.1.0' },
     ...extra,
   };
