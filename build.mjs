@@ -136,6 +136,17 @@ const serialPrebuilds = {
   },
 };
 
+/** No key of a configuration is a date: smol-toml's class for them is left out, and a date is an invalid value. */
+const tomlWithoutDates = {
+  name: 'toml-without-dates',
+  setup(build) {
+    build.onLoad({ filter: /smol-toml\/dist\/date\.js$/ }, () => ({
+      contents: 'export class TomlDate extends Date { constructor() { super(NaN); } isValid() { return false; } }',
+      loader: 'js',
+    }));
+  },
+};
+
 /**
  * Tables of constants, `export const Tag = { array: 1, … } as const`, are objects for the compiler. Their members are put in
  * as the literals they are, as a `const enum` would be, so that neither names nor tables take room in a bundle.
@@ -199,7 +210,7 @@ async function buildBundles() {
       keepNames: false,
       banner: { js: '#!/usr/bin/env node' },
       define,
-      plugins: [...plugins, inlineConstants],
+      plugins: [...plugins, tomlWithoutDates, inlineConstants],
     });
     chmodSync(outfile, 0o755);
     const size = statSync(outfile).size;

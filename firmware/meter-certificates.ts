@@ -63,6 +63,7 @@ export class MeterCertificates implements CertificateManager {
   readonly #options: CertificateOptions;
   readonly #signing: KeyPair;
   readonly #agreement: KeyPair;
+  readonly #agreements = new WeakMap<Certificate, Uint8Array>();
   #trust = emptyTrust();
   #code: Uint8Array | undefined;
   #codeEndsAt = 0;
@@ -149,9 +150,18 @@ export class MeterCertificates implements CertificateManager {
     const headEnd = this.#trust
       .find('head-end', keyAgreement)
       .find((held) => mayBear(held, clientTitle) && !this.#trust.judge(held, 'head-end', keyAgreement, time));
-    const { privateKey } = this.#agreement;
-    return (headEnd && certificateKeys(nodeCrypto, privateKey, headEnd, meter, clientTitle, true)) ?? null;
+    return (headEnd && certificateKeys(nodeCrypto, this.#agree(headEnd), headEnd, meter, clientTitle)) ?? null;
   };
+
+  /** The agreement with a head end, made once: anyone may send its titles, and on a small processor this takes its time. */
+  #agree(headEnd: Certificate): Uint8Array | undefined {
+    let agreement = this.#agreements.get(headEnd);
+    if (!agreement) {
+      agreement = nodeCrypto.agree(this.#agreement.privateKey, headEnd.publicKey);
+      if (agreement) this.#agreements.set(headEnd, agreement);
+    }
+    return agreement;
+  }
 
   /** Whether one of the command certificates that are believed now has signed a message. */
   verifyCommand(message: Uint8Array, signature: Uint8Array): boolean {

@@ -123,6 +123,12 @@ export class Fleet {
     await this.event('meter.removed', 'info', id, 'is not read any more');
   }
 
+  /** Deletes what is stored of a meter, also of one that is not read any more; commands and audit stay. */
+  async erase(id: string, actor: string): Promise<void> {
+    const values = await this.store.erase(id);
+    await this.store.appendAudit({ at: this.clock.wall(), actor, action: 'erase', meter: id, detail: { values } });
+  }
+
   private async startAgent(agent: MeterAgent): Promise<void> {
     await this.restorePathSettings(agent);
     agent.start(await this.store.lastValues(agent.id));

@@ -135,6 +135,19 @@ function meterRoutes({ fleet, reload, labMode }: RouteServices): Route[] {
       handler: async ({ params, client }) => ok(await withClient(params.id!, client)),
     },
     {
+      method: 'DELETE',
+      path: '/api/v1/meters/{id}/data',
+      summary: 'Deletes the values and events that are stored of a meter; commands and audit stay',
+      role: 'admin',
+      parameters: [METER_ID],
+      answer: { status: 204, type: '', schema: {} },
+      limited: true,
+      handler: async ({ params, client }) => {
+        await fleet.erase(params.id!, client.actor);
+        return { status: 204 };
+      },
+    },
+    {
       method: 'POST',
       path: '/api/v1/meters/{id}/readings',
       summary: 'Reads a meter once and waits for the values',

@@ -50,8 +50,9 @@ export class HeadEndIdentity {
 
   /** Security of the association with a meter. @param title  of this start @throws S3mpError `certificate.refused` */
   security(meter: EnrolledMeter, title: Uint8Array): ClientSecurityOptions {
-    const { privateKey } = this.#key;
-    const keys = certificateKeys(nodeCrypto, privateKey, this.agreement, meter.certificates[1]!, title, false);
+    const certificate = meter.certificates[1]!;
+    const agreement = nodeCrypto.agree(this.#key.privateKey, certificate.publicKey);
+    const keys = certificateKeys(nodeCrypto, agreement, this.agreement, certificate, title);
     if (!keys)
       throw new S3mpError('certificate.refused', `${meter.id}: its certificate gives no keys`, { id: meter.id });
     return { crypto: nodeCrypto, mechanism: Mechanism.gmac, title, ...keys, counter: new MemoryCounter() };

@@ -236,6 +236,21 @@ export const PKI_VERBS: Readonly<Record<string, Verb>> = {
       return 0;
     },
   },
+  'meter erase': {
+    summary: 'delete the values and events that the head end has stored of a meter; commands and audit stay',
+    positionals: ['NAME'],
+    flags: { ...URL_FLAG, yes: { type: 'boolean', help: 'do it: this cannot be undone' } },
+    async run({ config, flags, positionals, out }) {
+      const id = positionals[0]!;
+      if (!flags.yes) throw new S3mpError('usage.invalid', `meter erase ${id} cannot be undone: say --yes`);
+      await new ApiClient(config, flags.url as string | undefined).call(
+        'DELETE',
+        `meters/${encodeURIComponent(id)}/data`,
+      );
+      out(`${id}: erased`);
+      return 0;
+    },
+  },
   'pki init': {
     summary: 'make the root, the authorities and empty revocation lists; meter add does it by itself',
     async run(context) {

@@ -306,6 +306,20 @@ class SqliteStore implements Store {
     );
   }
 
+  async erase(meter: string): Promise<number> {
+    this.writePending();
+    let erased = 0;
+    this.durably(() => {
+      const id = this.nameId(meter);
+      erased = Number(this.run('DELETE FROM value WHERE meter = ?', id).changes);
+      this.run('DELETE FROM reading WHERE meter = ?', id);
+      this.run('DELETE FROM last WHERE meter = ?', id);
+      this.run('DELETE FROM setting WHERE meter = ?', meter);
+      this.run('DELETE FROM event WHERE meter = ?', meter);
+    });
+    return erased;
+  }
+
   async prune(before: number): Promise<number> {
     this.writePending();
     const { changes } = this.run('DELETE FROM value WHERE at < ?', Math.ceil(before));

@@ -134,6 +134,8 @@ export interface Store {
   /** Stores or, with undefined, forgets a setting. On disk when it resolves. */
   putSetting(meter: string, name: string, text: string | undefined): Promise<void>;
 
+  /** Deletes readings, last values, settings and events of a meter; commands and audit stay. @returns values deleted */
+  erase(meter: string): Promise<number>;
   /** Deletes readings received before `before`; last values stay. @returns values deleted */
   prune(before: number): Promise<number>;
   flush(): Promise<void>;

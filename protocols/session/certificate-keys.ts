@@ -22,19 +22,17 @@ export function mayBear(certificate: Certificate, title: Uint8Array): boolean {
 
 /**
  * Keys of suite 0.
- * @param privateKey  of the own one of the two certificates, 32 bytes
+ * @param agreement  x coordinate of the key agreement between the two, 32 bytes
  * @param clientTitle  title of this start of the head end
  * @returns undefined when a certificate lacks its title or address, or the title is another's
  */
 export function certificateKeys(
   crypto: CryptoProvider,
-  privateKey: Uint8Array,
+  agreement: Uint8Array | undefined,
   headEnd: Certificate,
   meter: Certificate,
   clientTitle: Uint8Array,
-  isMeter: boolean,
 ): DlmsKeys | undefined {
-  const agreement = crypto.agree(privateKey, (isMeter ? headEnd : meter).publicKey);
   const client = addressOf(headEnd);
   const server = addressOf(meter);
   const serverTitle = titleOf(meter);

@@ -199,6 +199,25 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     assert.is(await store.setting('m1', 'a'), undefined);
   });
 
+  Contract('what is stored of a meter is erased, of others and in the audit nothing', async ({ store }) => {
+    for (const meter of ['m1', 'm2']) {
+      await store.appendReading(meter, reading(T0, 1));
+      await store.putSetting(meter, 'a', '{}');
+      await store.appendEvent({ at: T0, kind: 'test', severity: 'info', meter, message: '' });
+      await store.appendAudit({ at: T0, actor: 'local', action: 'test', meter, detail: {} });
+    }
+    assert.ok((await store.erase('m1')) > 0);
+    assert.is((await store.lastValues('m1')).length, 0);
+    assert.is((await store.traces('m1', 0, T0 + 1e9, 10)).length, 0);
+    assert.is((await store.events({ meter: 'm1', limit: 10 })).length, 0);
+    assert.is(await store.setting('m1', 'a'), undefined);
+    assert.ok((await store.lastValues('m2')).length > 0);
+    assert.is((await store.events({ meter: 'm2', limit: 10 })).length, 1);
+    assert.is((await store.audit(1, 10)).length, 2);
+    assert.is(await store.erase('m1'), 0);
+    assert.is(await store.erase('nobody'), 0);
+  });
+
   Contract('the audit is a chain: a changed, missing or moved line is found', async ({ store }) => {
     for (let i = 0; i < 5; i++) {
       await store.appendAudit({ at: T0 + i, actor: 'local', action: 'test', meter: 'm1', detail: { i } });
