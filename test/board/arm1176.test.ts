@@ -1,5 +1,5 @@
 /**
- * The meter's bundle as it ships, on an emulated ARM1176 under Node 20: it starts, reads a foreign energy meter through
+ * The meter's bundle as it ships, on an emulated ARM1176 under Node 20: it starts, passes its self-test, reads a foreign energy meter through
  * the serial driver without an addon, answers the head end across the ASes of a lab and a foreign client over TCP, and
  * carries out a signed command.
  */
@@ -50,6 +50,18 @@ if (needs('armel', hasEmulatedNode(), ARMEL_HINT)) {
     const config = runEmulated(node, [firmware, 'config', 'check', '--serial-unit', '300']);
     assert.is(config.status, 2, config.stdout);
     assert.match(config.stderr, /serial-unit/);
+  });
+
+  Arm('its self-test finds every simulated part well', () => {
+    const { status, stdout, stderr } = runEmulated(node, [firmware, 'self-test', '--sim', '--json']);
+    assert.is(status, 0, stdout + stderr);
+    const results = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Readonly<Record<string, string>>);
+    const parts = Object.fromEntries(results.map(({ check, result }) => [check, result]));
+    for (const part of ['bus', 'registers', 'relay', 'display', 'storage', 'clock', 'keys', 'address'])
+      assert.is(parts[part], 'PASS', stdout);
   });
 
   const hint = 'apt-get install socat python3-pymodbus python3-serial-asyncio';

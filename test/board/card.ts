@@ -49,14 +49,19 @@ export function cardMedium(guest: string, bundles: string, say: Say): (folder: s
       { path: 'bin/busybox', mode: 0o755, bytes: readFileSync(join(ARMEL, 'busybox')) },
       ...modules,
     ]);
-    const shown = 'systemd.journald.forward_to_console=1 systemd.show_status=0 systemd.getty_auto=no';
+    // Through the kernel's log, like the other medium's: see guest/boot.
+    const shown = [
+      'loglevel=7 printk.devkmsg=on',
+      'systemd.journald.forward_to_kmsg=1 systemd.journald.max_level_kmsg=info',
+      'systemd.show_status=0 systemd.getty_auto=no',
+    ].join(' ');
     return {
       card,
       initramfs,
       words() {
         const cmdline = run('mtype', '-i', `${card}@@${BOOT_AT_MB * MB}`, '::cmdline.txt').trim();
         say('card', `cmdline.txt: ${cmdline}`);
-        return `${cmdline} quiet rdinit=/init ${shown}`;
+        return `${cmdline} rdinit=/init ${shown}`;
       },
       fingerprint() {
         const root = ['bs=1M', `skip=${BOOT_AT_MB + BOOT_MB}`, `count=${ROOT_MB}`, 'status=none'];
@@ -135,7 +140,7 @@ function makeRoot(folder: string): string {
   link('etc/systemd/system/multi-user.target.wants/systemd-networkd.service', `${UNITS}/systemd-networkd.service`);
   link('etc/systemd/system/default.target', `${UNITS}/multi-user.target`);
   // What wants D-Bus, a person, all of the network, or a package that is not here.
-  for (const unit of ['systemd-logind', 'e2scrub_reap', 'systemd-networkd-wait-online', 'ldconfig'])
+  for (const unit of ['systemd-logind', 'e2scrub_reap', 'systemd-networkd-wait-online', 'ldconfig', 'getty-static'])
     link(`etc/systemd/system/${unit}.service`, '/dev/null');
   for (const folder of ['boot/firmware', 'mnt', 'media', 'opt', 'srv'])
     mkdirSync(join(root, folder), { recursive: true });

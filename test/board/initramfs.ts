@@ -53,6 +53,6 @@ export function ramMedium(guest: string, bundles: string): (folder: string, worl
     const initramfs = join(folder, 'initramfs.cpio');
     copyFileSync(join(ARMEL, 'boot', 'initramfs.cpio'), initramfs);
     appendFileSync(initramfs, readFileSync(own));
-    return { initramfs, words: () => 'quiet rdinit=/init' };
+    return { initramfs, words: () => 'quiet printk.devkmsg=on rdinit=/init' };
   };
 }

@@ -70,10 +70,11 @@ export class Rig {
       initramfs,
       ...(card === undefined ? {} : { card }),
       onLine: (line) => {
-        // biome-ignore lint/suspicious/noControlCharactersInRegex: what a console may send
-        const text = line.replace(/\x1b\[[\d;?]*[a-zA-Z]|[\x00-\x08\x0b-\x1f\x7f\ufffd]/g, '');
-        this.panicked ||= /Kernel panic/.test(text);
-        if (!/Division by zero in kernel|^\s*$/.test(text)) this.say('board', text);
+        this.panicked ||= /Kernel panic/.test(line);
+        // What programs say, without the kernel's own lines.
+        const said = /^\S*?\[ *\d+\.\d+\] (\w\S*\[\d+\]|board|pin|meter): *(.*?)\s*$/.exec(line);
+        if (said) this.say('board', `${said[1]!.replace(/\[\d+\]$/, '')}: ${said[2]}`);
+        else if (this.panicked) this.say('board', line);
       },
     });
     this.board = board;
