@@ -8,14 +8,14 @@ import { needs } from '#test/needs';
 import { BUNDLES } from '../e2e/platform.ts';
 import { clientPeers } from '../interop/dlms-peers.ts';
 import { hasPymodbus, hasSocat } from '../interop/pymodbus.ts';
-import { BOARD_HINT, hasEmulatedBoard } from './armel.ts';
+import { BOARD_HINT, hasEmulatedBoard, wantsBoard } from './armel.ts';
 import { ramMedium } from './initramfs.ts';
 import { runScenario } from './scenario.ts';
 import { enterNamespace, hasNamespaces } from './world.ts';
 
 if (
   process.env.S3MP_BOARD_NAMESPACE ||
-  (needs('raspi0', hasEmulatedBoard(), BOARD_HINT) &&
+  (needs('raspi0', wantsBoard && hasEmulatedBoard(), BOARD_HINT) &&
     needs('namespaces', hasNamespaces(), 'user namespaces and /dev/net/tun') &&
     needs('pymodbus', hasPymodbus() && hasSocat(), 'apt-get install socat python3-pymodbus python3-serial-asyncio'))
 ) {
