@@ -79,9 +79,7 @@ export class SimDisk implements Medium {
     if (end > target.content.length) {
       if (this.#used() + end - target.content.length > this.capacity)
         throw new Error('ENOSPC: no space left on device');
-      const larger = new Uint8Array(end);
-      larger.set(target.content);
-      target.content = larger;
+      target.content = longer(target.content, end);
     }
     const left = Math.min(this.budget, bytes.length);
     this.isTorn = left > 0 && left < bytes.length;
@@ -161,14 +159,19 @@ export class SimDisk implements Medium {
   }
 }
 
+/** The same bytes with zeros behind; there is room for more, so that a file that grows is not copied each time. */
+function longer(bytes: Uint8Array, length: number): Uint8Array {
+  if (length <= bytes.buffer.byteLength - bytes.byteOffset)
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, length);
+  const room = new Uint8Array(2 * length);
+  room.set(bytes);
+  return room.subarray(0, length);
+}
+
 /** Takes dirty sectors that are kept to the medium, and shows the medium's content for the others. */
 function settle(file: File, isKept: (sector: number) => boolean): void {
-  if (file.durable.length < file.content.length) {
-    // The file's new length is kept with any sector behind the old end.
-    const old = file.durable;
-    file.durable = new Uint8Array(file.content.length);
-    file.durable.set(old);
-  }
+  // The file's new length is kept with any sector behind the old end.
+  if (file.durable.length < file.content.length) file.durable = longer(file.durable, file.content.length);
   for (const sector of file.dirty) {
     const [from, to] = [sector * SECTOR, (sector + 1) * SECTOR];
     if (isKept(sector)) file.durable.set(file.content.subarray(from, to), from);

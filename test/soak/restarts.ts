@@ -184,11 +184,12 @@ export const restarts: Soak = async ({ random, share, say }) => {
       const still = position();
       while (counts[name] < count) {
         atFirstPoll = undefined;
-        counts[(await life()) ? name : 'early']++;
+        const isServing = await life();
+        counts[isServing ? name : 'early']++;
         if (position() !== still) counts.edges++;
         assert.is(position(), still, `the contact moved at kill ${counts[name]} while ${name}`);
         if (atFirstPoll !== undefined) assert.is(atFirstPoll, wanted);
-        if (counts[name] % 10 === 0 && counts[name] > 0) say(`${counts[name]} kills while ${name}`);
+        if (isServing && counts[name] % 10 === 0) say(`${counts[name]} kills while ${name}`);
       }
     }
     // A contact that fell back when the power went is where it was commanded before anything else is done.

@@ -67,7 +67,7 @@ Soaks('the firmware killed and started again, connected and disconnected, moves 
 });
 
 Soaks('a day in virtual time: every quarter once, clock and power events in the log, the heap flat', async () => {
-  assert.is((await run(days)).done, 24);
+  assert.is((await run(days)).done, 49);
 });
 
 Soaks.run();
