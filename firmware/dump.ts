@@ -6,7 +6,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { readU32, readU48 } from '#base/bytes';
-import { ConfigError } from '#base/errors';
+import { ConfigError, messageOf } from '#base/errors';
 import { decodeData } from '#dlms/axdr';
 import { ByteReader } from '#dlms/reader';
 import { eventText } from '#dlms/well-known';
@@ -17,6 +17,9 @@ import { readState } from './state-files.ts';
 
 /** Seconds, deviation and clock status in front of a row's values. */
 const VALUES_AT = 7;
+const SUFFIX = '.log';
+/** Exit status when a file could not be read. */
+const PARTIAL = 5;
 
 function instant(text: string | boolean | undefined, otherwise: number): number {
   if (text === undefined) return otherwise;
@@ -32,7 +35,7 @@ export const dumpVerb: Verb = {
     from: { type: 'string', value: 'TIME', help: 'only rows from this time on' },
     to: { type: 'string', value: 'TIME', help: 'only rows up to this time' },
   },
-  async run({ config, flags, json, out }) {
+  async run({ config, flags, json, log, out }) {
     const folder = config.string('state.directory');
     if (!existsSync(folder)) throw new ConfigError('config.unreadable', `there is no state folder ${folder}`);
     const from = instant(flags.from, 0);
@@ -51,30 +54,49 @@ export const dumpVerb: Verb = {
             .map(([key, value]) => `${key} ${value}`)
             .join('\n'),
     );
-    for (const file of readdirSync(folder)
-      .filter((name) => name.endsWith('.log'))
-      .sort()) {
-      const name = file.slice(0, -'.log'.length);
-      if (!name.includes(String(flags.log ?? ''))) continue;
-      const log = openLogFile(join(folder, file), fileMedium);
-      if (!log) continue;
-      const columns = log.layout.split(' ');
-      if (!json) out(`\n${name}: ${log.next - log.first} rows of time ${log.layout}`);
-      for (let row = log.first; row < log.next; row++) {
-        const bytes = log.read(row);
-        const seconds = bytes ? readU32(bytes, 0) : 0;
-        if (!bytes || seconds < from || seconds > to) continue;
-        const at = new Date(seconds * 1000).toISOString();
-        const reader = new ByteReader(bytes.subarray(VALUES_AT));
-        const values = columns.map(() => {
-          const data = decodeData(reader);
-          return 'value' in data ? data.value : null;
-        });
-        if (json) out(JSON.stringify({ log: name, row, at, clockStatus: bytes[6], values }));
-        else out(`${at} ${bytes[6]} ${name.startsWith('log-') ? eventText(Number(values[0])) : values.join(' ')}`);
+    let status = 0;
+    for (const file of readdirSync(folder).sort()) {
+      const name = file.slice(0, -SUFFIX.length);
+      if (!file.endsWith(SUFFIX) || !name.includes(String(flags.log ?? ''))) continue;
+      try {
+        dumpLog(name, join(folder, file), from, to, json, out);
+      } catch (error) {
+        log.warn(`${file} is not printed, or not to its end`, { error: messageOf(error) });
+        status = PARTIAL;
       }
-      log.close();
     }
-    return 0;
+    return status;
   },
 };
+
+/** @throws whatever is wrong with the file */
+function dumpLog(
+  name: string,
+  path: string,
+  from: number,
+  to: number,
+  json: boolean,
+  out: (text: string) => void,
+): void {
+  const log = openLogFile(path, fileMedium);
+  if (!log) throw new Error('it is no log of a meter');
+  const columns = log.layout.split(' ');
+  if (!json) out(`\n${name}: ${log.next - log.first} rows of time ${log.layout}`);
+  try {
+    for (let row = log.first; row < log.next; row++) {
+      const bytes = log.read(row);
+      const seconds = bytes ? readU32(bytes, 0) : 0;
+      if (!bytes || seconds < from || seconds > to) continue;
+      const at = new Date(seconds * 1000).toISOString();
+      const reader = new ByteReader(bytes.subarray(VALUES_AT));
+      const values = columns.map(() => {
+        const data = decodeData(reader);
+        return 'value' in data ? data.value : null;
+      });
+      if (json) out(JSON.stringify({ log: name, row, at, clockStatus: bytes[6], values }));
+      else out(`${at} ${bytes[6]} ${name.startsWith('log-') ? eventText(Number(values[0])) : values.join(' ')}`);
+    }
+  } finally {
+    log.close();
+  }
+}

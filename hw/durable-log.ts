@@ -394,7 +394,8 @@ export function openLogFile(path: string, medium: Medium): DurableLog | undefine
   medium.read(file, header, 0);
   medium.close(file);
   const text = Buffer.from(header).toString('latin1');
-  const [, slots, rowSize, layout] = /^S3MP log 1\n(\d+) records of \d+ bytes, rows of (\d+)\n(.*)\n/.exec(text) ?? [];
+  const [, slots, rowSize, layout] =
+    /^S3MP log 1\n(\d{1,7}) records of \d+ bytes, rows of (\d{1,3})\n(.*)\n/.exec(text) ?? [];
   if (layout === undefined) return undefined;
   return new DurableLog({ path, rowSize: Number(rowSize), rows: Number(slots), layout, medium, readOnly: true });
 }

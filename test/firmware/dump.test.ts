@@ -1,6 +1,6 @@
 /** `firmware.js dump` over a state folder that a meter has open, as text and as JSON, whole and by range. */
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -12,6 +12,7 @@ import { FIRMWARE_CONFIG } from '../../firmware/config.ts';
 import { dumpVerb } from '../../firmware/dump.ts';
 import { StateFiles } from '../../firmware/state-files.ts';
 import { pass, testMeter } from '../interop/dlms-meter.ts';
+import { seeded } from '../random.ts';
 
 const Dump = suite('dump');
 const quiet = createLog('test', { write: () => {} });
@@ -21,6 +22,11 @@ async function dump(folder: string, flags: Record<string, string> = {}, json = f
   const lines: string[] = [];
   await dumpVerb.run({ config, flags, positionals: [], json, log: quiet, out: (text) => lines.push(text) });
   return lines;
+}
+
+async function status(folder: string): Promise<number> {
+  const config = loadConfig(FIRMWARE_CONFIG, { flags: { 'state-directory': folder } });
+  return (await dumpVerb.run({ config, flags: {}, positionals: [], json: true, log: quiet, out() {} })) ?? 0;
 }
 
 Dump('prints what a running meter has stored and changes nothing', async () => {
@@ -60,6 +66,42 @@ Dump('prints what a running meter has stored and changes nothing', async () => {
     rmSync(folder, { recursive: true });
   }
 });
+
+Dump(
+  'damaged, foreign and missing files cost themselves, and the exit status says that something is missing',
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), 's3mp-dump-'));
+    try {
+      const files = new StateFiles(folder, quiet);
+      const meter = testMeter({
+        settings: files.settings(),
+        openStore: (name, rowSize, rows, layout) => files.profile(name, rowSize, rows, layout),
+      });
+      pass(meter, 4 * 3_600_000, 10_000);
+      files.close();
+      const whole = (await dump(folder, {}, true)).length;
+      mkdirSync(join(folder, 'folder.log'));
+      assert.is(await status(folder), 5);
+      assert.is((await dump(folder, {}, true)).length, whole);
+      rmdirSync(join(folder, 'folder.log'));
+      const names = readdirSync(folder);
+      const random = seeded();
+      for (let i = 0; i < 300; i++) {
+        const path = join(folder, names[random.below(names.length)]!);
+        const bytes = readFileSync(path);
+        const damaged = Buffer.from(bytes.subarray(0, random.below(8) > 0 ? bytes.length : random.below(bytes.length)));
+        const reach = Math.min(damaged.length, random.below(2) > 0 ? 120 : 6000);
+        for (let n = random.below(9); n >= 0 && reach > 0; n--) damaged[random.below(reach)] = 0x30 + random.below(16);
+        writeFileSync(path, damaged);
+        assert.ok([0, 5].includes(await status(folder)));
+        writeFileSync(path, bytes);
+      }
+      assert.is((await dump(folder, {}, true)).length, whole);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+);
 
 Dump('a folder or a time that is none is an error of usage', async () => {
   const code = async (act: Promise<unknown>) => act.then(() => 'done').catch((error) => error.code);
