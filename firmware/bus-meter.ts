@@ -113,6 +113,8 @@ export class BusMeter {
   private begun = 0;
   private hasFailed = false;
   private strikes = 0;
+  /** Since it was last left alone. */
+  private hasAnswered = false;
   private refusals = 0;
   private passStartedAt = Number.NEGATIVE_INFINITY;
   private resumeAt = 0;
@@ -149,8 +151,24 @@ export class BusMeter {
     return this.cycles > 0 && this.backoffMs === 0 && this.strikes < SILENCE_STRIKES;
   }
 
-  get isBackingOff(): boolean {
+  private get isBackingOff(): boolean {
     return this.backoffMs > 0;
+  }
+
+  /** Whether replies were damaged of late. */
+  private get isLineBad(): boolean {
+    for (let b = 0; b < this.blocks.length; b++) if (this.blocks[b]!.level > 0) return true;
+    return false;
+  }
+
+  /** Whether one question is enough to find out if the meter is back: on a bad line it is not. */
+  get isProbed(): boolean {
+    return this.isBackingOff && !this.isLineBad;
+  }
+
+  /** Strikes that end a pass. */
+  private get limit(): number {
+    return this.hasAnswered && this.isLineBad ? 2 * STRIKES : this.isBackingOff ? 1 : STRIKES;
   }
 
   /** Finds out `dueAt`. */
@@ -210,6 +228,10 @@ export class BusMeter {
     if (outcome === Outcome.ok) {
       this.strikes = 0;
       this.refusals = 0;
+      this.hasAnswered = true;
+      // One good reply ends the patience: on a bad line a whole pass without a failure would not come.
+      if (this.isBackingOff) this.options.log.info('the energy meter answers again', { unit: this.unit });
+      this.backoffMs = 0;
       slot.nextAt = now + slot.read.everyMs;
       if (isIdentity) this.identify(slot, master);
       else this.take(block, slot.read, master);
@@ -225,26 +247,26 @@ export class BusMeter {
     if (outcome === Outcome.exception && this.isRefusal(master)) this.refuse(block, slot, master);
     else if (outcome === Outcome.damaged && master.wasSent) this.damage(block, slot);
     else {
-      this.strike(SILENCE_STRIKES);
+      // Where others speak all the time, not even a question is possible.
+      this.strike(master.wasSent ? SILENCE_STRIKES : STRIKES);
       this.doubtAll();
     }
     // The rest of the pass would meet the same silence.
-    if (this.isBackingOff || this.strikes >= STRIKES) this.block = this.blocks.length;
+    if (this.strikes >= this.limit) this.block = this.blocks.length;
   }
 
   /** Ends a pass: counts it, or leaves the meter alone for a while. */
   finishPass(master: RtuMaster, bus: string): void {
     const { log, backoffMs, unit } = this.options;
     this.isInPass = false;
-    if (this.hasFailed && (this.isBackingOff || this.strikes >= STRIKES)) {
+    if (this.hasFailed && this.strikes >= this.limit) {
       this.doubtAll();
+      this.hasAnswered = false;
       this.backoffMs = Math.min(this.isBackingOff ? 2 * this.backoffMs : backoffMs.first, backoffMs.last);
       this.resumeAt = master.now[0]! + this.backoffMs;
       log.warn(failureText(master), { unit, bus, again_s: this.backoffMs / 1000 });
       return;
     }
-    if (this.isBackingOff) log.info('the energy meter answers again', { unit });
-    this.backoffMs = 0;
     if (!this.hasFailed) this.cycles++;
     if (!this.isTuned) this.tune(master);
   }
@@ -312,6 +334,8 @@ export class BusMeter {
     });
     this.strikes = 0;
     this.slot = 0;
+    block.fresh = 0;
+    this.snapshot.fill(Number.NaN);
   }
 
   /**
@@ -356,6 +380,8 @@ export class BusMeter {
   /** Judges what was read of a block and puts it into the image. */
   private publish(block: Block): void {
     if (block.fresh === 0) return;
+    // One damaged reply in 65,536 has a good CRC; without the other values nothing would tell.
+    const isPart = block.fresh < block.root.values.length && (block.level > 0 || this.hasFailed);
     block.fresh = 0;
     const { image, map } = this.options;
     const { snapshot, doubts, readAt } = this;
@@ -372,15 +398,10 @@ export class BusMeter {
       for (let q = 0; q < QUANTITY_COUNT; q++) {
         if (Number.isNaN(snapshot[q]!)) continue;
         const energy = this.energies[q];
+        if (isPart) doubts[q]! |= Doubt.alone;
+        const quality = doubts[q] === 0 ? Quality.good : Quality.suspect;
         if (energy !== undefined) this.count(block, q as Quantity, energy);
-        else
-          image.set(
-            q as Quantity,
-            snapshot[q]!,
-            readAt[q]!,
-            doubts[q] === 0 ? Quality.good : Quality.suspect,
-            doubts[q],
-          );
+        else image.set(q as Quantity, snapshot[q]!, readAt[q]!, quality, doubts[q]);
       }
       if (doubts[Quantity.activePower] === 0) this.integrate();
       image.endUpdate();
@@ -400,7 +421,7 @@ export class BusMeter {
       const quality = doubts === 0 ? Quality.good : Quality.suspect;
       image.set(quantity, Math.floor(energy.value), energy.readAt, quality, doubts);
     }
-    if (doubts === Doubt.first) block.makeDue();
+    if (doubts === Doubt.alone) block.makeDue();
   }
 
   private integrate(): void {

@@ -208,7 +208,7 @@ export class PollLoop {
   private begin(meter: BusMeter): boolean {
     const read = meter.next(this.master);
     if (read === undefined) return false;
-    this.master.begin(read, meter.isBackingOff ? 0 : RETRIES);
+    this.master.begin(read, meter.isProbed ? 0 : RETRIES);
     return true;
   }
 }

@@ -48,7 +48,7 @@ export class EnergyRegister {
   read(register: number, nowMs: number): number {
     if (Number.isNaN(this.readAt)) {
       this.believe(register, nowMs);
-      return Doubt.first;
+      return Doubt.alone;
     }
     if (this.follows(register, nowMs, this.register, this.readAt)) {
       this.isConfirmed = true;

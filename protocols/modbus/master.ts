@@ -102,7 +102,7 @@ class Unit {
   /** Time between the end of a request and the beginning of its reply, ms: on average, and at most of late. */
   turnaroundMs = 0;
   slowestMs = 0;
-  /** Replies in time without an unanswered request between them. */
+  /** Replies in time since one came late. */
   inTime = 0;
 
   get owesAny(): boolean {
@@ -148,7 +148,6 @@ export class RtuMaster {
   private firstSentAt = 0;
   private sentAt = 0;
   /** When the reply must have begun. A field, since what a method returns may be put into an object of its own. */
-  /** When the reply must have begun. */
   private replyBy = 0;
   private deadline = 0;
   /** A line that is never quiet ends the transaction then. */
@@ -274,6 +273,8 @@ export class RtuMaster {
     if (at === length) return;
     // Nobody was asked, or the answer is complete: the line is in use, so the silence starts anew.
     this.counters.strayBytes += length - at;
+    // As much as a reply: the unit is not as quick as it seemed.
+    if (length - at >= EXCEPTION_LENGTH) this.peer(this.unit).inTime = 0;
     this.quietUntil = Math.max(this.quietUntil, this.now[0]! + this.options.timing.gapMs);
   }
 
@@ -401,10 +402,8 @@ export class RtuMaster {
 
   private learn(): void {
     const peer = this.peer(this.unit);
-    if (this.unanswered > 0) {
-      peer.inTime = 0;
-      return;
-    }
+    // Otherwise it may have been the reply to an earlier attempt.
+    if (this.unanswered > 0) return;
     const tookMs =
       this.now[0]! - this.sentAt - this.requestMs - this.read!.replyLength * this.options.timing.characterMs;
     const turnaroundMs = tookMs > 0 ? tookMs : 0;

@@ -16,8 +16,8 @@ export const Doubt = {
   contradiction: 4,
   /** An energy that went back, or up by more than the meter can carry. */
   step: 8,
-  /** The first reading of an energy: another one must agree. */
-  first: 16,
+  /** Stands alone: the first reading of an energy, or part of a snapshot whose rest did not come through a bad line. */
+  alone: 16,
 } as const;
 
 /** Most that a directly connected meter of these families carries, A per phase. */
@@ -38,6 +38,9 @@ const [U2, U3, I2, I3] = (['voltageL2', 'voltageL3', 'currentL2', 'currentL3'] a
   number,
 ];
 
+/** Of three phases, VA. */
+const MAX_VA = 3 * 300 * 1.5 * MAX_AMPERES;
+
 /** Quantity, lowest and highest value. A phase of three may be dead; the phase that feeds the meter is not. */
 const RANGES: readonly (readonly [quantity: number, low: number, high: number])[] = [
   [U, 8_000, 30_000],
@@ -48,6 +51,9 @@ const RANGES: readonly (readonly [quantity: number, low: number, high: number])[
   [I2, 0, 1500 * MAX_AMPERES],
   [I3, 0, 1500 * MAX_AMPERES],
   [PF, -1_000, 1_000],
+  [P, -MAX_VA, MAX_VA],
+  [Q, -MAX_VA, MAX_VA],
+  [S, 0, MAX_VA],
 ];
 
 /** Share by which two ways to the same power may differ: registers are not all of the same instant. */

@@ -398,7 +398,7 @@ Registers('an image without fresh values is no judgement, doubts of the poll loo
   assert.throws(() => judgeRegisters(image, 0), /no fresh values/);
   image.set(Quantity.voltage, 23_000, 0, Quality.good);
   image.set(Quantity.activePower, -2_200, 0, Quality.good);
-  image.set(Quantity.activeEnergy, 1_234_560, 0, Quality.suspect, Doubt.first);
+  image.set(Quantity.activeEnergy, 1_234_560, 0, Quality.suspect, Doubt.alone);
   assert.is(judgeRegisters(image, 0), '230 V, -2200 W, 1234.56 kWh');
   image.doubt(Quantity.activeEnergy, Doubt.step);
   assert.throws(() => judgeRegisters(image, 0), /contradict each other/);
