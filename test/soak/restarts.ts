@@ -17,6 +17,7 @@ import { parseObis } from '#dlms/obis';
 import { ProfileReader } from '#dlms/profile-reader';
 import { EventCode } from '#dlms/well-known';
 import { connectDlmsTcp } from '#hw/dlms-tcp';
+import { deviceNode } from '#hw/lab/lab';
 import { METER_NODE_FLAGS } from '#hw/meter-flags';
 import { Household } from '#hw/sim/household';
 import { SimMeter, startSimSlave } from '#hw/sim/or-we-514';
@@ -79,7 +80,7 @@ export const restarts: Soak = async ({ random, share, say }) => {
   let failures = -1;
 
   const start = (): Running => {
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(deviceNode(), args, { stdio: ['ignore', 'ignore', 'pipe'] });
     children.add(child);
     const ended = new Promise((resolve) => child.once('close', (code, signal) => resolve(signal ?? code)));
     void ended.then(() => children.delete(child));
