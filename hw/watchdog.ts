@@ -4,10 +4,11 @@
  * The service unit needs NotifyAccess=all, since the datagrams come from a child.
  */
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { messageOf } from '#base/errors';
 import type { Log } from '#hw/log';
+import { spawn } from '#hw/spawn';
 
 export const WATCHDOG_DRIVERS = ['auto', 'none', 'systemd', 'device'] as const;
 export type WatchdogDriver = (typeof WATCHDOG_DRIVERS)[number];

@@ -1,13 +1,13 @@
 /** Ways to a panel: an SSD1306 behind some I2C transport, and the kernel's framebuffer. */
 
-import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '#base/errors';
 import { PAGE_HEIGHT } from '#hw/display/bitmap';
 import { type Controller, encodeRun, initialTransfer, MAX_TRANSFER, PANEL_ON, PANEL_WIDTH } from '#hw/display/ssd1306';
 import { readNode } from '#hw/relay/output';
+import { spawn } from '#hw/spawn';
 
 export interface Panel {
   /** For people: `SSD1306 at 0x3c of i2c-1 by i2c-bus`. */
@@ -93,7 +93,7 @@ export async function openI2cTransfer(bus: number, address: number): Promise<I2c
         const words = ['-y', String(bus), `w${bytes.length}@${address}`, ...Array.from(bytes, String)];
         const child = spawn('i2ctransfer', words, { stdio: ['ignore', 'ignore', 'pipe'], timeout: COMMAND_LIMIT_MS });
         let errors = '';
-        child.stderr.on('data', (chunk) => (errors += chunk));
+        child.stderr!.on('data', (chunk) => (errors += chunk));
         child.on('error', (error) => reject(new Error(`i2ctransfer: ${messageOf(error)}; apt-get install i2c-tools`)));
         child.on('close', (status) =>
           status === 0 ? resolve() : reject(new Error(errors.trim() || `i2ctransfer ended with status ${status}`)),
@@ -135,6 +135,7 @@ export function framebufferPanel(root: string, device: string, height: number): 
       const shape = `${about('virtual_size')} ${about('bits_per_pixel')}`;
       if (shape !== `${PANEL_WIDTH},${height} 1`)
         throw new Error(`${name} is ${shape} bits a pixel, expected ${PANEL_WIDTH},${height} 1`);
+      const { open } = await import('node:fs/promises');
       file = await open(join(device, name), 'r+');
     },
     async send(picture, page) {

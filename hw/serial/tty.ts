@@ -6,11 +6,12 @@
  * which has neither parity nor speed.
  */
 
-import { type SpawnOptions, spawn } from 'node:child_process';
+import type { SpawnOptions } from 'node:child_process';
 import { closeSync, constants, openSync, realpathSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { messageOf } from '#base/errors';
 import { type Line, READ_SIZE, type SerialSettings } from '#hw/serial/line';
+import { spawn } from '#hw/spawn';
 
 /** Words that coreutils' and busybox's stty both know. */
 const PARITY = { none: ['-parenb'], even: ['parenb', '-parodd'], odd: ['parenb', 'parodd'] } as const;
