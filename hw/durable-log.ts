@@ -205,12 +205,14 @@ export class DurableLog implements ProfileStore {
       this.#isReadOnly = true;
     }
     try {
-      if (this.#takesHeader()) return;
-      this.close();
-      onForeign?.(medium.setAside(path));
-      this.#create();
-      this.#file = medium.open(path);
-      this.#recover();
+      if (!this.#takesHeader()) {
+        this.close();
+        onForeign?.(medium.setAside(path));
+        this.#create();
+        this.#file = medium.open(path);
+        this.#recover();
+      }
+      if (this.#allocated === 0 && !this.#isReadOnly) this.#allocate();
     } catch (error) {
       this.close();
       throw error;
@@ -218,9 +220,7 @@ export class DurableLog implements ProfileStore {
   }
 
   #create(): void {
-    const bytes = new Uint8Array(PAGE + this.#perSegment * this.recordSize);
-    bytes.set(this.#header);
-    this.#medium.create(this.#options.path, bytes);
+    this.#medium.create(this.#options.path, this.#header);
   }
 
   /** Reads what is there. @returns whether it is this log; a header that its own records contradict is written anew */

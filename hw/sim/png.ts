@@ -3,12 +3,17 @@
 import { crc32, deflateSync } from 'node:zlib';
 import type { Bitmap } from '#hw/display/bitmap';
 
+/** The display twin draws every second: pixels in one buffer, a small window for pictures that are mostly black. */
+const FRUGAL = { windowBits: 9, memLevel: 1, chunkSize: 1024 };
+let pixels = Buffer.alloc(0);
+
 /** @param scale  side of the square that a pixel becomes */
 export function encodePng(picture: Bitmap, scale: number): Buffer {
   const width = picture.width * scale;
   const height = picture.height * scale;
   const stride = 1 + Math.ceil(width / 8);
-  const rows = Buffer.alloc(stride * height);
+  if (pixels.length !== stride * height) pixels = Buffer.alloc(stride * height);
+  const rows = pixels.fill(0);
   for (let y = 0; y < height; y++)
     for (let x = 0; x < width; x++)
       if (picture.isSet(Math.floor(x / scale), Math.floor(y / scale)))
@@ -20,7 +25,7 @@ export function encodePng(picture: Bitmap, scale: number): Buffer {
   return Buffer.concat([
     Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'),
     chunk('IHDR', header),
-    chunk('IDAT', deflateSync(rows)),
+    chunk('IDAT', deflateSync(rows, FRUGAL)),
     chunk('IEND', Buffer.alloc(0)),
   ]);
 }
