@@ -50,6 +50,8 @@ const DOUBT_PROBE_MS = 500;
 /** Least gap between two probes of one path, however urgent. */
 const URGENT_PROBE_MS = 100;
 const MAX_PROBE_MS = 2_000;
+/** A router at the end of a silent path is asked with each probe; its answer takes a round trip. */
+const WORD_MS = MAX_PROBE_MS + 500;
 
 /**
  * A silence of this length may be a stall of the line, whose answers are only late: power lines and radio retrain for
@@ -290,9 +292,13 @@ export class PathManager {
     return (this.candidates.get(fingerprint)?.silences ?? 0) > 0;
   }
 
-  /** Whether no allowed path has led to the destination's AS since a time: neither an answer nor its router's word. */
+  /**
+   * Whether no allowed path has led to the destination's AS since a time: neither an answer nor its router's word, which
+   * holds until it could have been asked again.
+   */
   isCutOff(since: number, now: number): boolean {
-    return this.usable(now).every((c) => c.silences > 0 && c.lastAnswerAt < since && c.lastArrivalAt < since);
+    const heard = Math.min(since, now - WORD_MS);
+    return this.usable(now).every((c) => c.silences > 0 && c.lastAnswerAt < since && c.lastArrivalAt < heard);
   }
 
   private bestOf(usable: readonly Candidate[], now: number): Candidate {
