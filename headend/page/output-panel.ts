@@ -64,8 +64,8 @@ export class OutputPanel {
     const command = view?.meter.lastCommand ?? null;
     const resting = view === undefined || this.sending || !this.linked() || isOpen(command);
     const output = view?.meter.control?.outputState;
-    setAttribute(this.connect, 'disabled', resting || output === true);
-    setAttribute(this.disconnect, 'disabled', resting || output === false);
+    this.setRests(this.connect, resting || output === true);
+    this.setRests(this.disconnect, resting || output === false);
     this.restoreFocus();
     if (this.dialog.open) this.checkDialog();
     const isOld = !this.linked() || view?.state() === 'offline';
@@ -78,6 +78,11 @@ export class OutputPanel {
     const age = view?.controlAgeMs() ?? null;
     setText(byId('control-age'), age === null ? 'not read yet' : `read back ${ageText(age)}`);
     this.renderCommand(command);
+  }
+
+  private setRests(button: HTMLButtonElement, rests: boolean): void {
+    if (rests && document.activeElement === button) this.unfocused = button;
+    setAttribute(button, 'disabled', rests);
   }
 
   /** A button that rests drops the focus to the body: gives it back to the one that can be pressed then. */
