@@ -100,96 +100,96 @@ export class BusMeter {
   isInPass = false;
   /** Steady ms from which the next pass may begin; see `findDue`. In an array for the reason that RtuMaster gives. */
   readonly dueAt = new Float64Array(1);
-  private readonly options: BusMeterOptions;
-  private blocks: Block[] = [];
-  private gap: number;
-  private isTuned = false;
+  readonly #options: BusMeterOptions;
+  #blocks: Block[] = [];
+  #gap: number;
+  #isTuned = false;
   /** The read under way: index of its block and in the block. */
-  private block = 0;
-  private slot = 0;
+  #block = 0;
+  #slot = 0;
   /** A read that was passed over for the sake of its safety. */
-  private skippedBlock = -1;
-  private skippedSlot = 0;
-  private begun = 0;
-  private hasFailed = false;
-  private strikes = 0;
+  #skippedBlock = -1;
+  #skippedSlot = 0;
+  #begun = 0;
+  #hasFailed = false;
+  #strikes = 0;
   /** Since it was last left alone. */
-  private hasAnswered = false;
-  private refusals = 0;
-  private passStartedAt = Number.NEGATIVE_INFINITY;
-  private resumeAt = 0;
-  private backoffMs = 0;
-  private identity = -1;
-  private otherIdentity = -1;
-  private readonly energies: (EnergyRegister | undefined)[];
-  private readonly slack: number;
+  #hasAnswered = false;
+  #refusals = 0;
+  #passStartedAt = Number.NEGATIVE_INFINITY;
+  #resumeAt = 0;
+  #backoffMs = 0;
+  #identity = -1;
+  #otherIdentity = -1;
+  readonly #energies: (EnergyRegister | undefined)[];
+  readonly #slack: number;
   /** Values of the block under way by quantity, NaN where there is none; when they were read; what speaks against them. */
-  private readonly snapshot = new Float64Array(QUANTITY_COUNT).fill(Number.NaN);
-  private readonly readAt = new Float64Array(QUANTITY_COUNT);
-  private readonly doubts = new Uint8Array(QUANTITY_COUNT);
+  readonly #snapshot = new Float64Array(QUANTITY_COUNT).fill(Number.NaN);
+  readonly #readAt = new Float64Array(QUANTITY_COUNT);
+  readonly #doubts = new Uint8Array(QUANTITY_COUNT);
 
   constructor(options: BusMeterOptions) {
-    this.options = options;
+    this.#options = options;
     const { map, timing } = options;
-    this.gap = joinGap(timing, 0);
-    this.slack = slackOf(map);
-    this.energies = new Array(QUANTITY_COUNT).fill(undefined);
+    this.#gap = joinGap(timing, 0);
+    this.#slack = slackOf(map);
+    this.#energies = new Array(QUANTITY_COUNT).fill(undefined);
     for (const { quantity, type, factor } of map.registers) {
       // Floats carry what the meter has; they do not count in steps that are worth to fill.
       const step = type === 'f32' ? 1 : factor;
-      if (ENERGY.test(quantity)) this.energies[Quantity[quantity]] = new EnergyRegister(step, map.phases);
+      if (ENERGY.test(quantity)) this.#energies[Quantity[quantity]] = new EnergyRegister(step, map.phases);
     }
-    this.plan();
+    this.#plan();
   }
 
   get unit(): number {
-    return this.options.unit;
+    return this.#options.unit;
   }
 
   /** Whether the meter answers. */
   get healthy(): boolean {
-    return this.cycles > 0 && this.backoffMs === 0 && this.strikes < SILENCE_STRIKES;
+    return this.cycles > 0 && this.#backoffMs === 0 && this.#strikes < SILENCE_STRIKES;
   }
 
-  private get isBackingOff(): boolean {
-    return this.backoffMs > 0;
+  get #isBackingOff(): boolean {
+    return this.#backoffMs > 0;
   }
 
   /** Whether replies were damaged of late. */
-  private get isLineBad(): boolean {
-    for (let b = 0; b < this.blocks.length; b++) if (this.blocks[b]!.level > 0) return true;
+  get #isLineBad(): boolean {
+    for (let b = 0; b < this.#blocks.length; b++) if (this.#blocks[b]!.level > 0) return true;
     return false;
   }
 
   /** Whether one question is enough to find out if the meter is back: on a bad line it is not. */
   get isProbed(): boolean {
-    return this.isBackingOff && !this.isLineBad;
+    return this.#isBackingOff && !this.#isLineBad;
   }
 
   /** Strikes that end a pass. */
-  private get limit(): number {
-    return this.hasAnswered && this.isLineBad ? 2 * STRIKES : this.isBackingOff ? 1 : STRIKES;
+  get #limit(): number {
+    return this.#hasAnswered && this.#isLineBad ? 2 * STRIKES : this.#isBackingOff ? 1 : STRIKES;
   }
 
   /** Finds out `dueAt`. */
   findDue(): void {
     let first = Number.POSITIVE_INFINITY;
-    for (let b = 0; b < this.blocks.length; b++) {
-      const { slots } = this.blocks[b]!;
+    for (let b = 0; b < this.#blocks.length; b++) {
+      const { slots } = this.#blocks[b]!;
       for (let s = 0; s < slots.length; s++) first = Math.min(first, slots[s]!.nextAt);
     }
-    this.dueAt[0] = Math.max(first, this.resumeAt, this.passStartedAt + this.options.cycleMs);
+    this.dueAt[0] = Math.max(first, this.#resumeAt, this.#passStartedAt + this.#options.cycleMs);
   }
 
   /** Begins a pass over the reads that are due at the master's time; `next` gives them. */
   startPass(master: RtuMaster): void {
-    this.passStartedAt = master.now[0]!;
+    this.#passStartedAt = master.now[0]!;
     this.isInPass = true;
-    this.block = 0;
-    this.slot = 0;
-    this.begun = 0;
-    this.skippedBlock = -1;
-    this.hasFailed = false;
+    this.#block = 0;
+    this.#slot = 0;
+    this.#begun = 0;
+    this.#skippedBlock = -1;
+    this.#hasFailed = false;
   }
 
   /**
@@ -198,44 +198,44 @@ export class BusMeter {
    */
   next(master: RtuMaster): PlannedRead | undefined {
     const now = master.now[0]!;
-    for (; this.block < this.blocks.length; this.block++, this.slot = 0) {
-      const block = this.blocks[this.block]!;
+    for (; this.#block < this.#blocks.length; this.#block++, this.#slot = 0) {
+      const block = this.#blocks[this.#block]!;
       const { slots } = block;
-      for (; this.slot < slots.length; this.slot++) {
-        const { read, nextAt } = slots[this.slot]!;
+      for (; this.#slot < slots.length; this.#slot++) {
+        const { read, nextAt } = slots[this.#slot]!;
         if (now < nextAt) continue;
         if (!master.isDoubtful(read)) return read;
-        if (this.skippedBlock >= 0) continue;
-        this.skippedBlock = this.block;
-        this.skippedSlot = this.slot;
+        if (this.#skippedBlock >= 0) continue;
+        this.#skippedBlock = this.#block;
+        this.#skippedSlot = this.#slot;
       }
-      this.publish(block);
+      this.#publish(block);
     }
-    if (this.begun > 0 || this.skippedBlock < 0) return undefined;
-    this.block = this.skippedBlock;
-    this.slot = this.skippedSlot;
-    return this.blocks[this.block]!.slots[this.slot]!.read;
+    if (this.#begun > 0 || this.#skippedBlock < 0) return undefined;
+    this.#block = this.#skippedBlock;
+    this.#slot = this.#skippedSlot;
+    return this.#blocks[this.#block]!.slots[this.#slot]!.read;
   }
 
   /** Takes what came of the read under way. */
   finishRead(master: RtuMaster): void {
     const now = master.now[0]!;
-    this.begun++;
-    const block = this.blocks[this.block]!;
-    const slot = block.slots[this.slot]!;
+    this.#begun++;
+    const block = this.#blocks[this.#block]!;
+    const slot = block.slots[this.#slot]!;
     const { outcome } = master;
     const isIdentity = slot.read.values.length === 0;
     if (outcome === Outcome.ok) {
-      this.strikes = 0;
-      this.refusals = 0;
-      this.hasAnswered = true;
+      this.#strikes = 0;
+      this.#refusals = 0;
+      this.#hasAnswered = true;
       // One good reply ends the patience: on a bad line a whole pass without a failure would not come.
-      if (this.isBackingOff) this.options.log.info('the energy meter answers again', { unit: this.unit });
-      this.backoffMs = 0;
+      if (this.#isBackingOff) this.#options.log.info('the energy meter answers again', { unit: this.unit });
+      this.#backoffMs = 0;
       slot.nextAt = now + slot.read.everyMs;
-      if (isIdentity) this.identify(slot, master);
-      else this.take(block, slot.read, master);
-      this.advance(block, master.atOnce);
+      if (isIdentity) this.#identify(slot, master);
+      else this.#take(block, slot.read, master);
+      this.#advance(block, master.atOnce);
       return;
     }
     if (isIdentity && outcome !== Outcome.damaged) {
@@ -243,180 +243,182 @@ export class BusMeter {
       block.levels = [[]];
       return;
     }
-    this.hasFailed = true;
-    if (outcome === Outcome.exception && this.isRefusal(master)) this.refuse(block, slot, master);
-    else if (outcome === Outcome.damaged && master.wasSent) this.damage(block, slot);
+    this.#hasFailed = true;
+    if (outcome === Outcome.exception && this.#isRefusal(master)) this.#refuse(block, slot, master);
+    else if (outcome === Outcome.damaged && master.wasSent) this.#damage(block, slot);
     else {
       // Where others speak all the time, not even a question is possible.
-      this.strike(master.wasSent ? SILENCE_STRIKES : STRIKES);
-      this.doubtAll();
+      this.#strike(master.wasSent ? SILENCE_STRIKES : STRIKES);
+      this.#doubtAll();
     }
     // The rest of the pass would meet the same silence.
-    if (this.strikes >= this.limit) this.block = this.blocks.length;
+    if (this.#strikes >= this.#limit) this.#block = this.#blocks.length;
   }
 
   /** Ends a pass: counts it, or leaves the meter alone for a while. */
   finishPass(master: RtuMaster, bus: string): void {
-    const { log, backoffMs, unit } = this.options;
+    const { log, backoffMs, unit } = this.#options;
     this.isInPass = false;
-    if (this.hasFailed && this.strikes >= this.limit) {
-      this.doubtAll();
-      this.hasAnswered = false;
-      this.backoffMs = Math.min(this.isBackingOff ? 2 * this.backoffMs : backoffMs.first, backoffMs.last);
-      this.resumeAt = master.now[0]! + this.backoffMs;
-      log.warn(failureText(master), { unit, bus, again_s: this.backoffMs / 1000 });
+    if (this.#hasFailed && this.#strikes >= this.#limit) {
+      this.#doubtAll();
+      this.#hasAnswered = false;
+      this.#backoffMs = Math.min(this.#isBackingOff ? 2 * this.#backoffMs : backoffMs.first, backoffMs.last);
+      this.#resumeAt = master.now[0]! + this.#backoffMs;
+      log.warn(failureText(master), { unit, bus, again_s: this.#backoffMs / 1000 });
       return;
     }
-    if (!this.hasFailed) this.cycles++;
-    if (!this.isTuned) this.tune(master);
+    if (!this.#hasFailed) this.cycles++;
+    if (!this.#isTuned) this.#tune(master);
   }
 
   /** The bus was lost: nothing is confirmed, and everything is read again as soon as it is back. */
   lose(): void {
     this.isInPass = false;
-    this.resumeAt = 0;
-    this.snapshot.fill(Number.NaN);
-    for (let b = 0; b < this.blocks.length; b++) this.blocks[b]!.fresh = 0;
-    this.doubtAll();
+    this.#resumeAt = 0;
+    this.#snapshot.fill(Number.NaN);
+    for (let b = 0; b < this.#blocks.length; b++) this.#blocks[b]!.fresh = 0;
+    this.#doubtAll();
   }
 
-  private plan(): void {
-    const { map, unit } = this.options;
-    this.blocks = planReads(map, unit, this.gap).map((read) => new Block(read, levelsOf(read)));
+  #plan(): void {
+    const { map, unit } = this.#options;
+    this.#blocks = planReads(map, unit, this.#gap).map((read) => new Block(read, levelsOf(read)));
     const { identity } = map;
     if (identity) {
       const read = plainRead(unit, identity.functionCode, identity.address, identity.count);
-      this.blocks.push(new Block(read, [[read]]));
+      this.#blocks.push(new Block(read, [[read]]));
     }
   }
 
   /** Plans once more when the time that the meter takes to answer is known: slow meters are worth longer reads. */
-  private tune(master: RtuMaster): void {
+  #tune(master: RtuMaster): void {
     const turnaroundMs = master.turnaroundMs(this.unit);
     if (turnaroundMs === undefined) return;
-    this.isTuned = true;
-    const { map, unit, timing } = this.options;
+    this.#isTuned = true;
+    const { map, unit, timing } = this.#options;
     const gap = joinGap(timing, turnaroundMs);
-    const isWhole = this.blocks.every(({ slots, root }) => slots.length === 0 || slots[0]!.read === root);
-    if (!isWhole || planReads(map, unit, gap).length === planReads(map, unit, this.gap).length) return;
-    this.gap = gap;
-    this.plan();
+    const isWhole = this.#blocks.every(({ slots, root }) => slots.length === 0 || slots[0]!.read === root);
+    if (!isWhole || planReads(map, unit, gap).length === planReads(map, unit, this.#gap).length) return;
+    this.#gap = gap;
+    this.#plan();
   }
 
-  private advance(block: Block, isClean: boolean): void {
+  #advance(block: Block, isClean: boolean): void {
     block.clean = isClean ? block.clean + 1 : 0;
-    this.slot++;
-    if (this.slot < block.slots.length) return;
-    this.publish(block);
-    this.block++;
-    this.slot = 0;
+    this.#slot++;
+    if (this.#slot < block.slots.length) return;
+    this.#publish(block);
+    this.#block++;
+    this.#slot = 0;
     if (block.level === 0 || block.clean < JOIN_AFTER) return;
     block.clean = 0;
     block.level--;
     block.makeDue();
   }
 
-  private strike(weight: number): void {
-    this.strikes += weight;
-    this.slot++;
+  #strike(weight: number): void {
+    this.#strikes += weight;
+    this.#slot++;
   }
 
   /** A reply that does not come through may do in smaller pieces. */
-  private damage(block: Block, { read }: Slot): void {
-    this.doubtRead(read, Doubt.unread);
+  #damage(block: Block, { read }: Slot): void {
+    this.#doubtRead(read, Doubt.unread);
     if (!block.refine()) {
-      this.strike(1);
+      this.#strike(1);
       return;
     }
-    this.options.log.info('the line damages replies: reading smaller pieces', {
+    this.#options.log.info('the line damages replies: reading smaller pieces', {
       start: `0x${block.root.start.toString(16)}`,
       pieces: block.slots.length,
     });
-    this.strikes = 0;
-    this.slot = 0;
+    this.#strikes = 0;
+    this.#slot = 0;
     block.fresh = 0;
-    this.snapshot.fill(Number.NaN);
+    this.#snapshot.fill(Number.NaN);
   }
 
   /**
    * Some meters of a family answer shorter reads only; they say "address" or "count". An exception does not name its
    * request: while an earlier answer is outstanding it may be that one's, but not several times in a row.
    */
-  private isRefusal({ exceptionCode, owesNothing }: RtuMaster): boolean {
-    this.refusals = exceptionCode === 2 || exceptionCode === 3 ? this.refusals + 1 : 0;
-    return owesNothing ? this.refusals > 0 : this.refusals >= SURE_REFUSALS;
+  #isRefusal({ exceptionCode, owesNothing }: RtuMaster): boolean {
+    this.#refusals = exceptionCode === 2 || exceptionCode === 3 ? this.#refusals + 1 : 0;
+    return owesNothing ? this.#refusals > 0 : this.#refusals >= SURE_REFUSALS;
   }
 
-  private refuse(block: Block, slot: Slot, { now }: RtuMaster): void {
-    this.refusals = 0;
+  #refuse(block: Block, slot: Slot, { now }: RtuMaster): void {
+    this.#refusals = 0;
     if (slot.read.values.length === 1) {
       slot.nextAt = now[0]! + REFUSED_MS;
-      this.doubtRead(slot.read, Doubt.unread);
-      this.strike(1);
+      this.#doubtRead(slot.read, Doubt.unread);
+      this.#strike(1);
       return;
     }
-    this.options.log.warn('the energy meter refuses the block; reading its values one by one', {
+    this.#options.log.warn('the energy meter refuses the block; reading its values one by one', {
       start: `0x${block.root.start.toString(16)}`,
       registers: block.root.count,
     });
     block.levels = [splitRead(block.root).map((read) => new Slot(read))];
     block.level = 0;
-    this.hasFailed = false;
-    this.slot = 0;
+    this.#hasFailed = false;
+    this.#slot = 0;
   }
 
-  private take(block: Block, { values }: PlannedRead, { rx, dataAt, now }: RtuMaster): void {
+  #take(block: Block, { values }: PlannedRead, { rx, dataAt, now }: RtuMaster): void {
     for (let i = 0; i < values.length; i++) {
       const { index, offset, type, factor } = values[i]!;
       const value = Math.round(readRegister(rx, dataAt + offset, type) * factor);
       // A float register of a meter that has no value holds NaN.
       if (!Number.isFinite(value)) continue;
-      this.snapshot[index] = value;
-      this.readAt[index] = now[0]!;
+      this.#snapshot[index] = value;
+      this.#readAt[index] = now[0]!;
       block.fresh++;
     }
   }
 
   /** Judges what was read of a block and puts it into the image. */
-  private publish(block: Block): void {
+  #publish(block: Block): void {
     if (block.fresh === 0) return;
     // One damaged reply in 65,536 has a good CRC; without the other values nothing would tell.
-    const isPart = block.fresh < block.root.values.length && (block.level > 0 || this.hasFailed);
+    const isPart = block.fresh < block.root.values.length && (block.level > 0 || this.#hasFailed);
     block.fresh = 0;
-    const { image, map } = this.options;
-    const { snapshot, doubts, readAt } = this;
-    const isFine = judge(snapshot, doubts, map.phases, this.slack);
+    const { image, map } = this.#options;
+    const snapshot = this.#snapshot;
+    const doubts = this.#doubts;
+    const readAt = this.#readAt;
+    const isFine = judge(snapshot, doubts, map.phases, this.#slack);
     const isNews = !isFine && !block.isContradicted;
     block.isContradicted = !isFine;
     if (isNews) {
       // The next snapshot tells whether the line or the meter is at fault.
       block.makeDue();
     } else {
-      if (!isFine && !block.isWarned) this.warnOf(block);
+      if (!isFine && !block.isWarned) this.#warnOf(block);
       block.isWarned = !isFine;
       image.beginUpdate();
       for (let q = 0; q < QUANTITY_COUNT; q++) {
         if (Number.isNaN(snapshot[q]!)) continue;
-        const energy = this.energies[q];
+        const energy = this.#energies[q];
         if (isPart) doubts[q]! |= Doubt.alone;
         const quality = doubts[q] === 0 ? Quality.good : Quality.suspect;
-        if (energy !== undefined) this.count(block, q as Quantity, energy);
+        if (energy !== undefined) this.#count(block, q as Quantity, energy);
         else image.set(q as Quantity, snapshot[q]!, readAt[q]!, quality, doubts[q]);
       }
-      if (doubts[Quantity.activePower] === 0) this.integrate();
+      if (doubts[Quantity.activePower] === 0) this.#integrate();
       image.endUpdate();
     }
     snapshot.fill(Number.NaN);
   }
 
-  private count(block: Block, quantity: Quantity, energy: EnergyRegister): void {
-    const { image } = this.options;
+  #count(block: Block, quantity: Quantity, energy: EnergyRegister): void {
+    const { image } = this.#options;
     const { changes } = energy;
-    const doubts = energy.read(this.snapshot[quantity]!, this.readAt[quantity]!);
-    if (energy.changes !== changes) this.meterChanged();
+    const doubts = energy.read(this.#snapshot[quantity]!, this.#readAt[quantity]!);
+    if (energy.changes !== changes) this.#meterChanged();
     if (doubts === Doubt.step) {
       image.doubt(quantity, doubts);
-      block.makeDue(this.readAt[quantity]! + CONFIRM_MS);
+      block.makeDue(this.#readAt[quantity]! + CONFIRM_MS);
     } else {
       const quality = doubts === 0 ? Quality.good : Quality.suspect;
       image.set(quantity, Math.floor(energy.value), energy.readAt, quality, doubts);
@@ -424,59 +426,59 @@ export class BusMeter {
     if (doubts === Doubt.alone) block.makeDue();
   }
 
-  private integrate(): void {
-    const energy = this.energies[Quantity.activeEnergy];
-    const powerW = this.snapshot[Quantity.activePower]!;
+  #integrate(): void {
+    const energy = this.#energies[Quantity.activeEnergy];
+    const powerW = this.#snapshot[Quantity.activePower]!;
     if (energy === undefined || Number.isNaN(powerW) || Number.isNaN(energy.readAt)) return;
     energy.integrate(
-      this.options.map.countsBothWays ? Math.abs(powerW) : Math.max(powerW, 0),
-      this.readAt[Quantity.activePower]!,
+      this.#options.map.countsBothWays ? Math.abs(powerW) : Math.max(powerW, 0),
+      this.#readAt[Quantity.activePower]!,
     );
-    this.options.image.adjust(Quantity.activeEnergy, Math.floor(energy.value));
+    this.#options.image.adjust(Quantity.activeEnergy, Math.floor(energy.value));
   }
 
-  private identify(slot: Slot, { rx, dataAt }: RtuMaster): void {
+  #identify(slot: Slot, { rx, dataAt }: RtuMaster): void {
     slot.nextAt += IDENTITY_MS;
     const identity = readRegister(rx, dataAt, slot.read.count === 1 ? 'u16' : 'u32');
-    if (this.identity >= 0 && identity !== this.identity) {
-      if (identity !== this.otherIdentity) {
-        this.otherIdentity = identity;
+    if (this.#identity >= 0 && identity !== this.#identity) {
+      if (identity !== this.#otherIdentity) {
+        this.#otherIdentity = identity;
         slot.nextAt = 0;
         return;
       }
-      for (const energy of this.energies) energy?.forget();
-      this.meterChanged();
+      for (const energy of this.#energies) energy?.forget();
+      this.#meterChanged();
     }
-    this.identity = identity;
-    this.otherIdentity = -1;
+    this.#identity = identity;
+    this.#otherIdentity = -1;
   }
 
-  private meterChanged(): void {
-    this.options.log.warn('another energy meter answers in place of the former one', { unit: this.unit });
-    this.options.onMeterChanged?.();
+  #meterChanged(): void {
+    this.#options.log.warn('another energy meter answers in place of the former one', { unit: this.unit });
+    this.#options.onMeterChanged?.();
   }
 
-  private warnOf({ root }: Block): void {
-    const suspects = root.values.filter(({ index }) => this.doubts[index] !== 0).map(({ quantity }) => quantity);
-    this.options.log.warn('values of the energy meter contradict each other', {
+  #warnOf({ root }: Block): void {
+    const suspects = root.values.filter(({ index }) => this.#doubts[index] !== 0).map(({ quantity }) => quantity);
+    this.#options.log.warn('values of the energy meter contradict each other', {
       unit: this.unit,
       of: suspects.join(' '),
     });
   }
 
-  private doubtRead({ values }: PlannedRead, doubts: number): void {
-    const { image } = this.options;
+  #doubtRead({ values }: PlannedRead, doubts: number): void {
+    const { image } = this.#options;
     image.beginUpdate();
     for (let i = 0; i < values.length; i++) image.doubt(values[i]!.index as Quantity, doubts);
     image.endUpdate();
   }
 
   /** No value is confirmed; each is read again as soon as the meter answers. */
-  private doubtAll(): void {
-    for (let b = 0; b < this.blocks.length; b++) {
-      const block = this.blocks[b]!;
+  #doubtAll(): void {
+    for (let b = 0; b < this.#blocks.length; b++) {
+      const block = this.#blocks[b]!;
       if (block.root.values.length > 0) block.makeDue();
-      this.doubtRead(block.root, Doubt.unread);
+      this.#doubtRead(block.root, Doubt.unread);
     }
   }
 }

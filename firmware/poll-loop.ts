@@ -45,22 +45,22 @@ export class PollLoop {
   readonly master: RtuMaster;
   /** Steady ms of the step under way, and when the next is due; in an array for the reason that RtuMaster gives. */
   readonly time = new Float64Array(2);
-  private readonly options: PollLoopOptions;
-  private readonly meters: readonly BusMeter[];
+  readonly #options: PollLoopOptions;
+  readonly #meters: readonly BusMeter[];
   /** Index of the meter whose turn it is or was. */
-  private turn = 0;
+  #turn = 0;
   /** When the port was last opened or could not be. */
-  private portAt = 0;
-  private timer: NodeJS.Timeout | undefined;
-  private timerAt = NEVER;
-  private running = false;
+  #portAt = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAt = NEVER;
+  #running = false;
   /** Nobody rings: a wait on it is a sleep shorter than any timer's. */
-  private readonly bell = new Int32Array(new SharedArrayBuffer(4));
+  readonly #bell = new Int32Array(new SharedArrayBuffer(4));
 
   constructor(options: PollLoopOptions) {
-    this.options = options;
+    this.#options = options;
     const { timing, timeoutMs, cycleMs, backoffMs = BACKOFF_MS, switchMs = SWITCH_MS, log, onMeterChanged } = options;
-    this.meters = [options, ...(options.further ?? [])].map(({ map, unit, image }) => {
+    this.#meters = [options, ...(options.further ?? [])].map(({ map, unit, image }) => {
       const changed = onMeterChanged && (() => onMeterChanged(unit));
       return new BusMeter({ map, unit, image, timing, cycleMs, backoffMs, log, onMeterChanged: changed });
     });
@@ -69,52 +69,52 @@ export class PollLoop {
 
   /** Takes over the port's events and polls until `stop`. */
   start(): void {
-    const { port, log } = this.options;
-    this.running = true;
+    const { port, log } = this.#options;
+    this.#running = true;
     port.onData = (bytes, length) => {
-      this.master.now[0] = this.options.clock();
+      this.master.now[0] = this.#options.clock();
       this.master.receive(bytes, length);
-      this.pump();
+      this.#pump();
     };
-    this.portAt = this.options.clock();
+    this.#portAt = this.#options.clock();
     port.onState = (open, error) => {
-      this.portAt = this.master.now[0] = this.options.clock();
+      this.#portAt = this.master.now[0] = this.#options.clock();
       this.master.abort();
-      for (const meter of this.meters) meter.lose();
+      for (const meter of this.#meters) meter.lose();
       if (open) {
         log.info('bus open', { bus: port.name });
-        this.pump();
+        this.#pump();
       } else {
         log.warn(messageOf(error), { code: error?.code });
       }
     };
-    this.pump();
+    this.#pump();
   }
 
   stop(): void {
-    this.running = false;
-    this.disarm();
+    this.#running = false;
+    this.#disarm();
   }
 
   /** Whether the meter answers; of several, the first. */
   get healthy(): boolean {
-    return this.meters[0]!.healthy;
+    return this.#meters[0]!.healthy;
   }
 
   /** Passes in which every read due of the meter succeeded; of several, the first. */
   get cycles(): number {
-    return this.meters[0]!.cycles;
+    return this.#meters[0]!.cycles;
   }
 
   /** ms by which the loop is late with what is due; at most 0 while it works, also when the energy meter is silent. */
   overdueMs(now: number): number {
-    return now - (this.time[1] === NEVER ? this.portAt + PORT_LIMIT_MS : this.time[1]!);
+    return now - (this.time[1] === NEVER ? this.#portAt + PORT_LIMIT_MS : this.time[1]!);
   }
 
   /** Does what is due now and arranges to be called again. */
-  private readonly pump = (): void => {
-    const { clock } = this.options;
-    if (!this.running) return;
+  readonly #pump = (): void => {
+    const { clock } = this.#options;
+    if (!this.#running) return;
     for (let step = 0; step < STEPS_PER_TURN; step++) {
       this.time[0] = clock();
       this.step();
@@ -122,34 +122,34 @@ export class PollLoop {
       if (due === NEVER) return;
       const now = clock();
       if (due - now > BLOCK_MS) {
-        this.wakeAt(due, now);
+        this.#wakeAt(due, now);
         return;
       }
       // Sleeping leaves the only core of a small board to the kernel and to whoever else has work.
-      if (due - now > SPIN_MS) Atomics.wait(this.bell, 0, 0, due - now - SPIN_MS);
+      if (due - now > SPIN_MS) Atomics.wait(this.#bell, 0, 0, due - now - SPIN_MS);
       while (clock() < due);
     }
-    setImmediate(this.pump);
+    setImmediate(this.#pump);
   };
 
-  private wakeAt(due: number, now: number): void {
+  #wakeAt(due: number, now: number): void {
     // A timer that fires earlier serves as well: the step finds nothing to do and sets the next one.
-    if (this.timerAt <= due) return;
-    this.disarm();
-    this.timerAt = due;
-    this.timer = setTimeout(this.onTimer, due - now - 1);
+    if (this.#timerAt <= due) return;
+    this.#disarm();
+    this.#timerAt = due;
+    this.#timer = setTimeout(this.#onTimer, due - now - 1);
   }
 
-  private disarm(): void {
-    clearTimeout(this.timer);
-    this.timerAt = NEVER;
+  #disarm(): void {
+    clearTimeout(this.#timer);
+    this.#timerAt = NEVER;
   }
 
-  private readonly onTimer = (): void => {
-    this.timerAt = NEVER;
+  readonly #onTimer = (): void => {
+    this.#timerAt = NEVER;
     // After a stall of the process the reply may have come in time without having been read: its bytes go first.
-    if (this.master.isWaiting && this.options.clock() >= this.master.nextDeadline) setImmediate(this.pump);
-    else this.pump();
+    if (this.master.isWaiting && this.#options.clock() >= this.master.nextDeadline) setImmediate(this.#pump);
+    else this.#pump();
   };
 
   /**
@@ -157,20 +157,21 @@ export class PollLoop {
    * call again, Infinity when the port is closed.
    */
   step(): void {
-    const { master, options, time } = this;
+    const { master, time } = this;
+    const options = this.#options;
     const now = time[0]!;
     if (!options.port.isOpen) {
       time[1] = NEVER;
       return;
     }
     master.now[0] = now;
-    if (master.isIdle && !this.beginNext()) return;
+    if (master.isIdle && !this.#beginNext()) return;
     switch (master.poll()) {
       case Action.send:
         options.port.write(master.request);
         break;
       case Action.done:
-        this.meters[this.turn]!.finishRead(master);
+        this.#meters[this.#turn]!.finishRead(master);
         master.end();
         time[1] = now;
         return;
@@ -180,32 +181,34 @@ export class PollLoop {
   }
 
   /** Begins the next read that is due. @returns false if there is none; the step's due time then says when */
-  private beginNext(): boolean {
-    const { meters, master, options } = this;
+  #beginNext(): boolean {
+    const { master } = this;
+    const options = this.#options;
+    const meters = this.#meters;
     const now = this.time[0]!;
-    let meter = meters[this.turn]!;
+    let meter = meters[this.#turn]!;
     if (meter.isInPass) {
-      if (this.begin(meter)) return true;
+      if (this.#begin(meter)) return true;
       meter.finishPass(master, options.port.name);
     }
     let first = NEVER;
     for (let i = 1; i <= meters.length; i++) {
-      const turn = (this.turn + i) % meters.length;
+      const turn = (this.#turn + i) % meters.length;
       meter = meters[turn]!;
       meter.findDue();
       if (meter.dueAt[0]! > now) {
         first = Math.min(first, meter.dueAt[0]!);
         continue;
       }
-      this.turn = turn;
+      this.#turn = turn;
       meter.startPass(master);
-      if (this.begin(meter)) return true;
+      if (this.#begin(meter)) return true;
     }
     this.time[1] = first;
     return false;
   }
 
-  private begin(meter: BusMeter): boolean {
+  #begin(meter: BusMeter): boolean {
     const read = meter.next(this.master);
     if (read === undefined) return false;
     this.master.begin(read, meter.isProbed ? 0 : RETRIES);

@@ -29,40 +29,40 @@ export type ConfigSource = 'default' | 'file' | 'environment' | 'flag';
 
 /** A resolved configuration. Getters name the type, and a key of another type is a programming error. */
 export class Config {
-  private readonly values: ReadonlyMap<string, unknown>;
-  private readonly sources: ReadonlyMap<string, ConfigSource>;
+  readonly #values: ReadonlyMap<string, unknown>;
+  readonly #sources: ReadonlyMap<string, ConfigSource>;
   readonly spec: ConfigSpec;
 
   constructor(spec: ConfigSpec, values: ReadonlyMap<string, unknown>, sources: ReadonlyMap<string, ConfigSource>) {
     this.spec = spec;
-    this.values = values;
-    this.sources = sources;
+    this.#values = values;
+    this.#sources = sources;
   }
 
   string(key: string): string {
-    return this.required<string>(key);
+    return this.#required<string>(key);
   }
   optionalString(key: string): string | undefined {
-    return this.values.get(key) as string | undefined;
+    return this.#values.get(key) as string | undefined;
   }
   number(key: string): number {
-    return this.required<number>(key);
+    return this.#required<number>(key);
   }
   boolean(key: string): boolean {
-    return this.required<boolean>(key);
+    return this.#required<boolean>(key);
   }
   strings(key: string): readonly string[] {
-    return (this.values.get(key) as readonly string[] | undefined) ?? [];
+    return (this.#values.get(key) as readonly string[] | undefined) ?? [];
   }
   tables(key: string): readonly Readonly<Record<string, unknown>>[] {
-    return (this.values.get(key) as readonly Record<string, unknown>[] | undefined) ?? [];
+    return (this.#values.get(key) as readonly Record<string, unknown>[] | undefined) ?? [];
   }
   has(key: string): boolean {
-    return this.values.get(key) !== undefined;
+    return this.#values.get(key) !== undefined;
   }
 
-  private required<T>(key: string): T {
-    const value = this.values.get(key);
+  #required<T>(key: string): T {
+    const value = this.#values.get(key);
     if (value === undefined) {
       throw new ConfigError(
         'config.invalid',
@@ -77,8 +77,8 @@ export class Config {
   resolved(): { key: string; value: unknown; source: ConfigSource; help: string }[] {
     return Object.entries(this.spec).map(([key, spec]) => ({
       key,
-      value: spec.secret && this.values.get(key) !== undefined ? '***' : (this.values.get(key) ?? null),
-      source: this.sources.get(key) ?? 'default',
+      value: spec.secret && this.#values.get(key) !== undefined ? '***' : (this.#values.get(key) ?? null),
+      source: this.#sources.get(key) ?? 'default',
       help: spec.help,
     }));
   }

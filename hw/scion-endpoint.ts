@@ -61,8 +61,8 @@ export class ScionEndpoint {
   protected readonly host: EndHost;
   protected readonly log: Log;
   protected closed = false;
-  private readonly socket: Socket;
-  private readonly shim: Socket | undefined;
+  readonly #socket: Socket;
+  readonly #shim: Socket | undefined;
 
   /**
    * Opens a socket on `hostIp:port`.
@@ -73,23 +73,23 @@ export class ScionEndpoint {
   }
 
   protected constructor(options: EndpointOptions, { socket, shim }: BoundSockets) {
-    this.socket = socket;
-    this.shim = shim;
+    this.#socket = socket;
+    this.#shim = shim;
     this.log = options.log;
     this.now = options.now ?? (() => performance.now());
     const { port } = socket.address();
     this.host = new EndHost({ topology: options.topology, host: parseHost(options.hostIp), port });
-    for (const each of this.sockets) {
+    for (const each of this.#sockets) {
       // As a plain Uint8Array: `slice` of a Buffer would not copy.
       each.on('message', ({ buffer, byteOffset, length }, from) =>
-        this.receive(each, new Uint8Array(buffer, byteOffset, length), from),
+        this.#receive(each, new Uint8Array(buffer, byteOffset, length), from),
       );
       each.on('error', (error) => this.log.warn('socket error', { error: error.message }));
     }
   }
 
-  private get sockets(): Socket[] {
-    return this.shim === undefined ? [this.socket] : [this.socket, this.shim];
+  get #sockets(): Socket[] {
+    return this.#shim === undefined ? [this.#socket] : [this.#socket, this.#shim];
   }
 
   /** This host as others address it. */
@@ -104,7 +104,7 @@ export class ScionEndpoint {
 
   close(): Promise<void> {
     this.closed = true;
-    return Promise.all(this.sockets.map((s) => new Promise<void>((resolve) => s.close(() => resolve())))).then(
+    return Promise.all(this.#sockets.map((s) => new Promise<void>((resolve) => s.close(() => resolve())))).then(
       () => {},
     );
   }
@@ -119,14 +119,14 @@ export class ScionEndpoint {
   protected transmit(packet: Uint8Array, to: IpPort): void {
     if (this.closed) return;
     this.counters.sent++;
-    this.socket.send(packet, 0, packet.length, to.port, to.host, (error) => {
+    this.#socket.send(packet, 0, packet.length, to.port, to.host, (error) => {
       if (error === null || this.closed) return;
       this.counters.sendErrors++;
       this.log.debug('not sent', { to: `${to.host}:${to.port}`, error: error.message });
     });
   }
 
-  private receive(socket: Socket, packet: Uint8Array, from: RemoteInfo): void {
+  #receive(socket: Socket, packet: Uint8Array, from: RemoteInfo): void {
     this.counters.received++;
     const now = this.now();
     const received = this.host.receive(packet, { host: from.address, port: from.port }, now);
@@ -136,7 +136,7 @@ export class ScionEndpoint {
       } catch (error) {
         this.log.error('datagram handler failed', { error: messageOf(error) });
       }
-    } else if (received.kind === 'echo-request') this.answerEcho(socket, packet, from);
+    } else if (received.kind === 'echo-request') this.#answerEcho(socket, packet, from);
     else this.receiveOther(received, now);
   }
 
@@ -145,7 +145,7 @@ export class ScionEndpoint {
     this.counters.ignored++;
   }
 
-  private answerEcho(socket: Socket, packet: Uint8Array, from: RemoteInfo): void {
+  #answerEcho(socket: Socket, packet: Uint8Array, from: RemoteInfo): void {
     const out = Buffer.allocUnsafe(this.host.echoReplyLength(packet));
     if (this.host.writeEchoReply(out, 0, packet) < 0) return;
     this.counters.echoesAnswered++;

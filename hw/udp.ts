@@ -28,12 +28,12 @@ export interface UdpSocketOptions {
 export class UdpSocket {
   readonly host: string;
   readonly port: number;
-  private readonly socket: Socket;
-  private open = true;
+  readonly #socket: Socket;
+  #open = true;
 
   private constructor(socket: Socket) {
     const { address, port } = socket.address();
-    this.socket = socket;
+    this.#socket = socket;
     this.host = address;
     this.port = port;
   }
@@ -71,13 +71,13 @@ export class UdpSocket {
   /** Sends a datagram. The bytes must stay as they are until the next turn of the event loop. */
   send(datagram: Uint8Array, host: string, port: number): void {
     // Without a callback node:dgram drops errors of sending, and it takes its fast path.
-    if (this.open) this.socket.send(datagram, port, host);
+    if (this.#open) this.#socket.send(datagram, port, host);
   }
 
   close(): Promise<void> {
-    if (!this.open) return Promise.resolve();
-    this.open = false;
-    return new Promise((resolve) => this.socket.close(() => resolve()));
+    if (!this.#open) return Promise.resolve();
+    this.#open = false;
+    return new Promise((resolve) => this.#socket.close(() => resolve()));
   }
 }
 

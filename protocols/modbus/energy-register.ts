@@ -23,22 +23,22 @@ export class EnergyRegister {
   readAt = Number.NaN;
   /** How often another meter was found. */
   changes = 0;
-  private register = 0;
-  private isConfirmed = false;
-  private candidate = 0;
-  private candidateAt = 0;
-  private agreeing = 0;
-  private powerAt = 0;
-  private readonly step: number;
-  private readonly limitPerMs: number;
+  #register = 0;
+  #isConfirmed = false;
+  #candidate = 0;
+  #candidateAt = 0;
+  #agreeing = 0;
+  #powerAt = 0;
+  readonly #step: number;
+  readonly #limitPerMs: number;
 
   /**
    * @param step  of the register, Wh
    * @param phases  of the meter, which bound what it can count
    */
   constructor(step: number, phases: number) {
-    this.step = step;
-    this.limitPerMs = (phases * MAX_AMPERES * MAX_VOLTS) / (1000 * WS_PER_WH);
+    this.#step = step;
+    this.#limitPerMs = (phases * MAX_AMPERES * MAX_VOLTS) / (1000 * WS_PER_WH);
   }
 
   /**
@@ -47,24 +47,24 @@ export class EnergyRegister {
    */
   read(register: number, nowMs: number): number {
     if (Number.isNaN(this.readAt)) {
-      this.believe(register, nowMs);
+      this.#believe(register, nowMs);
       return Doubt.alone;
     }
-    if (this.follows(register, nowMs, this.register, this.readAt)) {
-      this.isConfirmed = true;
-      this.agreeing = 0;
-      this.believe(register, nowMs);
+    if (this.#follows(register, nowMs, this.#register, this.readAt)) {
+      this.#isConfirmed = true;
+      this.#agreeing = 0;
+      this.#believe(register, nowMs);
       return 0;
     }
-    const agrees = this.agreeing > 0 && this.follows(register, nowMs, this.candidate, this.candidateAt);
-    this.agreeing = agrees ? this.agreeing + 1 : 1;
-    this.candidate = register;
-    this.candidateAt = nowMs;
-    if (this.agreeing < CONFIRMATIONS) return Doubt.step;
-    if (this.isConfirmed) this.changes++;
-    this.isConfirmed = true;
-    this.agreeing = 0;
-    this.register = register;
+    const agrees = this.#agreeing > 0 && this.#follows(register, nowMs, this.#candidate, this.#candidateAt);
+    this.#agreeing = agrees ? this.#agreeing + 1 : 1;
+    this.#candidate = register;
+    this.#candidateAt = nowMs;
+    if (this.#agreeing < CONFIRMATIONS) return Doubt.step;
+    if (this.#isConfirmed) this.changes++;
+    this.#isConfirmed = true;
+    this.#agreeing = 0;
+    this.#register = register;
     this.value = register;
     this.readAt = nowMs;
     return 0;
@@ -72,27 +72,27 @@ export class EnergyRegister {
 
   /** Adds what flowed since the last power, in Wh; `powerW` is what counts, never negative. */
   integrate(powerW: number, nowMs: number): void {
-    const elapsedMs = nowMs - this.powerAt;
-    this.powerAt = nowMs;
-    if (elapsedMs > MAX_POWER_AGE_MS || this.step <= 1) return;
+    const elapsedMs = nowMs - this.#powerAt;
+    this.#powerAt = nowMs;
+    if (elapsedMs > MAX_POWER_AGE_MS || this.#step <= 1) return;
     const wh = (powerW * elapsedMs) / (1000 * WS_PER_WH);
-    this.value = Math.max(this.value, Math.min(this.value + wh, this.register + this.step - 1));
+    this.value = Math.max(this.value, Math.min(this.value + wh, this.#register + this.#step - 1));
   }
 
   /** Forgets all readings: the next ones are those of another meter. */
   forget(): void {
     this.value = 0;
     this.readAt = Number.NaN;
-    this.isConfirmed = false;
-    this.agreeing = 0;
+    this.#isConfirmed = false;
+    this.#agreeing = 0;
   }
 
-  private follows(register: number, nowMs: number, before: number, beforeMs: number): boolean {
-    return register >= before && register <= before + 2 * this.step + this.limitPerMs * (nowMs - beforeMs);
+  #follows(register: number, nowMs: number, before: number, beforeMs: number): boolean {
+    return register >= before && register <= before + 2 * this.#step + this.#limitPerMs * (nowMs - beforeMs);
   }
 
-  private believe(register: number, nowMs: number): void {
-    this.register = register;
+  #believe(register: number, nowMs: number): void {
+    this.#register = register;
     this.readAt = nowMs;
     this.value = Math.max(this.value, register);
   }

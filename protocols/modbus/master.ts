@@ -126,122 +126,122 @@ export class RtuMaster {
   outcome: Outcome = Outcome.ok;
   exceptionCode = 0;
 
-  private readonly options: MasterOptions;
-  private state: State = State.idle;
-  private read: PlannedRead | undefined;
-  private rxLength = 0;
+  readonly #options: MasterOptions;
+  #state: State = State.idle;
+  #read: PlannedRead | undefined;
+  #rxLength = 0;
   /** Time of a request on the line, and of the reply with what drivers add. */
-  private readonly requestMs: number;
-  private frameMs = 0;
-  private retries = 0;
-  private attempt = 0;
+  readonly #requestMs: number;
+  #frameMs = 0;
+  #retries = 0;
+  #attempt = 0;
   /** Requests of this transaction that got neither a reply nor an exception. */
-  private unanswered = 0;
+  #unanswered = 0;
   /** Bytes since the request, and those of them that were neither echo nor reply. */
-  private received = 0;
-  private heard = 0;
-  private anyDamaged = false;
+  #received = 0;
+  #heard = 0;
+  #anyDamaged = false;
   /** The beginning of a reply has been seen, whole or damaged. */
-  private replyBegun = false;
+  #replyBegun = false;
   /** Line must be quiet until then before anything is sent. */
-  private quietUntil = 0;
-  private firstSentAt = 0;
-  private sentAt = 0;
+  #quietUntil = 0;
+  #firstSentAt = 0;
+  #sentAt = 0;
   /** When the reply must have begun. A field, since what a method returns may be put into an object of its own. */
-  private replyBy = 0;
-  private deadline = 0;
+  #replyBy = 0;
+  #deadline = 0;
   /** A line that is never quiet ends the transaction then. */
-  private giveUpAt = 0;
-  private readonly units: Unit[] = [];
+  #giveUpAt = 0;
+  readonly #units: Unit[] = [];
   /** The unit that was spoken to last. */
-  private unit = 0;
+  #unit = 0;
 
   constructor(options: MasterOptions) {
-    this.options = options;
-    this.requestMs = READ_REQUEST_LENGTH * options.timing.characterMs;
+    this.#options = options;
+    this.#requestMs = READ_REQUEST_LENGTH * options.timing.characterMs;
   }
 
   /** The request to send when `poll` says so. */
   get request(): Uint8Array {
-    return this.read!.frame;
+    return this.#read!.frame;
   }
 
   get isIdle(): boolean {
-    return this.state === State.idle;
+    return this.#state === State.idle;
   }
 
   /** Whether a request is out and its reply may still come in time. */
   get isWaiting(): boolean {
-    return this.state === State.waiting;
+    return this.#state === State.waiting;
   }
 
   /** Whether a late reply to another request would look like the reply to this read. */
   isDoubtful(read: PlannedRead): boolean {
-    const owed = this.peer(read.unit).owed[read.count];
+    const owed = this.#peer(read.unit).owed[read.count];
     return owed !== undefined && owed !== read.frame;
   }
 
   /** Whether the last reply was to the first request of its transaction. */
   get atOnce(): boolean {
-    return this.attempt === 1;
+    return this.#attempt === 1;
   }
 
   /** Whether the transaction's request could be sent at all: the line was quiet once. */
   get wasSent(): boolean {
-    return this.attempt > 0;
+    return this.#attempt > 0;
   }
 
   /** How long a unit takes before it answers, ms, on average; undefined while too little is known. */
   turnaroundMs(unit: number): number | undefined {
-    const peer = this.peer(unit);
+    const peer = this.#peer(unit);
     return peer.inTime >= LEARNED_REPLIES ? peer.turnaroundMs : undefined;
   }
 
   /** Whether every request to the unit so far has got its answer, so that an answer can only be that of the present one. */
   get owesNothing(): boolean {
-    return this.unanswered === 0 && !this.peer(this.unit).owesAny;
+    return this.#unanswered === 0 && !this.#peer(this.#unit).owesAny;
   }
 
   /**
    * Starts a transaction. Call only when idle. A doubtful read waits until nothing late can come any more.
    * @param retries  instead of those of the options
    */
-  begin(read: PlannedRead, retries = this.options.retries): void {
+  begin(read: PlannedRead, retries = this.#options.retries): void {
     const now = this.now[0]!;
     if (this.isDoubtful(read)) {
-      this.quietUntil = Math.max(this.quietUntil, this.sentAt + LATEST_REPLY_MS);
-      this.peer(read.unit).owed[read.count] = undefined;
+      this.#quietUntil = Math.max(this.#quietUntil, this.#sentAt + LATEST_REPLY_MS);
+      this.#peer(read.unit).owed[read.count] = undefined;
     }
-    if (read.unit !== this.unit) {
-      if (this.unit !== 0) this.quietUntil = Math.max(this.quietUntil, now + (this.options.switchMs ?? 0));
-      this.unit = read.unit;
+    if (read.unit !== this.#unit) {
+      if (this.#unit !== 0) this.#quietUntil = Math.max(this.#quietUntil, now + (this.#options.switchMs ?? 0));
+      this.#unit = read.unit;
     }
-    this.read = read;
-    this.retries = retries;
-    this.frameMs = read.replyLength * this.options.timing.characterMs + BURST_SLACK_MS;
-    const attemptMs = this.requestMs + this.options.timeoutMs + this.frameMs;
-    const pauseMs = Math.max(BUSY_PAUSE_MS, this.options.timing.gapMs + this.frameMs);
-    const longest = (retries + 1) * (attemptMs + pauseMs) + this.options.timeoutMs;
-    this.giveUpAt = Math.max(now, this.quietUntil) + longest;
-    this.attempt = 0;
-    this.unanswered = 0;
-    this.anyDamaged = false;
-    this.state = State.gap;
+    this.#read = read;
+    this.#retries = retries;
+    this.#frameMs = read.replyLength * this.#options.timing.characterMs + BURST_SLACK_MS;
+    const attemptMs = this.#requestMs + this.#options.timeoutMs + this.#frameMs;
+    const pauseMs = Math.max(BUSY_PAUSE_MS, this.#options.timing.gapMs + this.#frameMs);
+    const longest = (retries + 1) * (attemptMs + pauseMs) + this.#options.timeoutMs;
+    this.#giveUpAt = Math.max(now, this.#quietUntil) + longest;
+    this.#attempt = 0;
+    this.#unanswered = 0;
+    this.#anyDamaged = false;
+    this.#state = State.gap;
   }
 
   /** Ends a finished transaction. */
   end(): void {
-    this.state = State.idle;
-    this.read = undefined;
+    this.#state = State.idle;
+    this.#read = undefined;
   }
 
   /** Forgets the transaction under way, as after the port was closed. */
   abort(): void {
-    if (this.read && this.unanswered > 0) this.owe(this.read);
-    this.unanswered = 0;
+    if (this.#read && this.#unanswered > 0) this.#owe(this.#read);
+    this.#unanswered = 0;
     this.end();
-    this.rxLength = 0;
-    this.quietUntil = this.now[0]! + this.options.timing.gapMs;
+    this.#rxLength = 0;
+    this.#quietUntil = this.now[0]! + this.#options.timing.gapMs;
   }
 
   /** When to call `poll` again, steady ms; Infinity when only bytes or `begin` can change anything. */
@@ -252,96 +252,96 @@ export class RtuMaster {
 
   /** Leaves `nextDeadline` in `due`. */
   findDue(): void {
-    const isWaiting = this.state === State.waiting;
-    const isInGap = this.state === State.gap;
+    const isWaiting = this.#state === State.waiting;
+    const isInGap = this.#state === State.gap;
     this.due[0] = isWaiting
-      ? this.deadline
+      ? this.#deadline
       : isInGap
-        ? Math.min(this.quietUntil, this.giveUpAt)
+        ? Math.min(this.#quietUntil, this.#giveUpAt)
         : Number.POSITIVE_INFINITY;
   }
 
   /** Takes `length` bytes from the line. */
   receive(bytes: Uint8Array, length: number): void {
     let at = 0;
-    while (at < length && this.state === State.waiting) {
-      const end = Math.min(length, at + RX_SIZE - this.rxLength);
-      this.received += end - at;
-      while (at < end) this.rx[this.rxLength++] = bytes[at++]!;
-      if (!this.search(false)) this.extendDeadline();
+    while (at < length && this.#state === State.waiting) {
+      const end = Math.min(length, at + RX_SIZE - this.#rxLength);
+      this.#received += end - at;
+      while (at < end) this.rx[this.#rxLength++] = bytes[at++]!;
+      if (!this.#search(false)) this.#extendDeadline();
     }
     if (at === length) return;
     // Nobody was asked, or the answer is complete: the line is in use, so the silence starts anew.
     this.counters.strayBytes += length - at;
     // As much as a reply: the unit is not as quick as it seemed.
-    if (length - at >= EXCEPTION_LENGTH) this.peer(this.unit).inTime = 0;
-    this.quietUntil = Math.max(this.quietUntil, this.now[0]! + this.options.timing.gapMs);
+    if (length - at >= EXCEPTION_LENGTH) this.#peer(this.#unit).inTime = 0;
+    this.#quietUntil = Math.max(this.#quietUntil, this.now[0]! + this.#options.timing.gapMs);
   }
 
   /** Advances the machine. After `Action.send` the frame must leave at once. */
   poll(): Action {
     const now = this.now[0]!;
-    if (this.state === State.gap) {
-      if (now >= this.quietUntil) {
-        this.beginAttempt();
+    if (this.#state === State.gap) {
+      if (now >= this.#quietUntil) {
+        this.#beginAttempt();
         return Action.send;
       }
-      if (now >= this.giveUpAt) this.babbled();
-    } else if (this.state === State.waiting && now >= this.deadline && !this.search(true)) {
-      this.attemptFailed();
+      if (now >= this.#giveUpAt) this.#babbled();
+    } else if (this.#state === State.waiting && now >= this.#deadline && !this.#search(true)) {
+      this.#attemptFailed();
     }
-    return this.state === State.done ? Action.done : Action.wait;
+    return this.#state === State.done ? Action.done : Action.wait;
   }
 
-  private beginAttempt(): void {
+  #beginAttempt(): void {
     const now = this.now[0]!;
-    this.rxLength = 0;
-    this.received = 0;
-    this.heard = 0;
-    this.replyBegun = false;
-    this.attempt++;
-    this.unanswered++;
+    this.#rxLength = 0;
+    this.#received = 0;
+    this.#heard = 0;
+    this.#replyBegun = false;
+    this.#attempt++;
+    this.#unanswered++;
     this.counters.requests++;
-    this.sentAt = now;
-    if (this.attempt === 1) this.firstSentAt = now;
-    this.setReplyBy();
-    this.deadline = this.replyBy;
-    this.state = State.waiting;
+    this.#sentAt = now;
+    if (this.#attempt === 1) this.#firstSentAt = now;
+    this.#setReplyBy();
+    this.#deadline = this.#replyBy;
+    this.#state = State.waiting;
   }
 
-  private peer(unit: number): Unit {
-    const known = this.units[unit];
+  #peer(unit: number): Unit {
+    const known = this.#units[unit];
     if (known !== undefined) return known;
     const made = new Unit();
-    this.units[unit] = made;
+    this.#units[unit] = made;
     return made;
   }
 
   /** A unit that is known to be quick gets its whole time in the last attempt only. */
-  private setReplyBy(): void {
-    const { inTime, slowestMs } = this.peer(this.unit);
-    const { timeoutMs } = this.options;
-    const isHasty = inTime >= LEARNED_REPLIES && this.attempt <= this.retries;
+  #setReplyBy(): void {
+    const { inTime, slowestMs } = this.#peer(this.#unit);
+    const { timeoutMs } = this.#options;
+    const isHasty = inTime >= LEARNED_REPLIES && this.#attempt <= this.#retries;
     const usual = Math.max(SHORTEST_WAIT_MS, PATIENCE * slowestMs);
-    this.replyBy = this.sentAt + this.requestMs + (isHasty && usual < timeoutMs ? usual : timeoutMs);
+    this.#replyBy = this.#sentAt + this.#requestMs + (isHasty && usual < timeoutMs ? usual : timeoutMs);
   }
 
   /** Whether as many bytes came as the reply has: it was among them and cannot be recognized any more. */
-  private get hasPassed(): boolean {
-    return this.received >= this.read!.replyLength + (this.counters.echoes > 0 ? READ_REQUEST_LENGTH : 0);
+  get #hasPassed(): boolean {
+    return this.#received >= this.#read!.replyLength + (this.counters.echoes > 0 ? READ_REQUEST_LENGTH : 0);
   }
 
   /**
    * Once a reply has begun, a pause ends the attempt; noise before it leaves the reply its whole time. Bytes never
    * extend an attempt by more than the time of one frame.
    */
-  private extendDeadline(): void {
+  #extendDeadline(): void {
     const now = this.now[0]!;
-    const { replyBy } = this;
-    const pauseAt = now + Math.max(BURST_SLACK_MS, this.options.timing.gapMs);
+    const replyBy = this.#replyBy;
+    const pauseAt = now + Math.max(BURST_SLACK_MS, this.#options.timing.gapMs);
     const wanted =
-      this.replyBegun || this.hasPassed ? pauseAt : this.rxLength > 0 ? Math.max(replyBy, pauseAt) : replyBy;
-    this.deadline = Math.min(wanted, replyBy + this.frameMs);
+      this.#replyBegun || this.#hasPassed ? pauseAt : this.#rxLength > 0 ? Math.max(replyBy, pauseAt) : replyBy;
+    this.#deadline = Math.min(wanted, replyBy + this.#frameMs);
   }
 
   /**
@@ -349,12 +349,13 @@ export class RtuMaster {
    * @param final  nothing more will come: an incomplete candidate no longer holds back what stands behind it
    * @returns whether the attempt has its answer
    */
-  private search(final: boolean): boolean {
-    const { rx, rxLength } = this;
-    const { unit, functionCode, count, frame } = this.read!;
+  #search(final: boolean): boolean {
+    const { rx } = this;
+    const rxLength = this.#rxLength;
+    const { unit, functionCode, count, frame } = this.#read!;
     let at = 0;
     while (at < rxLength) {
-      const echoed = this.echoLength(at, frame);
+      const echoed = this.#echoLength(at, frame);
       if (echoed === READ_REQUEST_LENGTH) {
         this.counters.echoes++;
         at += READ_REQUEST_LENGTH;
@@ -362,110 +363,110 @@ export class RtuMaster {
       }
       const check = checkReadReply(rx, at, rxLength, unit, functionCode, count);
       if (check === ReplyCheck.reply) {
-        this.counters.strayBytes += rxLength - at - this.read!.replyLength;
-        this.succeed(at);
+        this.counters.strayBytes += rxLength - at - this.#read!.replyLength;
+        this.#succeed(at);
         return true;
       }
       if (check === ReplyCheck.exception) {
         this.counters.strayBytes += rxLength - at - EXCEPTION_LENGTH;
-        this.exception(rx[at + 2]!);
+        this.#exception(rx[at + 2]!);
         return true;
       }
       const begun = check === ReplyCheck.badCrc || (check === ReplyCheck.short && rxLength - at >= 3);
-      if (begun) this.replyBegun = true;
+      if (begun) this.#replyBegun = true;
       if (!final && (check === ReplyCheck.short || at + echoed === rxLength)) break;
       this.counters.strayBytes++;
-      this.heard++;
+      this.#heard++;
       at++;
     }
-    this.dropFirst(at);
+    this.#dropFirst(at);
     return false;
   }
 
   /** How many bytes from `at` on are those of the request. */
-  private echoLength(at: number, frame: Uint8Array): number {
-    const most = Math.min(READ_REQUEST_LENGTH, this.rxLength - at);
+  #echoLength(at: number, frame: Uint8Array): number {
+    const most = Math.min(READ_REQUEST_LENGTH, this.#rxLength - at);
     let same = 0;
     while (same < most && this.rx[at + same] === frame[same]) same++;
     return same;
   }
 
-  private succeed(at: number): void {
+  #succeed(at: number): void {
     this.counters.replies++;
-    this.unanswered--;
-    this.learn();
+    this.#unanswered--;
+    this.#learn();
     this.dataAt = at + 3;
     this.outcome = Outcome.ok;
-    this.forgive(this.read!);
-    this.finish();
+    this.#forgive(this.#read!);
+    this.#finish();
   }
 
-  private learn(): void {
-    const peer = this.peer(this.unit);
+  #learn(): void {
+    const peer = this.#peer(this.#unit);
     // Otherwise it may have been the reply to an earlier attempt.
-    if (this.unanswered > 0) return;
+    if (this.#unanswered > 0) return;
     const tookMs =
-      this.now[0]! - this.sentAt - this.requestMs - this.read!.replyLength * this.options.timing.characterMs;
+      this.now[0]! - this.#sentAt - this.#requestMs - this.#read!.replyLength * this.#options.timing.characterMs;
     const turnaroundMs = tookMs > 0 ? tookMs : 0;
     peer.turnaroundMs += (turnaroundMs - peer.turnaroundMs) / (peer.inTime < 8 ? peer.inTime + 1 : 8);
     peer.slowestMs = Math.max(turnaroundMs, 0.995 * peer.slowestMs);
     if (peer.inTime < LEARNED_REPLIES) peer.inTime++;
   }
 
-  private exception(code: number): void {
+  #exception(code: number): void {
     this.counters.exceptions++;
     // An exception does not tell which registers it is about: it may be a late one.
-    if (!this.peer(this.unit).owesAny) this.unanswered--;
+    if (!this.#peer(this.#unit).owesAny) this.#unanswered--;
     this.exceptionCode = code;
-    if (EXCEPTIONS[code]?.retry && this.attempt <= this.retries) {
-      this.state = State.gap;
-      this.quietUntil = this.now[0]! + BUSY_PAUSE_MS;
+    if (EXCEPTIONS[code]?.retry && this.#attempt <= this.#retries) {
+      this.#state = State.gap;
+      this.#quietUntil = this.now[0]! + BUSY_PAUSE_MS;
       return;
     }
     this.outcome = Outcome.exception;
     this.counters.failures++;
-    this.finish();
+    this.#finish();
   }
 
-  private attemptFailed(): void {
+  #attemptFailed(): void {
     const now = this.now[0]!;
-    const damaged = this.replyBegun || this.heard > GLITCH_BYTES;
+    const damaged = this.#replyBegun || this.#heard > GLITCH_BYTES;
     if (damaged) this.counters.damaged++;
     else this.counters.timeouts++;
-    this.anyDamaged ||= damaged;
-    const { hasPassed } = this;
+    this.#anyDamaged ||= damaged;
+    const hasPassed = this.#hasPassed;
     // It was the reply, by its header and length: nothing is to come.
-    if (hasPassed && this.replyBegun) this.unanswered--;
-    if (this.attempt <= this.retries) {
-      this.state = State.gap;
-      this.quietUntil = now + this.options.timing.gapMs + (hasPassed ? 0 : this.frameMs);
+    if (hasPassed && this.#replyBegun) this.#unanswered--;
+    if (this.#attempt <= this.#retries) {
+      this.#state = State.gap;
+      this.#quietUntil = now + this.#options.timing.gapMs + (hasPassed ? 0 : this.#frameMs);
       return;
     }
-    this.outcome = this.anyDamaged ? Outcome.damaged : Outcome.timeout;
+    this.outcome = this.#anyDamaged ? Outcome.damaged : Outcome.timeout;
     this.counters.failures++;
-    this.finish();
+    this.#finish();
   }
 
-  private finish(): void {
+  #finish(): void {
     const now = this.now[0]!;
-    this.state = State.done;
-    this.quietUntil = now + this.options.timing.gapMs;
-    if (this.unanswered === 0) return;
+    this.#state = State.done;
+    this.#quietUntil = now + this.#options.timing.gapMs;
+    if (this.#unanswered === 0) return;
     // A good reply may have been a late one to an earlier attempt; the last attempt's own then takes as long again.
-    const slowest = now - this.firstSentAt;
-    this.quietUntil = Math.max(this.quietUntil, this.sentAt + slowest + this.frameMs);
-    this.owe(this.read!);
+    const slowest = now - this.#firstSentAt;
+    this.#quietUntil = Math.max(this.#quietUntil, this.#sentAt + slowest + this.#frameMs);
+    this.#owe(this.#read!);
   }
 
-  private babbled(): void {
+  #babbled(): void {
     this.counters.damaged++;
     this.counters.failures++;
     this.outcome = Outcome.damaged;
-    this.finish();
+    this.#finish();
   }
 
-  private owe({ unit, count, frame }: PlannedRead): void {
-    const { owed } = this.peer(unit);
+  #owe({ unit, count, frame }: PlannedRead): void {
+    const { owed } = this.#peer(unit);
     owed[count] = owed[count] === undefined || owed[count] === frame ? frame : SEVERAL;
   }
 
@@ -473,14 +474,14 @@ export class RtuMaster {
    * A unit answers in the order of the requests: with a good reply, nothing older is to come. Only when a request of the
    * very same kind went unanswered before, this reply may have been that one's.
    */
-  private forgive({ unit, count }: PlannedRead): void {
-    const { owed } = this.peer(unit);
+  #forgive({ unit, count }: PlannedRead): void {
+    const { owed } = this.#peer(unit);
     for (let i = 0; i < owed.length; i++) if (i !== count) owed[i] = undefined;
   }
 
-  private dropFirst(count: number): void {
+  #dropFirst(count: number): void {
     if (count === 0) return;
-    this.rx.copyWithin(0, count, this.rxLength);
-    this.rxLength -= count;
+    this.rx.copyWithin(0, count, this.#rxLength);
+    this.#rxLength -= count;
   }
 }

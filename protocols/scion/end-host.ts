@@ -109,29 +109,29 @@ const NO_DATA = new Uint8Array(0);
 
 export class EndHost {
   readonly local: HostEndpoint;
-  private readonly topology: HostTopology;
-  private readonly routers = new Map<number, IpPort>();
-  private readonly view = new PacketView();
-  private readonly quoteView = new PacketView();
-  private readonly peers: (KnownPeer | undefined)[] = new Array(PEERS_KEPT).fill(undefined);
-  private readonly scratch = new Uint8Array(1024);
-  private readonly iaHigh: number;
-  private readonly iaLow: number;
+  readonly #topology: HostTopology;
+  readonly #routers = new Map<number, IpPort>();
+  readonly #view = new PacketView();
+  readonly #quoteView = new PacketView();
+  readonly #peers: (KnownPeer | undefined)[] = new Array(PEERS_KEPT).fill(undefined);
+  readonly #scratch = new Uint8Array(1024);
+  readonly #iaHigh: number;
+  readonly #iaLow: number;
 
   // Ring of sent packets: destination, first upper-layer bytes, time.
-  private readonly sentBytes = new Uint8Array(SENT_KEPT * SENT_BYTES);
-  private readonly sentLength = new Uint8Array(SENT_KEPT);
-  private readonly sentDst = new BigUint64Array(SENT_KEPT);
-  private readonly sentAt = new Float64Array(SENT_KEPT).fill(Number.NEGATIVE_INFINITY);
-  private sentNext = 0;
+  readonly #sentBytes = new Uint8Array(SENT_KEPT * SENT_BYTES);
+  readonly #sentLength = new Uint8Array(SENT_KEPT);
+  readonly #sentDst = new BigUint64Array(SENT_KEPT);
+  readonly #sentAt = new Float64Array(SENT_KEPT).fill(Number.NEGATIVE_INFINITY);
+  #sentNext = 0;
 
   constructor({ topology, host, port }: EndHostOptions) {
     this.local = { ia: topology.ia, host, port };
-    this.topology = topology;
-    this.iaHigh = Number(topology.ia >> 32n);
-    this.iaLow = Number(topology.ia & 0xffff_ffffn);
+    this.#topology = topology;
+    this.#iaHigh = Number(topology.ia >> 32n);
+    this.#iaLow = Number(topology.ia & 0xffff_ffffn);
     for (const router of topology.routers) {
-      for (const { id } of router.interfaces) this.routers.set(id, router.internal);
+      for (const { id } of router.interfaces) this.#routers.set(id, router.internal);
     }
   }
 
@@ -148,10 +148,10 @@ export class EndHost {
       if (type === HostType.service) {
         throw new ScionError('scion.address', `${formatAddress(dst)} is in the own AS: send to the service's host`);
       }
-      return { host: formatIp(bytes, 0, bytes.length), port: this.dispatchedPort(dst.port) };
+      return { host: formatIp(bytes, 0, bytes.length), port: this.#dispatchedPort(dst.port) };
     }
     const first = path.interfaces[0]!;
-    const router = first.ia === this.local.ia ? this.routers.get(first.id) : undefined;
+    const router = first.ia === this.local.ia ? this.#routers.get(first.id) : undefined;
     if (router !== undefined) return router;
     throw new ScionError('path.none', `no border router of ${formatIsdAs(this.local.ia)} has interface ${first.id}`);
   }
@@ -177,7 +177,7 @@ export class EndHost {
     now: number,
   ): number {
     const end = encodeUdpPacket(out, at, { dst, src: this.local, path, payload });
-    this.remember(out, end - payload.length - 8, end, dst.ia, now);
+    this.#remember(out, end - payload.length - 8, end, dst.ia, now);
     return end;
   }
 
@@ -194,7 +194,7 @@ export class EndHost {
     const header = { dst, src: this.local, path };
     const message = { type: ScmpType.echoRequest, code: 0, identifier: this.local.port, sequence, data };
     const end = encodeScmpPacket(out, at, header, message);
-    this.remember(out, end - data.length - 8, end, dst.ia, now);
+    this.#remember(out, end - data.length - 8, end, dst.ia, now);
     return end;
   }
 
@@ -229,7 +229,7 @@ export class EndHost {
       data: NO_DATA,
     };
     const end = encodeScmpPacket(out, at, { dst, src: this.local, path: alerting }, message);
-    this.remember(out, end - TRACEROUTE_LENGTH, end, dst.ia, now);
+    this.#remember(out, end - TRACEROUTE_LENGTH, end, dst.ia, now);
     return end;
   }
 
@@ -238,19 +238,19 @@ export class EndHost {
     return path.length === 0 ? 0 : numHopsOf(metaWord(path, 0));
   }
 
-  private dispatchedPort(port: number): number {
-    const range = this.topology.dispatchedPorts;
+  #dispatchedPort(port: number): number {
+    const range = this.#topology.dispatchedPorts;
     return range === undefined || (port >= range.min && port <= range.max) ? port : SHIM_PORT;
   }
 
-  private remember(packet: Uint8Array, l4: number, end: number, dst: bigint, now: number): void {
-    const slot = this.sentNext;
-    this.sentNext = (slot + 1) % SENT_KEPT;
+  #remember(packet: Uint8Array, l4: number, end: number, dst: bigint, now: number): void {
+    const slot = this.#sentNext;
+    this.#sentNext = (slot + 1) % SENT_KEPT;
     const length = Math.min(SENT_BYTES, end - l4);
-    for (let i = 0; i < length; i++) this.sentBytes[slot * SENT_BYTES + i] = packet[l4 + i]!;
-    this.sentLength[slot] = length;
-    this.sentDst[slot] = dst;
-    this.sentAt[slot] = now;
+    for (let i = 0; i < length; i++) this.#sentBytes[slot * SENT_BYTES + i] = packet[l4 + i]!;
+    this.#sentLength[slot] = length;
+    this.#sentDst[slot] = dst;
+    this.#sentAt[slot] = now;
   }
 
   // --- Receiving -------------------------------------------------------------------------------------------------------
@@ -260,24 +260,24 @@ export class EndHost {
    * @param from  underlay source of the datagram
    */
   receive(buf: Uint8Array, from: IpPort, now: number): Received {
-    const { view } = this;
+    const view = this.#view;
     if (parsePacket(buf, 0, buf.length, view) !== ParseFault.none) return ignored('malformed');
-    if (!this.isForMe(buf)) return ignored('other destination');
+    if (!this.#isForMe(buf)) return ignored('other destination');
     // Truncated in the underlay, or with a length that its sender did not mean.
     if (view.payloadLength !== view.end - view.payloadAt) return ignored('payload length');
-    if (view.l4Protocol === NextHeader.udp) return this.receiveUdp(buf, from);
-    if (view.l4Protocol === NextHeader.scmp) return this.receiveScmp(buf, now);
+    if (view.l4Protocol === NextHeader.udp) return this.#receiveUdp(buf, from);
+    if (view.l4Protocol === NextHeader.scmp) return this.#receiveScmp(buf, now);
     return ignored('upper layer');
   }
 
   /** Bytes that the answer to the echo request just received takes. */
   echoReplyLength(buf: Uint8Array): number {
-    return replyHeaderLength(buf, this.view) + this.view.l4End - this.view.l4At;
+    return replyHeaderLength(buf, this.#view) + this.#view.l4End - this.#view.l4At;
   }
 
   /** Writes the answer to the echo request just received. @returns offset after it; -1 when it cannot be answered */
   writeEchoReply(out: Uint8Array, at: number, buf: Uint8Array): number {
-    const { view } = this;
+    const view = this.#view;
     const scmp = encodeReplyHeader(out, at, buf, view, NextHeader.scmp);
     if (scmp < 0) return -1;
     out.set(buf.subarray(view.l4At, view.l4End), scmp);
@@ -289,27 +289,27 @@ export class EndHost {
     return end;
   }
 
-  private isForMe(buf: Uint8Array): boolean {
-    const { view } = this;
+  #isForMe(buf: Uint8Array): boolean {
+    const view = this.#view;
     const { type, bytes } = this.local.host;
     const ia = dstIaAt(view);
-    if (readU32(buf, ia) !== this.iaHigh || readU32(buf, ia + 4) !== this.iaLow) return false;
+    if (readU32(buf, ia) !== this.#iaHigh || readU32(buf, ia + 4) !== this.#iaLow) return false;
     return view.dstHostType === type && sameBytes(buf, view.dstHostAt, bytes);
   }
 
-  private receiveUdp(buf: Uint8Array, from: IpPort): Received {
-    const { view } = this;
+  #receiveUdp(buf: Uint8Array, from: IpPort): Received {
+    const view = this.#view;
     const end = udpEnd(buf, view.l4At, view.l4End);
     if (end < 0) return ignored('UDP length');
     if (udpDestinationPort(buf, view.l4At) !== this.local.port) return ignored('other port');
     if (!isUdpChecksumRight(buf, view.at, view.l4At, end)) return ignored('checksum');
-    const peer = this.peerOf(buf, from);
+    const peer = this.#peerOf(buf, from);
     if (peer === undefined) return ignored('path');
     return { kind: 'datagram', payload: buf.subarray(view.l4At + 8, end), peer };
   }
 
-  private receiveScmp(buf: Uint8Array, now: number): Received {
-    const { view } = this;
+  #receiveScmp(buf: Uint8Array, now: number): Received {
+    const view = this.#view;
     const message = decodeScmp(buf, view.l4At, view.l4End);
     if (message === undefined) return ignored('SCMP type');
     if (message.type === ScmpType.echoRequest) return { kind: 'echo-request' };
@@ -324,40 +324,40 @@ export class EndHost {
       return { kind: 'traceroute-reply', sequence, ia, id: Number(message.interface) };
     }
     if (message.type >= 128) return ignored('SCMP type');
-    const dst = this.quotedDestination(message.data, now);
+    const dst = this.#quotedDestination(message.data, now);
     if (dst === undefined) return ignored('SCMP error about nothing sent lately');
     if (message.type === ScmpType.externalInterfaceDown || message.type === ScmpType.internalConnectivityDown) {
       const id = Number(message.type === ScmpType.externalInterfaceDown ? message.interface : message.egress);
       // A router can only meet an interface that the packet was to cross.
-      if (!this.quoteCrosses(message.data, id)) return ignored('SCMP error about another path');
+      if (!this.#quoteCrosses(message.data, id)) return ignored('SCMP error about another path');
       return { kind: 'interface-down', ia: message.ia, id, dst };
     }
     return { kind: 'scmp-error', type: message.type, code: message.code, dst };
   }
 
   /** Destination AS of the packet quoted by an SCMP error, if it is one that was sent from here just now. */
-  private quotedDestination(quote: Uint8Array, now: number): bigint | undefined {
-    const view = this.quoteView;
+  #quotedDestination(quote: Uint8Array, now: number): bigint | undefined {
+    const view = this.#quoteView;
     if (parsePacket(quote, 0, quote.length, view) !== ParseFault.none) return undefined;
     const { type, bytes } = this.local.host;
     const src = srcIaAt(view);
-    if (readU32(quote, src) !== this.iaHigh || readU32(quote, src + 4) !== this.iaLow) return undefined;
+    if (readU32(quote, src) !== this.#iaHigh || readU32(quote, src + 4) !== this.#iaLow) return undefined;
     if (view.srcHostType !== type || !sameBytes(quote, view.srcHostAt, bytes)) return undefined;
     const dst = readU64(quote, dstIaAt(view));
     for (let slot = 0; slot < SENT_KEPT; slot++) {
-      if (now - this.sentAt[slot]! > QUOTE_LIFE_MS || this.sentDst[slot] !== dst) continue;
-      const length = this.sentLength[slot]!;
+      if (now - this.#sentAt[slot]! > QUOTE_LIFE_MS || this.#sentDst[slot] !== dst) continue;
+      const length = this.#sentLength[slot]!;
       if (quote.length - view.l4At < length) continue;
       let i = 0;
-      while (i < length && quote[view.l4At + i] === this.sentBytes[slot * SENT_BYTES + i]) i++;
+      while (i < length && quote[view.l4At + i] === this.#sentBytes[slot * SENT_BYTES + i]) i++;
       if (i === length) return dst;
     }
     return undefined;
   }
 
   /** Whether the path of the quote just looked at has an interface with this number. */
-  private quoteCrosses(quote: Uint8Array, id: number): boolean {
-    const { metaAt } = this.quoteView;
+  #quoteCrosses(quote: Uint8Array, id: number): boolean {
+    const { metaAt } = this.#quoteView;
     if (metaAt === 0) return false;
     const word = metaWord(quote, metaAt);
     for (let h = numHopsOf(word) - 1; h >= 0; h--) {
@@ -370,20 +370,20 @@ export class EndHost {
   // --- Peers -----------------------------------------------------------------------------------------------------------
 
   /** The peer of the UDP datagram in view: the same object for the same sender, path and next hop. */
-  private peerOf(buf: Uint8Array, from: IpPort): PeerRef | undefined {
-    const { view } = this;
+  #peerOf(buf: Uint8Array, from: IpPort): PeerRef | undefined {
+    const view = this.#view;
     // Without a path a packet can only come from this AS.
     if (view.pathType === PathType.empty && readU64(buf, srcIaAt(view)) !== this.local.ia) return undefined;
-    const end = this.reverse(buf);
+    const end = this.#reverse(buf);
     if (end < 0) return undefined;
     const port = udpSourcePort(buf, view.l4At);
-    const slot = this.slotOf(buf, end, port);
-    const known = this.peers[slot];
-    if (known !== undefined && this.isPeer(known, buf, end, port, from)) return known;
+    const slot = this.#slotOf(buf, end, port);
+    const known = this.#peers[slot];
+    if (known !== undefined && this.#isPeer(known, buf, end, port, from)) return known;
     // A copy that does not keep the received buffer alive.
     const bytes = new Uint8Array(buf.subarray(view.srcHostAt, view.srcHostAt + hostLength(view.srcHostType)));
     const host = { type: view.srcHostType, bytes };
-    const path = this.scratch.slice(0, end);
+    const path = this.#scratch.slice(0, end);
     const ia = readU64(buf, srcIaAt(view));
     const peer: KnownPeer = {
       ia,
@@ -391,11 +391,11 @@ export class EndHost {
       port,
       text: formatAddress({ ia, host }),
       path,
-      nextHop: this.replyHop({ ia, host, port }, path, from),
+      nextHop: this.#replyHop({ ia, host, port }, path, from),
       underlay: { host: from.host, port: from.port },
       interfaceIds: interfaceIdsOf(path),
     };
-    this.peers[slot] = peer;
+    this.#peers[slot] = peer;
     return peer;
   }
 
@@ -404,8 +404,9 @@ export class EndHost {
    * flags are cleared, since no hop-field MAC covers them and a router would stop at each.
    * @returns its length; -1 when the packet did not arrive at the end of a path
    */
-  private reverse(buf: Uint8Array): number {
-    const { view, scratch } = this;
+  #reverse(buf: Uint8Array): number {
+    const view = this.#view;
+    const scratch = this.#scratch;
     let end = 0;
     if (view.pathType === PathType.oneHop) end = reverseOneHop(buf, view.pathAt, scratch, 0);
     else if (view.metaAt !== 0) {
@@ -420,20 +421,21 @@ export class EndHost {
   }
 
   /** Where an answer goes: back where the datagram came from, unless that was this host's own shim. */
-  private replyHop(peer: HostEndpoint, path: Uint8Array, from: IpPort): IpPort {
+  #replyHop(peer: HostEndpoint, path: Uint8Array, from: IpPort): IpPort {
     const { bytes } = this.local.host;
     const own = from.host === formatIp(bytes, 0, bytes.length) || from.host === '::1' || from.host.startsWith('127.');
     if (from.port !== SHIM_PORT || !own) return { host: from.host, port: from.port };
     if (path.length === 0) {
-      return { host: formatIp(peer.host.bytes, 0, peer.host.bytes.length), port: this.dispatchedPort(peer.port) };
+      return { host: formatIp(peer.host.bytes, 0, peer.host.bytes.length), port: this.#dispatchedPort(peer.port) };
     }
     const word = metaWord(path, 0);
-    const router = this.routers.get(travelEgress(path, infoAt(0, 0), hopAt(0, numInfOf(word), 0)));
+    const router = this.#routers.get(travelEgress(path, infoAt(0, 0), hopAt(0, numInfOf(word), 0)));
     return router ?? { host: from.host, port: from.port };
   }
 
-  private isPeer(peer: KnownPeer, buf: Uint8Array, end: number, port: number, from: IpPort): boolean {
-    const { view, scratch } = this;
+  #isPeer(peer: KnownPeer, buf: Uint8Array, end: number, port: number, from: IpPort): boolean {
+    const view = this.#view;
+    const scratch = this.#scratch;
     if (peer.port !== port || peer.path.length !== end || peer.host.type !== view.srcHostType) return false;
     if (peer.underlay.port !== from.port || peer.underlay.host !== from.host) return false;
     if (peer.ia !== readU64(buf, srcIaAt(view)) || !sameBytes(buf, view.srcHostAt, peer.host.bytes)) return false;
@@ -441,13 +443,13 @@ export class EndHost {
     return true;
   }
 
-  private slotOf(buf: Uint8Array, end: number, port: number): number {
+  #slotOf(buf: Uint8Array, end: number, port: number): number {
     let hash = 0x811c9dc5 ^ port;
-    const { view } = this;
+    const view = this.#view;
     const hostEnd = view.srcHostAt + hostLength(view.srcHostType);
     for (let i = srcIaAt(view); i < srcIaAt(view) + 8; i++) hash = Math.imul(hash ^ buf[i]!, 0x01000193);
     for (let i = view.srcHostAt; i < hostEnd; i++) hash = Math.imul(hash ^ buf[i]!, 0x01000193);
-    for (let i = 0; i < end; i++) hash = Math.imul(hash ^ this.scratch[i]!, 0x01000193);
+    for (let i = 0; i < end; i++) hash = Math.imul(hash ^ this.#scratch[i]!, 0x01000193);
     return (hash >>> 0) % PEERS_KEPT;
   }
 }

@@ -268,14 +268,14 @@ class Node {
     return new ScionError('scion.topology', `${this.key || 'topology'}: expected ${what}`, { key: this.key });
   }
 
-  private object(): Readonly<Record<string, unknown>> {
+  #object(): Readonly<Record<string, unknown>> {
     const { value } = this;
     if (typeof value !== 'object' || value === null || Array.isArray(value)) throw this.expected('an object');
     return value as Record<string, unknown>;
   }
 
   at(name: string): Node {
-    const object = this.object();
+    const object = this.#object();
     const value = Object.hasOwn(object, name) ? object[name] : undefined;
     return new Node(this.key ? `${this.key}.${name}` : name, value ?? undefined);
   }
@@ -283,7 +283,7 @@ class Node {
   /** Children of an object that may be missing. */
   entries(): [string, Node][] {
     if (this.value === undefined) return [];
-    return Object.keys(this.object()).map((name) => [name, this.at(name)]);
+    return Object.keys(this.#object()).map((name) => [name, this.at(name)]);
   }
 
   list(): Node[] {
