@@ -199,7 +199,7 @@ export class DlmsConnection implements MeterConnection {
   private async inquire<T>(operation: () => Exchange<T>, deadlineMs: number): Promise<T> {
     const startedAt = this.socket.now();
     try {
-      return await this.run(operation, deadlineMs);
+      return await this.run(operation, deadlineMs, false);
     } catch (error) {
       const isSilence = error instanceof S3mpError && error.code === 'meter.unreachable';
       throw (isSilence ? this.channel.cutOff(startedAt) : undefined) ?? error;
@@ -209,7 +209,7 @@ export class DlmsConnection implements MeterConnection {
   async readProfile(obis: string, request: ProfileRequest, deadlineMs: number): Promise<ProfileReading> {
     // The status is needed for the quality of the rows whatever columns are wanted.
     const range = request.columns ? { ...request, columns: [...request.columns, ...ROW_STATUS] } : request;
-    const { fields, period, rows } = await this.run(() => this.profiles.read(obis, range), deadlineMs);
+    const { fields, period, rows } = await this.run(() => this.profiles.read(obis, range), deadlineMs, false);
     const status = fields.findIndex((field) => ROW_STATUS.includes(field.obis));
     const isValue = (_: unknown, i: number) => i !== status;
     return {
@@ -225,9 +225,9 @@ export class DlmsConnection implements MeterConnection {
 
   /**
    * Runs an operation, in an association that is opened first when there is none. When the meter says that it holds none
-   * (it restarted), the operation runs once more in a new one, unless its request may already have been carried out.
+   * (it restarted), the operation runs once more in a new one, unless its request may already have had an effect.
    */
-  private async run<T>(operation: () => Exchange<T>, deadlineMs: number): Promise<T> {
+  private async run<T>(operation: () => Exchange<T>, deadlineMs: number, hasEffect = true): Promise<T> {
     const deadlineAt = this.socket.now() + deadlineMs;
     this.guard();
     await this.associate(deadlineAt);
@@ -235,14 +235,14 @@ export class DlmsConnection implements MeterConnection {
       return await this.drive(operation(), deadlineAt);
     } catch (error) {
       const isLost = error instanceof S3mpError && error.code === 'dlms.not-associated';
-      if (!isLost || (this.lastAnswer?.sent ?? 1) > 1) throw error;
+      if (!isLost || (hasEffect && (this.lastAnswer?.sent ?? 1) > 1)) throw error;
       await this.associate(deadlineAt);
       return await this.drive(operation(), deadlineAt);
     }
   }
 
   private async associate(deadlineAt: number): Promise<void> {
-    if (!this.client.isAssociated) await this.drive(this.client.associate(), deadlineAt);
+    if (!this.client.isAssociated) await this.drive(this.client.associate(this.socket.now()), deadlineAt);
     const update = this.update();
     if (!update) return;
     try {

@@ -3,7 +3,8 @@
  * opened and told apart from refusals. The operations are in client.ts.
  */
 
-import { DlmsError } from '#base/errors';
+import { DecodeError, DlmsError } from '#base/errors';
+import { decodeAare } from '#dlms/acse';
 import { ApduTag, INVOKE_CONFIRMED, INVOKE_HIGH_PRIORITY } from '#dlms/apdu';
 import { CIPHER_HEADROOM } from '#dlms/cipher';
 import { decodeAnswer, unexpected } from '#dlms/client-answers';
@@ -21,6 +22,8 @@ export type RequestSigner = (request: Uint8Array, meterTitle: Uint8Array) => Uin
 
 const MAX_APDU = 2048;
 const NO_BYTES = new Uint8Array(0);
+/** An AARQ is sent again as it is for this long: a server waits half a minute for what follows it. */
+const REPEAT_AARQ_MS = 20_000;
 
 export class ClientFrames {
   readonly security: ClientSecurity | undefined;
@@ -40,6 +43,10 @@ export class ClientFrames {
   #invokeId = 0;
   /** An answer that `takes` has opened. */
   #opened: ByteReader | null = null;
+  /** A ciphered AARQ that no answer has come to. */
+  #unanswered: { readonly frame: Uint8Array; readonly sinceMs: number } | null = null;
+  /** Counter of the last AARQ. */
+  #openingCounter = 0;
 
   constructor(saps: { readonly clientSap: number; readonly serverSap: number }, security: ClientSecurity | undefined) {
     this.#saps = saps;
@@ -116,7 +123,8 @@ export class ClientFrames {
   takes(request: Uint8Array, answer: Uint8Array): boolean {
     const isOpen = this.isAssociated || this.isAuthenticating;
     const isBlock = request[WRAPPER_SIZE] === ApduTag.generalBlockTransfer;
-    if (!isOpen || isBlock || !this.security?.isCiphered) return isAnswerTo(request, answer);
+    if (!this.security?.isCiphered || isBlock) return isAnswerTo(request, answer);
+    if (!isOpen) return isAnswerTo(request, answer) && !this.#isStale(this.security, answer);
     const isBetween =
       isWrapperFrame(answer) &&
       wrapperSource(answer) === this.#saps.serverSap &&
@@ -131,15 +139,61 @@ export class ClientFrames {
     return true;
   }
 
+  /**
+   * Whether an answer to an AARQ is a late one to something earlier: nothing in it names its request, but counters grow.
+   * @param answer  is not changed
+   */
+  #isStale(security: ClientSecurity, answer: Uint8Array): boolean {
+    if (this.answerTag !== ApduTag.aare) return false;
+    const r = new ByteReader(answer, WRAPPER_SIZE);
+    try {
+      if (answer[WRAPPER_SIZE] === ApduTag.exception) {
+        const { service, expectedCounter } = decodeException(r);
+        // An AARQ needs no association; a request to one that is lost gets this.
+        if (service === ExceptionService.operationNotPossible) return true;
+        return expectedCounter !== null && expectedCounter <= this.#openingCounter;
+      }
+      const { respondingTitle, userInformation } = decodeAare(r);
+      return userInformation !== null && security.isBehind(respondingTitle, userInformation);
+    } catch (error) {
+      if (error instanceof DecodeError) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Sends an AARQ.
+   * @param nowMs  steady clock of a datagram transport: an AARQ that no answer has come to is sent again as it is, so that
+   *   a late AARE fits. Undefined on a stream, which brings nothing late.
+   * @param begin  called for a new one, before it is written
+   */
+  *open(nowMs: number | undefined, begin: () => void, write: (w: ByteWriter) => void): Exchange<ByteReader> {
+    this.serverMaxPdu = 0;
+    const kept = this.#unanswered;
+    if (kept && nowMs !== undefined && nowMs - kept.sinceMs <= REPEAT_AARQ_MS)
+      this.#writer.reset(this.#frame, 0, this.#frame.length).bytes(kept.frame);
+    else {
+      begin();
+      this.begin(write);
+      this.#openingCounter = this.security?.lastCounter ?? 0;
+      if (nowMs !== undefined && this.security) this.#unanswered = { frame: this.written().slice(), sinceMs: nowMs };
+    }
+    return yield* this.#answer(ApduTag.aare);
+  }
+
   /** Sends one APDU. @returns the answer's APDU, which has the expected tag, as a copy that may be kept */
   *request(answerTag: number, write: (w: ByteWriter) => void): Exchange<ByteReader> {
-    if (answerTag === ApduTag.aare) this.serverMaxPdu = 0;
-    else if (!this.isAssociated && !this.isAuthenticating)
+    if (!this.isAssociated && !this.isAuthenticating)
       throw new DlmsError('dlms.not-associated', 'no association is open');
     this.begin(write);
+    return yield* this.#answer(answerTag);
+  }
+
+  *#answer(answerTag: number): Exchange<ByteReader> {
     this.answerTag = answerTag;
     this.#opened = null;
     const answer = yield this.written();
+    this.#unanswered = null;
     const r = (this.#opened as ByteReader | null) ?? this.#unwrap(answer.slice(), answerTag);
     const tag = r.buf[r.at]!;
     if (tag === answerTag) return r;

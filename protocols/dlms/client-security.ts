@@ -20,7 +20,7 @@ import {
   TITLE_SIZE,
 } from '#dlms/cipher';
 import { CHALLENGE_SIZE, checkHls, type HlsPass, hlsCounter, isBroken, proveHls } from '#dlms/hls';
-import type { ByteReader } from '#dlms/reader';
+import { ByteReader } from '#dlms/reader';
 import { GENERAL_SIGNING } from '#dlms/signing';
 import type { ByteWriter } from '#dlms/writer';
 
@@ -91,6 +91,8 @@ export class ClientSecurity {
   challenge: Uint8Array = new Uint8Array(0);
   dedicatedKey: Uint8Array | undefined;
   #serverTitle: Uint8Array = new Uint8Array(TITLE_SIZE);
+  /** Counter of the last message. */
+  lastCounter = 0;
   /** Last counter of the server, per key: none of its answers is taken twice. */
   #serverLast = -1;
   #dedicatedLast = -1;
@@ -126,6 +128,18 @@ export class ClientSecurity {
     this.dedicatedKey = hasDedicatedKey && this.isCiphered ? crypto.random(unicast.length) : undefined;
     this.#dedicated = null;
     this.#dedicatedLast = -1;
+  }
+
+  /** Whether what an AARE of this server holds came before something that was opened already; it may be forged. */
+  isBehind(serverTitle: Uint8Array | null, userInformation: Uint8Array): boolean {
+    const header = new CipherHeader();
+    try {
+      header.read(new ByteReader(userInformation));
+    } catch (error) {
+      if (error instanceof DecodeError) return false;
+      throw error;
+    }
+    return equalBytes(serverTitle ?? this.#serverTitle, this.#serverTitle) && header.counter <= this.#serverLast;
   }
 
   /** What the AARE says of the server. @throws DlmsError when its title changed within the life of this client */
@@ -171,6 +185,7 @@ export class ClientSecurity {
     const counter = this.options.counter.next();
     if (counter === 0)
       throw new DlmsError('dlms.counters-used-up', 'no invocation counter is left under this key: set new keys');
+    this.lastCounter = counter;
     return counter;
   }
 

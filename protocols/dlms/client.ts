@@ -148,35 +148,36 @@ export class DlmsClient {
 
   /**
    * Opens the association.
+   * @param nowMs  steady clock of a datagram transport: an AARQ that no answer has come to is then sent again as it is
    * @throws DlmsError `dlms.authentication-failed`, `dlms.association-rejected`, `dlms.unexpected-answer`
    */
-  *associate(): Exchange<void> {
+  *associate(nowMs?: number): Exchange<void> {
     try {
-      yield* this.#associate();
+      yield* this.#associate(nowMs);
     } catch (error) {
       this.reset();
       const expected = error instanceof DlmsError ? error.context?.expectedCounter : undefined;
       const { counter } = this.#frames.security?.options ?? {};
       if (typeof expected !== 'number' || !counter?.skipTo(expected)) throw error;
       // The server knows a higher counter of ours, as after the loss of ours or a restart of the server.
-      yield* this.#associate();
+      yield* this.#associate(nowMs);
     }
   }
 
-  *#associate(): Exchange<void> {
+  *#associate(nowMs: number | undefined): Exchange<void> {
     this.reset();
     const security = this.#frames.security;
-    security?.begin();
     const mechanism = security ? security.options.mechanism : this.#password ? Mechanism.password : Mechanism.none;
-    const fields = {
-      context: security?.isCiphered ? Context.logicalNameCiphered : Context.logicalName,
-      mechanism,
-      authentication: security?.isHighLevel ? security.challenge : this.#password,
-      callingTitle: security?.options.title,
+    const write = (w: ByteWriter) => {
+      const fields = {
+        context: security?.isCiphered ? Context.logicalNameCiphered : Context.logicalName,
+        mechanism,
+        authentication: security?.isHighLevel ? security.challenge : this.#password,
+        callingTitle: security?.options.title,
+      };
+      encodeAarq(w, fields, (inner) => this.#initiate(inner));
     };
-    const answer = yield* this.#frames.request(ApduTag.aare, (w) =>
-      encodeAarq(w, fields, (inner) => this.#initiate(inner)),
-    );
+    const answer = yield* this.#frames.open(nowMs, () => security?.begin(), write);
     const aare = decodeAnswer(answer, decodeAare);
     if (aare.result !== AssociationResult.accepted) {
       const { result, diagnostic, isProviderDiagnostic } = aare;

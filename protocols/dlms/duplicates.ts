@@ -5,7 +5,8 @@
  * The latest request is answered again with the very same answer, as its client may still be waiting. An earlier one is
  * dropped: nobody waits for it. Equal bytes mean the same request only for a while: invoke ids come round after 16
  * requests, so what lies further back in time or in number counts as new. An AARQ is answered again during a few seconds;
- * later the same bytes come from a client that has started anew.
+ * later the same bytes come from a client that has started anew. Late copies of a ciphered handshake, which went over
+ * several paths, are dropped like any: they are neither an attack nor a wrong answer to a challenge.
  */
 
 import { equalBytes } from '#base/bytes';
@@ -63,6 +64,8 @@ export class DuplicateMemory {
 
   /** Whether these bytes were carried out a short time ago. */
   isLate(request: Uint8Array, nowMs: number): boolean {
+    const newest = this.#traces.at(-1);
+    if (!newest || nowMs - newest.ms > this.#windowMs) return false;
     const { high, low } = hash(request);
     return this.#traces.some(
       (trace) =>
@@ -95,9 +98,11 @@ export class DuplicateMemory {
    * Keeps a ciphered request, whatever its service: its counter makes it unique, so it is known for as long as it is the
    * latest, and a replay behind that.
    * @param request  kept, not copied
+   * @param isHandshake  whether it opens the association: dropped for a while behind that
    */
-  keepUnique(request: Uint8Array, answer: Uint8Array): void {
-    this.clear();
+  keepUnique(request: Uint8Array, answer: Uint8Array, isHandshake: boolean, nowMs: number): void {
+    if (isHandshake) this.trace(request, nowMs);
+    this.#opening = null;
     this.#latest = { request, answer: answer.slice(), ms: Number.POSITIVE_INFINITY };
   }
 

@@ -118,9 +118,10 @@ export class ServerAssociation {
     // Opening works in place, so what must be recognized later is copied before.
     if (!isStream && (isCipheredTag(tag) || tag === ApduTag.aarq)) request = request.slice();
     this.#isGenuine = false;
+    const isHandshake = tag === ApduTag.aarq || this.#pending !== null;
     if (frame.length - at > maxPdu) this.#refuseLong(w);
     else this.#dispatch(tag, this.#reader.reset(frame, at, frame.length), w, nowMs);
-    this.#remember(tag, request, w, start, nowMs);
+    this.#remember(tag, request, isHandshake, w, start, nowMs);
   }
 
   get #transfersBlocks(): boolean {
@@ -312,12 +313,12 @@ export class ServerAssociation {
    * Outside an association nothing has an effect, so nothing needs protection from running twice. Plain GETs are run
    * again: a client that never changes its invoke id must not be given an old value.
    */
-  #remember(tag: number, request: Uint8Array, w: ByteWriter, start: number, nowMs: number): void {
+  #remember(tag: number, request: Uint8Array, isHandshake: boolean, w: ByteWriter, start: number, nowMs: number): void {
     if (this.#place.isStream || (!this.#context && !this.#pending) || w.overflowed) return;
     const answer = w.buf.subarray(start, w.at);
     // What did not open is not the client's: it must not push the client's request out of the memory.
     if (this.#cipher) {
-      if (this.#isGenuine) this.#duplicates.keepUnique(request, answer);
+      if (this.#isGenuine) this.#duplicates.keepUnique(request, answer, isHandshake, nowMs);
     } else if (tag === ApduTag.aarq) this.#duplicates.keepOpening(request, answer, nowMs);
     else if (tag === ApduTag.setRequest || tag === ApduTag.actionRequest || tag === GENERAL_SIGNING)
       this.#duplicates.keep(request, answer, nowMs);

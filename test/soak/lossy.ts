@@ -71,7 +71,7 @@ class Line {
   #associate(): void {
     while (!this.client.isAssociated) {
       try {
-        this.run(this.client.associate());
+        this.run(this.client.associate(this.network.nowMs));
       } catch (error) {
         assert.ok(error instanceof S3mpError && error.code === 'meter.unreachable', String(error));
       }

@@ -328,7 +328,7 @@ Security('an AARQ that is replayed or forged neither opens nor ends an associati
   const { client, run, session, sent } = connect(meter);
   run(client.associate());
   run(client.get(NAME));
-  const replay = toHex(give(session, sent[0]!), WRAPPER_SIZE);
+  const replay = toHex(give(session, sent[0]!, 60_000), WRAPPER_SIZE);
   assert.match(replay, /^d80106/);
   const forged = sent[0]!.slice();
   forged[forged.length - 1]! ^= 1;
@@ -338,6 +338,73 @@ Security('an AARQ that is replayed or forged neither opens nor ends an associati
   const elsewhere = meter.server.session('attacker')!;
   assert.match(toHex(give(elsewhere, sent[0]!), WRAPPER_SIZE), /^d80106/);
   assert.is(ask(elsewhere, LDN), 'd80101');
+});
+
+/** Runs an exchange up to the point where a request's answer is lost: gives the frame, takes nothing. */
+function begun(operation: Generator<Uint8Array, void, Uint8Array>): Uint8Array {
+  return (operation.next().value as Uint8Array).slice();
+}
+
+Security('late copies of a handshake are dropped: no answer, no event, no failure counted', () => {
+  const meter = secure();
+  const { client, run, session, sent } = connect(meter);
+  run(client.associate());
+  const [aarq, proof] = sent as [Uint8Array, Uint8Array];
+  assert.is(give(session, aarq).length, 0, 'the AARQ, while the answer to the challenge is the latest');
+  run(client.get(NAME));
+  const { length } = meter.events;
+  for (const late of [aarq, proof]) assert.is(give(session, late, 5000).length, 0);
+  assert.is(meter.events.length, length);
+  assert.is(run(client.get(NAME)).type, 'octet-string', 'the association goes on');
+  for (const replay of [aarq, proof]) assert.match(toHex(give(session, replay, 60_000), WRAPPER_SIZE), /^d80106/);
+  assert.equal(reasons(meter), ['replayed', 'replayed'], 'much later it is a replay');
+});
+
+Security('an AARQ that stayed unanswered is sent again as it is, so that a late AARE leads to an association', () => {
+  const meter = secure();
+  const { client, run, session, sent } = connect(meter);
+  const first = begun(client.associate(1000));
+  const late = give(session, first);
+  const again = begun(client.associate(6000));
+  assert.equal(again, first);
+  assert.ok(client.takes(again, late));
+  run(client.associate(6500));
+  assert.equal(sent[0], first);
+  assert.is(run(client.get(NAME)).type, 'octet-string');
+  assert.equal(
+    meter.events.map(({ kind }) => kind),
+    ['association-opened'],
+  );
+
+  const { client: slow, session: other } = connect(meter, { title: asciiBytes('S3H00002') }, { key: 'slow' });
+  const old = begun(slow.associate(0));
+  give(other, old);
+  assert.not.equal(begun(slow.associate(20_001)), old, 'the server has stopped waiting for its challenge');
+  const { client: stream } = connect(meter, { title: asciiBytes('S3H00003') }, { key: 'stream' });
+  assert.not.equal(begun(stream.associate()), begun(stream.associate()), 'a stream brings nothing late');
+});
+
+Security('an AARQ is not answered by what came late from before it', () => {
+  const meter = secure();
+  const counter = new MemoryCounter(10);
+  const { client, run, got } = connect(meter, { counter });
+  run(client.associate(0));
+  const [aare] = got as [Uint8Array];
+  const restarted = connect(meter, { counter: new MemoryCounter(5) }, { key: 'restarted' });
+  const operation = restarted.client.associate(0);
+  const behind = begun(operation);
+  const refusal = give(restarted.session, behind);
+  const next = (operation.next(refusal).value as Uint8Array).slice();
+  assert.not.equal(next, behind);
+  assert.not.ok(restarted.client.takes(next, refusal), 'the counter that it asks for is the one that was taken');
+  assert.ok(restarted.client.takes(next, give(restarted.session, next)));
+
+  const anew = begun(client.associate(0));
+  const exception = (apdu: string) => fromHex(`000100010001${(apdu.length / 2).toString(16).padStart(4, '0')}${apdu}`);
+  assert.not.ok(client.takes(anew, exception('d80101')), 'a lost association is nothing to an AARQ');
+  assert.not.ok(client.takes(anew, aare), 'the AARE of the association before');
+  assert.ok(client.takes(anew, exception('d80105')));
+  assert.ok(client.takes(anew, exception('d80106000000ff')));
 });
 
 Security('a client that a restart put behind is refused without an event, a replay after it is one', () => {
