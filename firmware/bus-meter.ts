@@ -3,8 +3,9 @@
  * it does not answer. It does no I/O and nothing in it allocates while the meter answers.
  *
  * Registers that are read together form a block. On a line that damages replies a block is read in ever smaller pieces,
- * and in larger ones again when the line has been good for a while. The values of a block are judged together and only
- * then reach the image; a contradiction must show twice before it does, so that a damaged reply never shows.
+ * and in larger ones again when the line has been good for a while. One damaged reply in 65,536 has a good CRC: from a
+ * failure on until the line has proved itself again, a value must be read twice alike. The values of a block are judged
+ * together and only then reach the image; a contradiction must show twice before it does.
  */
 
 import type { Log } from '#hw/log';
@@ -42,6 +43,10 @@ const CONFIRM_MS = 1_000;
 const IDENTITY_MS = 3_600_000;
 /** Replies at once, in a row, after which pieces are joined again. */
 const JOIN_AFTER = 40;
+/** Replies at once, in a row, after which a single reading is believed again. */
+const TRUST_AFTER = 32;
+/** Readings in a row at most, until two are alike: what changes faster stays suspect. */
+const READINGS = 4;
 /** Transactions in a row without a good reply, by weight, after which the meter is left alone for a while. */
 const STRIKES = 8;
 const SILENCE_STRIKES = 4;
@@ -115,6 +120,13 @@ export class BusMeter {
   #strikes = 0;
   /** Since it was last left alone. */
   #hasAnswered = false;
+  /** Damaged replies came in this pass: somebody is there. */
+  #wasHeard = false;
+  /** Replies at once in a row, up to `TRUST_AFTER`. */
+  #proved = TRUST_AFTER;
+  /** The read that is done again until it gives the same twice, and how often it was done. */
+  #repeated: Slot | undefined;
+  #readings = 0;
   #refusals = 0;
   #passStartedAt = Number.NEGATIVE_INFINITY;
   #resumeAt = 0;
@@ -127,6 +139,8 @@ export class BusMeter {
   readonly #snapshot = new Float64Array(QUANTITY_COUNT).fill(Number.NaN);
   readonly #readAt = new Float64Array(QUANTITY_COUNT);
   readonly #doubts = new Uint8Array(QUANTITY_COUNT);
+  /** By quantity, whether a value of the snapshot was not found twice alike on a line that damages replies. */
+  readonly #isAlone = new Uint8Array(QUANTITY_COUNT);
 
   constructor(options: BusMeterOptions) {
     this.#options = options;
@@ -168,7 +182,8 @@ export class BusMeter {
 
   /** Strikes that end a pass. */
   get #limit(): number {
-    return this.#hasAnswered && this.#isLineBad ? 2 * STRIKES : this.#isBackingOff ? 1 : STRIKES;
+    if (this.#isBackingOff) return this.#isLineBad ? STRIKES : 1;
+    return this.#hasAnswered && this.#isLineBad ? 2 * STRIKES : STRIKES;
   }
 
   /** Finds out `dueAt`. */
@@ -190,6 +205,8 @@ export class BusMeter {
     this.#begun = 0;
     this.#skippedBlock = -1;
     this.#hasFailed = false;
+    this.#wasHeard = false;
+    this.#repeated = undefined;
   }
 
   /**
@@ -225,6 +242,7 @@ export class BusMeter {
     const slot = block.slots[this.#slot]!;
     const { outcome } = master;
     const isIdentity = slot.read.values.length === 0;
+    this.#proved = outcome !== Outcome.ok || !master.atOnce ? 0 : Math.min(this.#proved + 1, TRUST_AFTER);
     if (outcome === Outcome.ok) {
       this.#strikes = 0;
       this.#refusals = 0;
@@ -232,12 +250,13 @@ export class BusMeter {
       // One good reply ends the patience: on a bad line a whole pass without a failure would not come.
       if (this.#isBackingOff) this.#options.log.info('the energy meter answers again', { unit: this.unit });
       this.#backoffMs = 0;
+      if (!isIdentity && !this.#take(block, slot, master)) return;
       slot.nextAt = now + slot.read.everyMs;
       if (isIdentity) this.#identify(slot, master);
-      else this.#take(block, slot.read, master);
       this.#advance(block, master.atOnce);
       return;
     }
+    if (this.#repeated === slot) this.#drop(block, slot);
     if (isIdentity && outcome !== Outcome.damaged) {
       // Not every meter of a family has it.
       block.levels = [[]];
@@ -245,8 +264,10 @@ export class BusMeter {
     }
     this.#hasFailed = true;
     if (outcome === Outcome.exception && this.#isRefusal(master)) this.#refuse(block, slot, master);
-    else if (outcome === Outcome.damaged && master.wasSent) this.#damage(block, slot);
-    else {
+    else if (outcome === Outcome.damaged && master.wasSent) {
+      this.#wasHeard = true;
+      this.#damage(block, slot);
+    } else {
       // Where others speak all the time, not even a question is possible.
       this.#strike(master.wasSent ? SILENCE_STRIKES : STRIKES);
       this.#doubtAll();
@@ -262,7 +283,8 @@ export class BusMeter {
     if (this.#hasFailed && this.#strikes >= this.#limit) {
       this.#doubtAll();
       this.#hasAnswered = false;
-      this.#backoffMs = Math.min(this.#isBackingOff ? 2 * this.#backoffMs : backoffMs.first, backoffMs.last);
+      const isLonger = this.#isBackingOff && !this.#wasHeard;
+      this.#backoffMs = Math.min(isLonger ? 2 * this.#backoffMs : backoffMs.first, backoffMs.last);
       this.#resumeAt = master.now[0]! + this.#backoffMs;
       log.warn(failureText(master), { unit, bus, again_s: this.#backoffMs / 1000 });
       return;
@@ -344,7 +366,7 @@ export class BusMeter {
    */
   #isRefusal({ exceptionCode, owesNothing }: RtuMaster): boolean {
     this.#refusals = exceptionCode === 2 || exceptionCode === 3 ? this.#refusals + 1 : 0;
-    return owesNothing ? this.#refusals > 0 : this.#refusals >= SURE_REFUSALS;
+    return owesNothing && !this.#isLineBad ? this.#refusals > 0 : this.#refusals >= SURE_REFUSALS;
   }
 
   #refuse(block: Block, slot: Slot, { now }: RtuMaster): void {
@@ -365,28 +387,59 @@ export class BusMeter {
     this.#slot = 0;
   }
 
-  #take(block: Block, { values }: PlannedRead, { rx, dataAt, now }: RtuMaster): void {
+  /** Takes the values of a reply into the snapshot. @returns false if the same is to be read again to be believed */
+  #take(block: Block, slot: Slot, { rx, dataAt, askedAt }: RtuMaster): boolean {
+    const { values } = slot.read;
+    const isRepeated = this.#repeated === slot;
+    this.#readings = isRepeated ? this.#readings + 1 : 1;
+    const mustAgree = this.#proved < TRUST_AFTER;
+    let alone = 0;
     for (let i = 0; i < values.length; i++) {
       const { index, offset, type, factor } = values[i]!;
       const value = Math.round(readRegister(rx, dataAt + offset, type) * factor);
       // A float register of a meter that has no value holds NaN.
       if (!Number.isFinite(value)) continue;
+      if (Number.isNaN(this.#snapshot[index]!)) block.fresh++;
+      const isAlone = mustAgree && !(isRepeated && this.#snapshot[index] === value) && !this.#isKnown(index, value);
+      if (isAlone) alone++;
+      this.#isAlone[index] = isAlone ? 1 : 0;
       this.#snapshot[index] = value;
-      this.#readAt[index] = now[0]!;
-      block.fresh++;
+      this.#readAt[index] = askedAt[0]!;
     }
+    const isEnough = alone === 0 || this.#readings >= READINGS;
+    this.#repeated = isEnough ? undefined : slot;
+    return isEnough;
+  }
+
+  /** Forgets what was read once and not found again: the value before it stays, as one that is not confirmed. */
+  #drop(block: Block, { read }: Slot): void {
+    this.#repeated = undefined;
+    for (let i = 0; i < read.values.length; i++) {
+      const { index } = read.values[i]!;
+      if (this.#isAlone[index] === 0 || Number.isNaN(this.#snapshot[index]!)) continue;
+      this.#snapshot[index] = Number.NaN;
+      block.fresh--;
+    }
+  }
+
+  /** Whether the value is the one that was believed last. */
+  #isKnown(index: number, value: number): boolean {
+    const energy = this.#energies[index];
+    if (energy !== undefined) return energy.isLast(value);
+    const { image } = this.#options;
+    const q = index as Quantity;
+    return value === image.value(q) && image.updatedAt(q) > 0 && (image.doubtsOf(q) & ~Doubt.unread) === 0;
   }
 
   /** Judges what was read of a block and puts it into the image. */
   #publish(block: Block): void {
     if (block.fresh === 0) return;
-    // One damaged reply in 65,536 has a good CRC; without the other values nothing would tell.
-    const isPart = block.fresh < block.root.values.length && (block.level > 0 || this.#hasFailed);
     block.fresh = 0;
     const { image, map } = this.#options;
     const snapshot = this.#snapshot;
     const doubts = this.#doubts;
     const readAt = this.#readAt;
+    const isAlone = this.#isAlone;
     const isFine = judge(snapshot, doubts, map.phases, this.#slack);
     const isNews = !isFine && !block.isContradicted;
     block.isContradicted = !isFine;
@@ -400,7 +453,7 @@ export class BusMeter {
       for (let q = 0; q < QUANTITY_COUNT; q++) {
         if (Number.isNaN(snapshot[q]!)) continue;
         const energy = this.#energies[q];
-        if (isPart) doubts[q]! |= Doubt.alone;
+        if (isAlone[q] !== 0) doubts[q]! |= Doubt.alone;
         const quality = doubts[q] === 0 ? Quality.good : Quality.suspect;
         if (energy !== undefined) this.#count(block, q as Quantity, energy);
         else image.set(q as Quantity, snapshot[q]!, readAt[q]!, quality, doubts[q]);
@@ -414,6 +467,11 @@ export class BusMeter {
   #count(block: Block, quantity: Quantity, energy: EnergyRegister): void {
     const { image } = this.#options;
     const { changes } = energy;
+    if (this.#isAlone[quantity] !== 0) {
+      image.doubt(quantity, Doubt.alone);
+      block.makeDue();
+      return;
+    }
     const doubts = energy.read(this.#snapshot[quantity]!, this.#readAt[quantity]!);
     if (energy.changes !== changes) this.#meterChanged();
     if (doubts === Doubt.step) {

@@ -70,9 +70,16 @@ export class EnergyRegister {
     return 0;
   }
 
+  /** Whether it is the reading that was believed last. */
+  isLast(register: number): boolean {
+    return register === this.#register && !Number.isNaN(this.readAt);
+  }
+
   /** Adds what flowed since the last power, in Wh; `powerW` is what counts, never negative. */
   integrate(powerW: number, nowMs: number): void {
     const elapsedMs = nowMs - this.#powerAt;
+    // A reply that may have been a late one does not make the time go back.
+    if (elapsedMs <= 0) return;
     this.#powerAt = nowMs;
     if (elapsedMs > MAX_POWER_AGE_MS || this.#step <= 1) return;
     const wh = (powerW * elapsedMs) / (1000 * WS_PER_WH);

@@ -14,6 +14,7 @@ import type { PlannedRead } from '#modbus/read-plan';
 import type { Parity } from '#modbus/register-map';
 import {
   checkReadReply,
+  EXCEPTION_FLAG,
   EXCEPTION_LENGTH,
   EXCEPTIONS,
   MAX_FRAME,
@@ -99,6 +100,9 @@ export class MasterCounters {
 class Unit {
   /** By register count: the request of that length that was never answered, if any. */
   readonly owed: (Uint8Array | undefined)[] = new Array(MAX_READ + 1).fill(undefined);
+  /** By register count: when it was sent for the first and for the last time. */
+  readonly owedSince = new Float64Array(MAX_READ + 1);
+  readonly owedUntil = new Float64Array(MAX_READ + 1);
   /** Time between the end of a request and the beginning of its reply, ms: on average, and at most of late. */
   turnaroundMs = 0;
   slowestMs = 0;
@@ -123,6 +127,11 @@ export class RtuMaster {
   /** Received bytes; the data words of a good reply start at `dataAt`. Valid until the next `begin`. */
   readonly rx = new Uint8Array(RX_SIZE);
   dataAt = 0;
+  /**
+   * Steady ms when the request of a good reply was sent: its values are no older. Of the oldest request that it may be
+   * the reply to, where earlier ones went unanswered. In an array for the same reason.
+   */
+  readonly askedAt = new Float64Array(1);
   outcome: Outcome = Outcome.ok;
   exceptionCode = 0;
 
@@ -155,6 +164,9 @@ export class RtuMaster {
   readonly #units: Unit[] = [];
   /** The unit that was spoken to last. */
   #unit = 0;
+  #functionCode = 0;
+  /** The last byte that nobody waited for was the address of that unit. */
+  #isUnitHeard = false;
 
   constructor(options: MasterOptions) {
     this.#options = options;
@@ -177,8 +189,9 @@ export class RtuMaster {
 
   /** Whether a late reply to another request would look like the reply to this read. */
   isDoubtful(read: PlannedRead): boolean {
-    const owed = this.#peer(read.unit).owed[read.count];
-    return owed !== undefined && owed !== read.frame;
+    const { owed, owedUntil } = this.#peer(read.unit);
+    const frame = owed[read.count];
+    return frame !== undefined && frame !== read.frame && this.now[0]! < owedUntil[read.count]! + LATEST_REPLY_MS;
   }
 
   /** Whether the last reply was to the first request of its transaction. */
@@ -209,14 +222,16 @@ export class RtuMaster {
   begin(read: PlannedRead, retries = this.#options.retries): void {
     const now = this.now[0]!;
     if (this.isDoubtful(read)) {
-      this.#quietUntil = Math.max(this.#quietUntil, this.#sentAt + LATEST_REPLY_MS);
-      this.#peer(read.unit).owed[read.count] = undefined;
+      const { owed, owedUntil } = this.#peer(read.unit);
+      this.#quietUntil = Math.max(this.#quietUntil, owedUntil[read.count]! + LATEST_REPLY_MS);
+      owed[read.count] = undefined;
     }
     if (read.unit !== this.#unit) {
       if (this.#unit !== 0) this.#quietUntil = Math.max(this.#quietUntil, now + (this.#options.switchMs ?? 0));
       this.#unit = read.unit;
     }
     this.#read = read;
+    this.#functionCode = read.functionCode;
     this.#retries = retries;
     this.#frameMs = read.replyLength * this.#options.timing.characterMs + BURST_SLACK_MS;
     const attemptMs = this.#requestMs + this.#options.timeoutMs + this.#frameMs;
@@ -273,9 +288,15 @@ export class RtuMaster {
     if (at === length) return;
     // Nobody was asked, or the answer is complete: the line is in use, so the silence starts anew.
     this.counters.strayBytes += length - at;
-    // As much as a reply: the unit is not as quick as it seemed.
-    if (length - at >= EXCEPTION_LENGTH) this.#peer(this.#unit).inTime = 0;
+    while (at < length) this.#suspectLate(bytes[at++]!);
     this.#quietUntil = Math.max(this.#quietUntil, this.now[0]! + this.#options.timing.gapMs);
+  }
+
+  /** The beginning of a late reply tells that the unit is not as quick as it seemed. */
+  #suspectLate(byte: number): void {
+    const isHeader = this.#isUnitHeard && (byte & ~EXCEPTION_FLAG) === this.#functionCode;
+    this.#isUnitHeard = byte === this.#unit;
+    if (isHeader) this.#peer(this.#unit).inTime = 0;
   }
 
   /** Advances the machine. After `Action.send` the frame must leave at once. */
@@ -317,11 +338,11 @@ export class RtuMaster {
     return made;
   }
 
-  /** A unit that is known to be quick gets its whole time in the last attempt only. */
+  /** A unit that is known to be quick gets its whole time in the last attempt only, and that if nothing was heard of it. */
   #setReplyBy(): void {
     const { inTime, slowestMs } = this.#peer(this.#unit);
     const { timeoutMs } = this.#options;
-    const isHasty = inTime >= LEARNED_REPLIES && this.#attempt <= this.#retries;
+    const isHasty = inTime >= LEARNED_REPLIES && (this.#attempt <= this.#retries || this.#anyDamaged);
     const usual = Math.max(SHORTEST_WAIT_MS, PATIENCE * slowestMs);
     this.#replyBy = this.#sentAt + this.#requestMs + (isHasty && usual < timeoutMs ? usual : timeoutMs);
   }
@@ -397,8 +418,17 @@ export class RtuMaster {
     this.#learn();
     this.dataAt = at + 3;
     this.outcome = Outcome.ok;
+    this.#findAsked(this.#read!);
     this.#forgive(this.#read!);
     this.#finish();
+  }
+
+  #findAsked({ unit, count, frame }: PlannedRead): void {
+    const { owed, owedSince, owedUntil } = this.#peer(unit);
+    const asked = this.#unanswered > 0 ? this.#firstSentAt : this.#sentAt;
+    const earliest = this.now[0]! - LATEST_REPLY_MS;
+    const mayBeLate = owed[count] === frame && owedUntil[count]! >= earliest;
+    this.askedAt[0] = mayBeLate ? Math.max(owedSince[count]!, earliest) : asked;
   }
 
   #learn(): void {
@@ -452,10 +482,15 @@ export class RtuMaster {
     this.#state = State.done;
     this.#quietUntil = now + this.#options.timing.gapMs;
     if (this.#unanswered === 0) return;
+    // On a line that damages what passes, a quick unit that is silent did not understand: nothing is to come.
+    if (this.#anyDamaged && this.#peer(this.#unit).inTime >= LEARNED_REPLIES) {
+      if (this.outcome !== Outcome.ok) this.#quietUntil += this.#frameMs;
+      return;
+    }
+    this.#owe(this.#read!);
     // A good reply may have been a late one to an earlier attempt; the last attempt's own then takes as long again.
     const slowest = now - this.#firstSentAt;
     this.#quietUntil = Math.max(this.#quietUntil, this.#sentAt + slowest + this.#frameMs);
-    this.#owe(this.#read!);
   }
 
   #babbled(): void {
@@ -466,7 +501,11 @@ export class RtuMaster {
   }
 
   #owe({ unit, count, frame }: PlannedRead): void {
-    const { owed } = this.#peer(unit);
+    const { owed, owedSince, owedUntil } = this.#peer(unit);
+    if (owed[count] === undefined || owedUntil[count]! < this.now[0]! - LATEST_REPLY_MS) {
+      owedSince[count] = this.#firstSentAt;
+    }
+    owedUntil[count] = this.#sentAt;
     owed[count] = owed[count] === undefined || owed[count] === frame ? frame : SEVERAL;
   }
 

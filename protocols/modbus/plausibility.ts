@@ -16,7 +16,7 @@ export const Doubt = {
   contradiction: 4,
   /** An energy that went back, or up by more than the meter can carry. */
   step: 8,
-  /** Stands alone: the first reading of an energy, or part of a snapshot whose rest did not come through a bad line. */
+  /** Stands alone: the first reading of an energy, or one that no second reading confirmed on a line that damages replies. */
   alone: 16,
 } as const;
 

@@ -17,7 +17,7 @@ export const READ_REQUEST_LENGTH = 8;
 export const EXCEPTION_LENGTH = 5;
 export const MAX_READ = 125;
 export const MAX_WRITE = 123;
-const EXCEPTION_FLAG = 0x80;
+export const EXCEPTION_FLAG = 0x80;
 
 /** Meaning of exception codes, and whether the same request may succeed later. */
 export const EXCEPTIONS: Readonly<Record<number, { text: string; retry: boolean }>> = {
