@@ -1,7 +1,7 @@
 /**
  * A serial line that damages what passes, in virtual time: every byte may change, stray bytes come between, the adapter
  * may echo, and the meter may hang and answer late. Behind it is the simulated meter, whose values change with every
- * answer and are remembered, so that a value that it never gave is found out.
+ * answer and are remembered, so that a value that it never gave, or gave no longer at the time of its reading, is found out.
  */
 
 import type { BytePort } from '#hw/serial/port';
@@ -21,6 +21,8 @@ export interface Faults {
   echo: boolean;
   /** The meter takes this much longer, ms; Infinity: it does not answer. */
   hangMs: number;
+  /** The values stay as they are. */
+  steady: boolean;
 }
 
 const QUANTITIES = Object.values(Quantity).slice(0, 9);
@@ -31,11 +33,13 @@ export class BadLine implements BytePort {
   isOpen = true;
   onData: BytePort['onData'] = () => {};
   onState: BytePort['onState'] = () => {};
-  readonly faults: Faults = { damaged: 0, stray: 0, echo: false, hangMs: 0 };
+  readonly faults: Faults = { damaged: 0, stray: 0, echo: false, hangMs: 0, steady: false };
   requests = 0;
   private readonly queue: { at: number; bytes: Uint8Array }[] = [];
   private readonly meter = new SimMeter(1);
-  private readonly served = QUANTITIES.map(() => new Set<number>());
+  /** By quantity: when each of its values was in the registers for the last time. */
+  private readonly served = QUANTITIES.map(() => new Map<number, number>());
+  private present: number[] = [];
   private activeEnergy = 197_936;
   private reactiveEnergy = 102_348;
   private freeAt = 0;
@@ -65,7 +69,7 @@ export class BadLine implements BytePort {
       this.say(part, this.freeAt + (at + part.length) * characterMs);
     }
     this.freeAt += length * characterMs;
-    if (this.random.below(20) === 0) this.change();
+    if (!this.faults.steady && this.random.below(20) === 0) this.change();
   }
 
   close(): Promise<void> {
@@ -98,14 +102,20 @@ export class BadLine implements BytePort {
     }
   }
 
-  /** Quantities whose value is given unmarked and was never in the meter's registers. */
+  /** Quantities whose value is given unmarked and was never in the meter's registers, or only before its time. */
   wrong(image: MeasurementImage, now: number): string[] {
     return QUANTITIES.filter((q) => {
       if (image.quality(q, now) !== Quality.good) return false;
-      const value = image.value(q);
+      const given = image.value(q);
       // Between its counts the active energy is integrated.
-      return !this.served[q]!.has(q === Quantity.activeEnergy ? value - (value % 10) : value);
-    }).map((q) => `${Object.keys(Quantity)[q]} ${image.value(q)}`);
+      const value = q === Quantity.activeEnergy ? given - (given % 10) : given;
+      if (value === this.present[q]) return false;
+      const lastAt = this.served[q]!.get(value);
+      return lastAt === undefined || lastAt < image.updatedAt(q);
+    }).map((q) => {
+      const name = Object.keys(Quantity)[q];
+      return `${name} ${image.value(q)} of ${image.updatedAt(q)}, there until ${this.served[q]!.get(image.value(q))}`;
+    });
   }
 
   /** Other values in all registers, energies that grow. */
@@ -117,9 +127,10 @@ export class BadLine implements BytePort {
     for (const [address, word] of Object.entries(registersOf(v))) this.meter.setRegister(Number(address), word);
     const { voltage, current, frequency, activePower, reactivePower, apparentPower, powerFactor } = v;
     const live = [voltage, current, frequency, activePower, reactivePower, apparentPower, powerFactor];
-    [...live, 10 * activeEnergy, 10 * reactiveEnergy].forEach((value, q) => {
-      this.served[q]!.add(value);
+    this.present.forEach((value, q) => {
+      this.served[q]!.set(value, this.now);
     });
+    this.present = [...live, 10 * activeEnergy, 10 * reactiveEnergy];
   }
 
   private say(bytes: Uint8Array, at: number): void {
