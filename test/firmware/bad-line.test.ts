@@ -1,8 +1,6 @@
 /**
- * The poll loop on a line that damages every twentieth byte, with stray bytes, an echo and a meter that hangs.
- *
- * The seed is fixed. What no check can see is a damaged reply with a good CRC whose value lies within the tolerance of the
- * others: seen once in 600,000 polls on this line (S3MP_SEED=18).
+ * The poll loop on a line that damages every twentieth byte, with stray bytes, an echo and a meter that hangs: what it gives
+ * unmarked was in the meter's registers at that time, and the second pass on a good line has all values.
  */
 
 import { suite } from 'uvu';
@@ -16,13 +14,15 @@ import { PollLoop } from '../../firmware/poll-loop.ts';
 import { BadLine, type Faults } from './bad-line.ts';
 
 const QUANTITIES = Object.values(Quantity).slice(0, 9);
-const SEED = Number(process.env.S3MP_SEED ?? 1);
 const timing = lineTiming(9600, 'even');
-const CLEAN: Faults = { damaged: 0, stray: 0, echo: false, hangMs: 0 };
+const BAD = { damaged: 50, stray: 100, echo: true, steady: false };
+const CLEAN: Faults = { damaged: 0, stray: 0, echo: false, hangMs: 0, steady: true };
+/** The pass under way when the line became good, and two whole ones. */
+const PASSES = 2;
 
-function makeRig() {
+function makeRig(random = seeded()) {
   const image = new MeasurementImage();
-  const line = new BadLine(seeded(SEED), timing);
+  const line = new BadLine(random, timing);
   const loop = new PollLoop({
     port: line,
     map: OR_WE_514,
@@ -35,62 +35,71 @@ function makeRig() {
     log: createLog('poll', { write: () => {} }),
   });
   const wrong = new Set<string>();
+  const goodMs = QUANTITIES.map(() => 0);
   let now = 0;
   const look = (at: number) => {
+    for (const q of QUANTITIES) if (image.quality(q, at) === Quality.good) goodMs[q]! += at - now;
     now = at;
     for (const what of line.wrong(image, at)) wrong.add(what);
   };
   const isGood = () => QUANTITIES.every((q) => image.quality(q, now) === Quality.good);
-  return { image, line, loop, wrong, look, isGood, now: () => now };
+  /** Runs on a good line until all values are good. @returns whole passes that it took */
+  const recover = () => {
+    Object.assign(line.faults, CLEAN);
+    // The meter may just be left alone for a while; from the first question on it counts.
+    line.run(loop, look, 1);
+    const { cycles } = loop;
+    while (!isGood() && loop.cycles <= cycles + PASSES) line.run(loop, look, 1);
+    return loop.cycles - cycles;
+  };
+  return { random, image, line, loop, wrong, goodMs, look, isGood, recover, now: () => now };
 }
 
 const Bad = suite('poll loop on a bad line');
 
 Bad(
-  '5 % damaged bytes, stray bytes and an echo: 20,000 polls, no wrong value unmarked, and values all the time',
+  '5 % damaged bytes, stray bytes and an echo: no wrong value unmarked in 20,000 polls, and values all the time',
   () => {
-    const { image, line, loop, wrong, look, now } = makeRig();
-    Object.assign(line.faults, { damaged: 50, stray: 100, echo: true });
-    const updates = QUANTITIES.map(() => new Set<number>());
-    let longestMs = 0;
-    line.run(
-      loop,
-      (at) => {
-        look(at);
-        for (const q of QUANTITIES) {
-          updates[q]!.add(image.updatedAt(q));
-          if (at > 120_000) longestMs = Math.max(longestMs, at - image.updatedAt(q));
-        }
-      },
-      20_000,
-    );
+    const { line, loop, wrong, goodMs, look, now } = makeRig();
+    Object.assign(line.faults, BAD);
+    line.run(loop, look, 20_000);
     assert.equal([...wrong], []);
     const { replies, damaged, timeouts, echoes, strayBytes } = loop.master.counters;
+    const shares = goodMs.map((ms) => Math.round((100 * ms) / now()));
     console.log(
-      `${Math.round(now() / 1000)} s: ${replies} replies, ${damaged} damaged, ${timeouts} without, ` +
-        `oldest value ${Math.round(longestMs / 1000)} s, fewest readings of a quantity ${Math.min(...updates.map((u) => u.size))}`,
+      `${Math.round(now() / 1000)} s: ${replies} replies, ${damaged} damaged, ${timeouts} without; ` +
+        `% of the time with a confirmed value: ${shares.join(' ')}`,
     );
     assert.ok(damaged > 1000 && timeouts > 1000 && echoes > 1000 && strayBytes > 1000, 'the line was bad');
     assert.ok(replies > 3000, `${replies} replies`);
-    for (const q of QUANTITIES) assert.ok(updates[q]!.size > 100, `${q}: ${updates[q]!.size} readings`);
+    for (const q of QUANTITIES) assert.ok(shares[q]! >= 20, `${q}: ${shares[q]} % of the time`);
   },
 );
 
-Bad('when the line is good again, all values are within two passes, and long reads come back', () => {
-  const { line, loop, wrong, look, isGood, now } = makeRig();
-  Object.assign(line.faults, { damaged: 50, stray: 100, echo: true });
-  for (let round = 0; round < 20; round++) {
-    line.run(loop, look, 150);
-    Object.assign(line.faults, CLEAN);
-    // The meter may just be left alone for a while; from the first question on, two passes are enough.
-    line.run(loop, look, 1);
-    const from = now();
-    const { requests } = line;
-    while (!isGood() && line.requests < requests + 60) line.run(loop, look, 1);
-    assert.ok(isGood(), `round ${round}: within ${line.requests - requests} requests, ${Math.round(now() - from)} ms`);
-    Object.assign(line.faults, { damaged: 50, stray: 100, echo: true });
+Bad('faults of all kinds that come and go, also together: no wrong value unmarked in 50,000 polls', () => {
+  const random = seeded();
+  const pick = (values: readonly number[]): number => values[random.below(values.length)]!;
+  for (let run = 0; run < 5; run++) {
+    const { line, loop, wrong, look } = makeRig(random);
+    for (let i = 0; i < 100; i++) {
+      line.faults.damaged = pick([0, 1, 10, 50, 100]);
+      line.faults.stray = pick([0, 50, 200]);
+      line.faults.echo = random.below(2) === 0;
+      line.faults.hangMs = pick([0, 0, 0, 200, 700, 1500, 2400, Number.POSITIVE_INFINITY]);
+      line.run(loop, look, 100, 60_000);
+    }
+    assert.equal([...wrong], []);
   }
-  Object.assign(line.faults, CLEAN);
+});
+
+Bad('when the line is good again, the second pass has all values, and long reads come back', () => {
+  const { line, loop, wrong, look, isGood, recover } = makeRig();
+  for (let round = 0; round < 60; round++) {
+    Object.assign(line.faults, BAD);
+    line.run(loop, look, 150);
+    const passes = recover();
+    assert.ok(isGood() && passes <= PASSES, `round ${round}: not after ${passes} passes`);
+  }
   line.run(loop, look, 1000);
   const { requests } = line;
   line.run(loop, look, Number.POSITIVE_INFINITY, 10_000);
@@ -99,22 +108,17 @@ Bad('when the line is good again, all values are within two passes, and long rea
   assert.equal([...wrong], []);
 });
 
-Bad('a meter that hangs and then answers late: no wrong value unmarked, values again at once', () => {
-  const { image, line, loop, wrong, look, isGood } = makeRig();
-  const random = seeded(SEED);
+Bad('a meter that hangs and then answers late: no wrong value unmarked, and the second pass has all values', () => {
+  const { random, image, line, loop, wrong, look, isGood, recover } = makeRig();
   line.run(loop, look, 100);
   assert.ok(isGood());
   for (let round = 0; round < 60; round++) {
     line.faults.hangMs = [Number.POSITIVE_INFINITY, 700 + random.below(1500)][round % 2]!;
+    line.faults.steady = false;
     line.run(loop, look, Number.POSITIVE_INFINITY, random.below(15_000));
-    line.faults.hangMs = 0;
-    let questions = 0;
-    while (!isGood() && questions < 200) {
-      line.run(loop, look, 1);
-      questions++;
-    }
-    assert.ok(isGood(), `round ${round}`);
-    assert.ok(questions <= 40, `round ${round}: ${questions} questions`);
+    const passes = recover();
+    assert.ok(isGood() && passes <= PASSES, `round ${round}: not after ${passes} passes`);
+    line.faults.steady = false;
     line.run(loop, look, random.below(200));
   }
   assert.equal([...wrong], []);
