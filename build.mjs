@@ -69,6 +69,7 @@ const common = {
   target: 'node20',
   legalComments: 'none',
   logLevel: 'warning',
+  logOverride: { 'import-is-undefined': 'error' },
   absWorkingDir: root,
 };
 
@@ -107,21 +108,21 @@ const embeddedPage = {
 
 /**
  * serialport finds its native part by looking below package folders; in a bundle that part lies in `prebuilds/` beside
- * the file, so the loader it uses is pointed there.
+ * the file, so it is loaded from there.
  */
 const serialPrebuilds = {
   name: 'serial-prebuilds',
   setup(build) {
-    build.onResolve({ filter: /^node-gyp-build$/ }, () => ({ path: 'node-gyp-build', namespace: 'prebuilds' }));
+    build.onResolve({ filter: /^@serialport\/bindings-cpp\// }, () => ({ path: 'serialport', namespace: 'prebuilds' }));
     build.onLoad({ filter: /.*/, namespace: 'prebuilds' }, () => ({
       contents: `
-        const { join } = require('node:path');
         const { existsSync, readdirSync } = require('node:fs');
+        const { join } = require('node:path');
         const near = (dir) => join(dir, 'prebuilds', process.platform + '-' + process.arch);
-        module.exports = () => {
+        const libc = existsSync('/etc/alpine-release') ? 'musl' : 'glibc';
+        const arm = process.config.variables.arm_version;
+        function load() {
           const tried = [near(__dirname), near(join(__dirname, '..'))];
-          const libc = existsSync('/etc/alpine-release') ? 'musl' : 'glibc';
-          const arm = String(process.config.variables.arm_version || '');
           for (const dir of tried) {
             if (!existsSync(dir)) continue;
             const fits = readdirSync(dir).filter((f) => f.endsWith('.node') && (!/musl|glibc/.test(f) || f.includes(libc)));
@@ -129,7 +130,8 @@ const serialPrebuilds = {
             if (best) return require(join(dir, best));
           }
           throw new Error('no native serial driver in ' + tried.join(' or '));
-        };`,
+        }
+        export const binding = load();`,
       loader: 'js',
       resolveDir: root,
     }));
@@ -148,8 +150,9 @@ const tomlWithoutDates = {
 };
 
 /**
- * Tables of constants, `export const Tag = { array: 1, … } as const`, are objects for the compiler. Their members are put in
- * as the literals they are, as a `const enum` would be, so that neither names nor tables take room in a bundle.
+ * Tables of constants, `export const Tag = { array: 1, … } as const`, are objects for the compiler. Their members, also those
+ * taken out by `const { array } = Tag`, are put in as the literals they are, as a `const enum` would be, so that neither names
+ * nor tables take room in a bundle.
  */
 const inlineConstants = {
   name: 'inline-constants',
@@ -173,24 +176,59 @@ const inlineConstants = {
         const theirs = tablesOf(resolve(spec, path));
         for (const name of names.split(',').map((word) => word.trim())) if (theirs[name]) tables[name] = theirs[name];
       }
-      const contents = text.replace(/(?<!typeof |[.\w$'])([A-Z]\w*)\.(\w+)\b(?!')/g, (whole, name, key) =>
-        Object.hasOwn(tables, name) && Object.hasOwn(tables[name], key) ? tables[name][key] : whole,
-      );
+      const literalOf = (name, key) => (Object.hasOwn(tables, name) ? tables[name].get(key) : undefined);
+      const contents = text
+        .replace(/const \{ ([\w, ]+) \} = ([A-Z]\w*);/g, (whole, keys, name) => {
+          const literals = keys.split(', ').map((key) => `${key} = ${literalOf(name, key)}`);
+          return literals.some((literal) => literal.endsWith(' = undefined')) ? whole : `const ${literals.join(', ')};`;
+        })
+        .replace(/(?<!typeof |[.\w$'])([A-Z]\w*)\.(\w+)\b(?!')/g, (whole, name, key) => literalOf(name, key) ?? whole);
       return { contents, loader: 'ts', resolveDir: dirname(path) };
     });
   },
 };
 
-/** Members of a source's constant tables that are literals: `{ Tag: { array: '1' } }`. */
+/** Members of a source's constant tables that are literals: for each table a map of texts. */
 function constantTables(text) {
   const tables = {};
   for (const [, name, body] of text.matchAll(/^(?:export )?const ([A-Z]\w*) = \{([^{}]*)\} as const;/gm)) {
-    tables[name] = {};
+    tables[name] = new Map();
     const bare = body.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');
     for (const [, key, value] of bare.matchAll(/(?:^|,)\s*(\w+): (0x[\da-f_]+|0b[01_]+|[\d_]+|'[^']*')(?=\s*(?:,|$))/g))
-      tables[name][key] = value;
+      tables[name].set(key, value);
   }
   return tables;
+}
+
+/**
+ * A module of Node is required once in a bundle, by a module that exports what any source imports of it: a call is then
+ * `join(…)`, not `(0, path.join)(…)` behind a `require` in every source.
+ */
+const nodeModules = (sources) => ({
+  name: 'node-modules',
+  setup(build) {
+    const names = new Map();
+    for (const file of sources)
+      for (const [, list, spec] of readFileSync(file, 'utf8').matchAll(/^import \{([^}]*)\} from '(node:[^']+)'/gm))
+        for (const [, name] of list.matchAll(/(?:^|,)\s*(\w+)(?= as |\s*(?:,|$))/g)) {
+          if (!names.has(spec)) names.set(spec, new Set());
+          names.get(spec).add(name);
+        }
+    build.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
+      kind === 'import-statement' ? { path, namespace: 'node-modules', sideEffects: false } : undefined,
+    );
+    build.onLoad({ filter: /.*/, namespace: 'node-modules' }, ({ path }) => {
+      const list = [...(names.get(path) ?? [])].join(', ');
+      return { contents: `const { ${list} } = require('${path}');\nexport { ${list} };`, loader: 'js' };
+    });
+  },
+});
+
+/** Sources that have a part in a bundle. */
+async function sourcesOf(options) {
+  const { metafile } = await esbuild.build({ ...options, write: false, metafile: true });
+  const [{ inputs }] = Object.values(metafile.outputs);
+  return Object.keys(inputs).filter((file) => file.endsWith('.ts') && inputs[file].bytesInOutput > 0);
 }
 
 const plugins = [embeddedPage, serialPrebuilds];
@@ -202,7 +240,7 @@ async function buildBundles() {
   for (const { name, entry, budget } of BUNDLES) {
     if (!existsSync(entry)) continue;
     const outfile = `dist/${name}.js`;
-    await esbuild.build({
+    const options = {
       ...common,
       entryPoints: [entry],
       outfile,
@@ -211,7 +249,8 @@ async function buildBundles() {
       banner: { js: '#!/usr/bin/env node' },
       define,
       plugins: [...plugins, tomlWithoutDates, inlineConstants],
-    });
+    };
+    await esbuild.build({ ...options, plugins: [...options.plugins, nodeModules(await sourcesOf(options))] });
     chmodSync(outfile, 0o755);
     const size = statSync(outfile).size;
     const over = size > budget;

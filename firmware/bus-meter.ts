@@ -13,7 +13,7 @@ import { EnergyRegister } from '#modbus/energy-register';
 import { type LineTiming, Outcome, type RtuMaster } from '#modbus/master';
 import { Doubt, judge, slackOf } from '#modbus/plausibility';
 import { joinGap, levelsOf, type PlannedRead, plainRead, planReads, splitRead } from '#modbus/read-plan';
-import { type RegisterMap, readRegister } from '#modbus/register-map';
+import { QUANTITY_NAMES, type RegisterMap, readRegister } from '#modbus/register-map';
 import { EXCEPTIONS } from '#modbus/rtu';
 import { type MeasurementImage, QUANTITY_COUNT, Quality, Quantity } from './measurement-image.ts';
 
@@ -151,7 +151,8 @@ export class BusMeter {
     for (const { quantity, type, factor } of map.registers) {
       // Floats carry what the meter has; they do not count in steps that are worth to fill.
       const step = type === 'f32' ? 1 : factor;
-      if (ENERGY.test(quantity)) this.#energies[Quantity[quantity]] = new EnergyRegister(step, map.phases);
+      if (ENERGY.test(quantity))
+        this.#energies[QUANTITY_NAMES.indexOf(quantity)] = new EnergyRegister(step, map.phases);
     }
     this.#plan();
   }

@@ -20,13 +20,14 @@ import { openRelay } from '#hw/relay/open';
 import { ScionEndpoint } from '#hw/scion-endpoint';
 import type { UdpSocket } from '#hw/udp';
 import { openWatchdog, type WatchdogDriver } from '#hw/watchdog';
+import { QUANTITY_NAMES } from '#modbus/register-map';
 import { formatEndpoint, parseHost } from '#scion/address';
 import { formatIpPort, parseIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { parseVersion } from '#session/firmware-image';
 import { metersOnBus, openPollLoop } from './bus.ts';
 import { FileImageSlot, ImageSlots } from './image-slots.ts';
-import { Quantity } from './measurement-image.ts';
+import type { Quantity } from './measurement-image.ts';
 import type { MeterCertificates } from './meter-certificates.ts';
 import { buildMeter, commandedPosition, logicalDeviceName, type Meter } from './meter-model.ts';
 import { openMeterSecurity } from './meter-security.ts';
@@ -129,7 +130,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   });
   const model: Meter = buildMeter({
     image,
-    extras: map.registers.map(({ quantity }) => Quantity[quantity]),
+    extras: map.registers.map(({ quantity }) => QUANTITY_NAMES.indexOf(quantity) as Quantity),
     further: meters.slice(1).map((meter) => meter.image),
     relay: guard,
     message: {

@@ -194,7 +194,7 @@ function uint64Field(field: number, value: bigint): number[] {
 
 /** Asks the AS's control service for a way to its core (SegmentLookupService, Connect). @throws Error */
 async function askForPaths(service: string, { ia, core }: Topology): Promise<string> {
-  const { request } = await import('node:http');
+  const { request } = process.getBuiltinModule('node:http');
   const body = Uint8Array.from([...uint64Field(1, ia), ...uint64Field(2, (ia >> 48n) << 48n)]);
   const answer = await new Promise<{ status: number; size: number }>((resolve, reject) => {
     const sent = request(`http://${service}/proto.control_plane.v1.SegmentLookupService/Segments`, {

@@ -5,7 +5,7 @@
  * over, the connection works with buffers of its own.
  */
 
-import * as net from 'node:net';
+import { Socket, type SocketConstructorOpts } from 'node:net';
 
 type WithHandle = { _handle?: object | null };
 
@@ -15,7 +15,7 @@ type WithHandle = { _handle?: object | null };
  * @param onBytes  gets what has arrived, in a view that is valid during the call and may be changed
  * @returns the socket to use from here on; its `data` event is not for use
  */
-export function receiveInPlace(accepted: net.Socket, size: number, onBytes: (bytes: Uint8Array) => void): net.Socket {
+export function receiveInPlace(accepted: Socket, size: number, onBytes: (bytes: Uint8Array) => void): Socket {
   const owner = accepted as WithHandle;
   const handle = owner._handle;
   if (!handle) {
@@ -35,5 +35,5 @@ export function receiveInPlace(accepted: net.Socket, size: number, onBytes: (byt
     onBytes(view);
     return true;
   };
-  return new net.Socket({ handle, onread: { buffer, callback } } as net.SocketConstructorOpts);
+  return new Socket({ handle, onread: { buffer, callback } } as SocketConstructorOpts);
 }

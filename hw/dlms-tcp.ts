@@ -4,7 +4,7 @@
  * stream buffer, session and timers.
  */
 
-import * as net from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { S3mpError } from '#base/errors';
 import { FLAG } from '#dlms/hdlc';
 import type { HdlcClientOptions } from '#dlms/hdlc-client';
@@ -43,9 +43,9 @@ export interface DlmsTcpListener {
  */
 export async function listenDlmsTcp(options: DlmsTcpOptions): Promise<DlmsTcpListener> {
   const { host, port = WRAPPER_PORT, maxConnections = 8 } = options;
-  const open = new Set<net.Socket>();
+  const open = new Set<Socket>();
   let count = 0;
-  const listener = net.createServer({ pauseOnConnect: true }, (accepted) => {
+  const listener = createServer({ pauseOnConnect: true }, (accepted) => {
     if (open.size >= maxConnections) {
       options.log?.(`${maxConnections} connections are open, one more was closed`);
       accepted.destroy();
@@ -60,7 +60,7 @@ export async function listenDlmsTcp(options: DlmsTcpOptions): Promise<DlmsTcpLis
     listener.listen(port, host, resolve);
   });
   listener.on('error', (error) => options.log?.(`listener: ${error.message}`));
-  const bound = listener.address() as net.AddressInfo;
+  const bound = listener.address() as AddressInfo;
   return {
     address: bound.address,
     port: bound.port,
@@ -95,7 +95,7 @@ interface Framing {
   close(): void;
 }
 
-function serve(accepted: net.Socket, key: string, options: DlmsTcpOptions): net.Socket {
+function serve(accepted: Socket, key: string, options: DlmsTcpOptions): Socket {
   const { server, idleMs = 180_000, partialMs = 10_000, now = () => performance.now() } = options;
   const maxPdu = server.maxPdu('stream');
   const source = accepted.remoteAddress ?? key;
@@ -189,9 +189,9 @@ export interface DlmsTcpChannel {
 const unreachableAt = (where: string) => (why: string, cause?: unknown) =>
   new S3mpError('meter.unreachable', `${where}: ${why}`, { where }, cause);
 
-async function connectTcp(host: string, port: number, timeoutMs: number): Promise<net.Socket> {
+async function connectTcp(host: string, port: number, timeoutMs: number): Promise<Socket> {
   const unreachable = unreachableAt(`${host}:${port}`);
-  const socket = net.connect({ host, port });
+  const socket = connect({ host, port });
   await new Promise<void>((resolve, reject) => {
     socket.setTimeout(timeoutMs, () => {
       socket.destroy();

@@ -135,7 +135,7 @@ export function framebufferPanel(root: string, device: string, height: number): 
       const shape = `${about('virtual_size')} ${about('bits_per_pixel')}`;
       if (shape !== `${PANEL_WIDTH},${height} 1`)
         throw new Error(`${name} is ${shape} bits a pixel, expected ${PANEL_WIDTH},${height} 1`);
-      const { open } = await import('node:fs/promises');
+      const { open } = process.getBuiltinModule('node:fs/promises');
       file = await open(join(device, name), 'r+');
     },
     async send(picture, page) {

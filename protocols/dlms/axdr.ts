@@ -241,8 +241,8 @@ export function encodeData(w: ByteWriter, data: Data): ByteWriter {
     case 'date-time':
     case 'date':
     case 'time': {
-      const tag = Tag[data.type === 'date-time' ? 'dateTime' : data.type];
-      if (OCTETS_BY_TAG.get(tag)!.size !== data.value.length) throw rangeError(data.type, `${data.value.length} bytes`);
+      const [tag, { size }] = [...OCTETS_BY_TAG].find(([, { type }]) => type === data.type)!;
+      if (size !== data.value.length) throw rangeError(data.type, `${data.value.length} bytes`);
       return w.u8(tag).bytes(data.value);
     }
     case 'visible-string': {

@@ -29,13 +29,10 @@ export const Result = {
   otherReason: 250,
 } as const;
 
-const TEXTS = new Map<number, string>(
-  Object.entries(Result).map(([name, code]) => [code, name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)]),
-);
-
 /** Result code in words: `read write denied`. */
 export function resultText(result: number): string {
-  return TEXTS.get(result) ?? `result ${result}`;
+  const name = Object.entries(Result).find(([, code]) => code === result)?.[0];
+  return name?.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`) ?? `result ${result}`;
 }
 
 /** The project's error code for a result that is not success. */

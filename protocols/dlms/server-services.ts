@@ -246,8 +246,9 @@ function isServed(tag: number, choice: number, { conformance }: RequestContext):
 }
 
 function isBlock(tag: number, choice: number): boolean {
-  const { first, firstList, block } = tag === ApduTag.setRequest ? SetChoice : ActionChoice;
-  return choice === first || choice === firstList || choice === block;
+  if (tag === ApduTag.setRequest)
+    return choice === SetChoice.first || choice === SetChoice.firstList || choice === SetChoice.block;
+  return choice === ActionChoice.first || choice === ActionChoice.firstList || choice === ActionChoice.block;
 }
 
 /** The value that ends a request; a broken one is a wrong type, bytes behind it are refused. */

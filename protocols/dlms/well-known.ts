@@ -148,16 +148,10 @@ export const EventCode = {
   logCleared: 255,
 } as const;
 
-const EVENT_TEXTS = new Map<number, string>(
-  Object.entries(EventCode).map(([name, code]) => [
-    code,
-    name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`),
-  ]),
-);
-
 /** Event in words: `remote disconnect`. */
 export function eventText(code: number): string {
-  return EVENT_TEXTS.get(code) ?? `event ${code}`;
+  const name = Object.entries(EventCode).find(([, each]) => each === code)?.[0];
+  return name?.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`) ?? `event ${code}`;
 }
 
 /** Class 1, octet-string of 12: when the oldest of the live values given now was measured. */

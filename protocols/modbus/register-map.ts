@@ -5,32 +5,29 @@
 
 import { readI16, readI32, readU16, readU32 } from '#base/bytes';
 
-/** Quantities and the unit of their value: each an exact integer for meters with scaled integers. */
-export const QUANTITY_UNITS = {
-  voltage: '0.01 V',
-  current: '0.001 A',
-  frequency: '0.01 Hz',
-  activePower: 'W',
-  reactivePower: 'var',
-  apparentPower: 'VA',
-  powerFactor: '0.001',
-  activeEnergy: 'Wh',
-  reactiveEnergy: 'varh',
-  /** Of the further phases, where there are any: `voltage` and `current` are then those of L1. */
-  voltageL2: '0.01 V',
-  voltageL3: '0.01 V',
-  currentL2: '0.001 A',
-  currentL3: '0.001 A',
-  /** Of the tariffs, where the meter has any. */
-  activeEnergyT1: 'Wh',
-  activeEnergyT2: 'Wh',
-  activeEnergyT3: 'Wh',
-  activeEnergyT4: 'Wh',
-} as const;
-export type QuantityName = keyof typeof QUANTITY_UNITS;
-
-/** Quantities in the order of their numbers. */
-export const QUANTITY_NAMES = Object.keys(QUANTITY_UNITS) as readonly QuantityName[];
+/** Quantities in the order of their numbers, with the unit of their value: an exact integer for meters with scaled integers. */
+export const QUANTITY_NAMES = [
+  'voltage', // 0.01 V
+  'current', // 0.001 A
+  'frequency', // 0.01 Hz
+  'activePower', // W
+  'reactivePower', // var
+  'apparentPower', // VA
+  'powerFactor', // 0.001
+  'activeEnergy', // Wh
+  'reactiveEnergy', // varh
+  // Of the further phases, where there are any: `voltage` and `current` are then those of L1.
+  'voltageL2', // 0.01 V
+  'voltageL3', // 0.01 V
+  'currentL2', // 0.001 A
+  'currentL3', // 0.001 A
+  // Of the tariffs, where the meter has any.
+  'activeEnergyT1', // Wh
+  'activeEnergyT2', // Wh
+  'activeEnergyT3', // Wh
+  'activeEnergyT4', // Wh
+] as const;
+export type QuantityName = (typeof QUANTITY_NAMES)[number];
 
 /** Word order is high word first, as every meter in the maps has it. */
 export type RegisterType = 'u16' | 'i16' | 'u32' | 'i32' | 'f32';
