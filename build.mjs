@@ -40,6 +40,12 @@ function buildSeconds() {
 }
 
 const define = { S3MP_VERSION: JSON.stringify(version), S3MP_BUILD_S: String(buildSeconds()) };
+/** Shorter words for the same. */
+const shorter = {
+  'Number.POSITIVE_INFINITY': 'Infinity',
+  'Number.NaN': 'NaN',
+  'Number.parseInt': 'parseInt',
+};
 
 /** Files below `folder` whose path satisfies `wanted`, as paths from the root. */
 function find(folder, wanted) {
@@ -138,14 +144,19 @@ const serialPrebuilds = {
   },
 };
 
-/** No key of a configuration is a date: smol-toml's class for them is left out, and a date is an invalid value. */
+/** No key of a configuration is a date: smol-toml's reader of dates is left out, and a date is an invalid number. */
 const tomlWithoutDates = {
   name: 'toml-without-dates',
   setup(build) {
-    build.onLoad({ filter: /smol-toml\/dist\/date\.js$/ }, () => ({
-      contents: 'export class TomlDate extends Date { constructor() { super(NaN); } isValid() { return false; } }',
-      loader: 'js',
-    }));
+    build.onLoad({ filter: /smol-toml\/dist\/extract\.js$/ }, ({ path }) => {
+      const text = readFileSync(path, 'utf8');
+      const contents = text.replace(
+        / {4}\/\/ Rough heuristic[\s\S]*?(?= {4}return parseNumber\(ctx, ctx\.p, c, 0, end\))/,
+        '',
+      );
+      if (contents === text) throw new Error('smol-toml reads dates in another way');
+      return { contents, loader: 'js' };
+    });
   },
 };
 
@@ -182,6 +193,7 @@ const inlineConstants = {
           const literals = keys.split(', ').map((key) => `${key} = ${literalOf(name, key)}`);
           return literals.some((literal) => literal.endsWith(' = undefined')) ? whole : `const ${literals.join(', ')};`;
         })
+        .replaceAll('Number.NEGATIVE_INFINITY', '(-Infinity)')
         .replace(/(?<!typeof |[.\w$'])([A-Z]\w*)\.(\w+)\b(?!')/g, (whole, name, key) => literalOf(name, key) ?? whole);
       return { contents, loader: 'ts', resolveDir: dirname(path) };
     });
@@ -247,7 +259,7 @@ async function buildBundles() {
       minify: true,
       keepNames: false,
       banner: { js: '#!/usr/bin/env node' },
-      define,
+      define: { ...define, ...shorter },
       plugins: [...plugins, tomlWithoutDates, inlineConstants],
     };
     await esbuild.build({ ...options, plugins: [...options.plugins, nodeModules(await sourcesOf(options))] });
