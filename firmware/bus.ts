@@ -43,9 +43,11 @@ export function openPollLoop(
 ) {
   const parity = config.string('serial.parity') as Parity;
   const baud = config.number('serial.baud');
+  const stopBits = config.number('serial.stop_bits') as 1 | 2;
   const port = openBus(config.string('serial.url'), {
     baud,
     parity,
+    stopBits,
     driver: config.string('serial.driver') as SerialDriver,
     log: log.child('bus'),
   });
@@ -54,7 +56,7 @@ export function openPollLoop(
     ...first,
     further,
     port,
-    timing: lineTiming(baud, parity),
+    timing: lineTiming(baud, parity, stopBits),
     timeoutMs: config.number('serial.timeout_ms'),
     cycleMs: config.number('serial.cycle_ms'),
     clock,

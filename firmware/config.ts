@@ -21,6 +21,7 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
   },
   'serial.baud': { type: 'integer', help: 'bits per second', default: 9600, min: 1200, max: 115_200 },
   'serial.parity': { type: 'string', help: 'parity', default: 'even', choices: ['none', 'even', 'odd'] },
+  'serial.stop_bits': { type: 'integer', help: 'stop bits of a character', default: 1, min: 1, max: 2 },
   'serial.driver': {
     type: 'string',
     help: 'what drives the serial port: auto takes tty (stty, no addon) where serialport cannot be loaded',

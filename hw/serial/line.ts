@@ -10,7 +10,13 @@ import { type BytePort, REOPEN_FIRST_MS, REOPEN_LAST_MS } from '#hw/serial/port'
 export interface SerialSettings {
   readonly baud: number;
   readonly parity: 'none' | 'even' | 'odd';
+  /** 1 by default. */
+  readonly stopBits?: 1 | 2;
 }
+
+/** For people: `9600 8E1`. */
+export const settingsText = ({ baud, parity, stopBits = 1 }: SerialSettings): string =>
+  `${baud} 8${parity[0]!.toUpperCase()}${stopBits}`;
 
 /** An open line. */
 export interface Line {
@@ -30,7 +36,6 @@ export const READ_SIZE = 512;
 
 /** Opens a port, and opens it again whenever it is lost (an unplugged adapter). */
 export function keepOpen(path: string, settings: SerialSettings, openLine: OpenLine): BytePort {
-  const { baud, parity } = settings;
   let line: Line | undefined;
   let closed = false;
   let opening: Promise<void> | undefined;
@@ -38,7 +43,7 @@ export function keepOpen(path: string, settings: SerialSettings, openLine: OpenL
   let timer: NodeJS.Timeout | undefined;
 
   const self: BytePort = {
-    name: `${path} ${baud} 8${parity === 'none' ? 'N' : parity === 'even' ? 'E' : 'O'}1`,
+    name: `${path} ${settingsText(settings)}`,
     get driver() {
       return line?.driver;
     },

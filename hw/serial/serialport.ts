@@ -28,19 +28,19 @@ interface NativePoller {
 }
 
 const READABLE = 1;
-const OPEN_OPTIONS = { dataBits: 8, stopBits: 1, lock: true, hupcl: false, vmin: 1, vtime: 0 };
+const OPEN_OPTIONS = { dataBits: 8, lock: true, hupcl: false, vmin: 1, vtime: 0 };
 const NO_FLOW_CONTROL = { rtscts: false, xon: false, xoff: false, xany: false };
 
 /** The native part cannot be loaded here: not installed, not built for this machine, or broken. */
 export class DriverMissing extends Error {}
 
 /** @throws DriverMissing; or the native part's own Error, when the port cannot be opened */
-export async function openNativeLine(path: string, { baud, parity }: SerialSettings): Promise<Line> {
+export async function openNativeLine(path: string, { baud, parity, stopBits = 1 }: SerialSettings): Promise<Line> {
   const { binding } = (await import('@serialport/bindings-cpp/dist/serialport-bindings.js').catch((error) => {
     throw new DriverMissing(`serialport cannot be loaded: ${messageOf(error).split('\n')[0]}`);
   })) as { binding: Binding };
   if (!binding.Poller) throw new DriverMissing('serialport cannot be loaded: it polls on Linux and macOS only');
-  const options = { ...OPEN_OPTIONS, ...NO_FLOW_CONTROL, baudRate: baud, parity };
+  const options = { ...OPEN_OPTIONS, ...NO_FLOW_CONTROL, baudRate: baud, parity, stopBits };
   const fd = await promisify(binding.open)(path, options);
   const close = promisify(binding.close);
   // What came before belongs to nobody.

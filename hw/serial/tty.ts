@@ -15,7 +15,8 @@ import { spawn } from '#hw/spawn';
 
 /** Words that coreutils' and busybox's stty both know. */
 const PARITY = { none: ['-parenb'], even: ['parenb', '-parodd'], odd: ['parenb', 'parodd'] } as const;
-const FRAMING = ['raw', '-echo', '-echoe', '-echok', 'cs8', '-cstopb', 'clocal', 'cread', '-hupcl', '-crtscts'];
+const STOP_BITS = { 1: '-cstopb', 2: 'cstopb' } as const;
+const FRAMING = ['raw', '-echo', '-echoe', '-echok', 'cs8', 'clocal', 'cread', '-hupcl', '-crtscts'];
 const COMMAND_LIMIT_MS = 10_000;
 
 /** @throws Error when the port cannot be opened, is held by another program, or does not take the settings */
@@ -67,20 +68,20 @@ async function lock(fd: number): Promise<void> {
   if (result?.status === 1) throw new Error('cannot lock the port');
 }
 
-async function configure(fd: number, { baud, parity }: SerialSettings, isPty: boolean): Promise<void> {
-  await stty(fd, [String(baud), ...FRAMING, ...PARITY[isPty ? 'none' : parity]]);
+async function configure(fd: number, { baud, parity, stopBits = 1 }: SerialSettings, isPty: boolean): Promise<void> {
+  await stty(fd, [String(baud), ...FRAMING, STOP_BITS[stopBits], ...PARITY[isPty ? 'none' : parity]]);
 }
 
 /** Reads the settings back. @throws Error that names what the port did not take */
-async function verify(fd: number, { baud, parity }: SerialSettings): Promise<void> {
-  const missing = missingSettings(await stty(fd, ['-a']), { baud, parity });
+async function verify(fd: number, settings: SerialSettings): Promise<void> {
+  const missing = missingSettings(await stty(fd, ['-a']), settings);
   if (missing.length > 0) throw new Error(`the port does not take ${missing.join(', ')}`);
 }
 
 /** What the output of `stty -a` lacks of the settings that matter. */
-export function missingSettings(shown: string, { baud, parity }: SerialSettings): string[] {
+export function missingSettings(shown: string, { baud, parity, stopBits = 1 }: SerialSettings): string[] {
   const set = shown.split(/[\s;]+/);
-  const missing = ['cs8', '-cstopb', '-icanon', ...PARITY[parity]].filter((word) => !set.includes(word));
+  const missing = ['cs8', STOP_BITS[stopBits], '-icanon', ...PARITY[parity]].filter((word) => !set.includes(word));
   if (set[set.indexOf('speed') + 1] !== String(baud)) missing.unshift(`${baud} baud`);
   return missing;
 }

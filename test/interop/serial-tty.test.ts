@@ -70,6 +70,9 @@ Settings('a line that took its settings lacks none, one that dropped parity is t
   assert.equal(missingSettings(COREUTILS, { baud: 19_200, parity: 'even' }), ['19200 baud']);
   assert.equal(missingSettings(COREUTILS, { baud: 9600, parity: 'odd' }), ['parodd']);
   assert.equal(missingSettings(COREUTILS.replace('parenb', '-parenb'), { baud: 9600, parity: 'even' }), ['parenb']);
+  const two = { baud: 9600, parity: 'even', stopBits: 2 } as const;
+  assert.equal(missingSettings(COREUTILS, two), ['cstopb']);
+  assert.equal(missingSettings(COREUTILS.replace('-cstopb', 'cstopb'), two), []);
   assert.equal(missingSettings('', { baud: 9600, parity: 'none' }).length, 5);
 });
 
@@ -145,6 +148,30 @@ if (needs('socat', hasSocat(), 'apt-get install socat')) {
         await pty.stop();
       }
     });
+  });
+
+  Tty('two stop bits reach the line with either driver, and one is the default', async () => {
+    linkSerialDriver();
+    const folder = mkdtempSync(join(tmpdir(), 's3mp-tty-'));
+    const pty = await startPtyPair(folder);
+    try {
+      for (const driver of ['tty', 'serialport'] as const) {
+        for (const stopBits of [2, 1, undefined] as const) {
+          const port = openBus(pty.bus, { baud: 9600, parity: 'none', driver, ...(stopBits ? { stopBits } : {}) });
+          try {
+            await until('open', () => port.isOpen);
+            assert.match(port.name, stopBits === 2 ? / 9600 8N2$/ : / 9600 8N1$/);
+            const shown = spawnSync('stty', ['-F', pty.bus, '-a'], { encoding: 'utf8' }).stdout;
+            assert.match(shown, stopBits === 2 ? / cstopb/ : / -cstopb/, driver);
+          } finally {
+            await port.close();
+          }
+        }
+      }
+    } finally {
+      await pty.stop();
+      rmSync(folder, { recursive: true });
+    }
   });
 
   Tty('a device that is no serial port is refused with stty’s words', async () => {

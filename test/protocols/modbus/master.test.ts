@@ -45,6 +45,7 @@ Timing('follows the standard: t3.5 of 11 or 10 bits, 1.75 ms above 19200', () =>
   const gap = (baud: number, parity: 'none' | 'even') => round(lineTiming(baud, parity).gapMs);
   assert.is(round(lineTiming(9600, 'even').characterMs), 1.146);
   assert.is(round(lineTiming(9600, 'none').characterMs), 1.042);
+  assert.is(round(lineTiming(9600, 'none', 2).characterMs), 1.146);
   assert.is(gap(9600, 'even'), 4.01);
   assert.is(gap(1200, 'even'), 32.083);
   assert.is(gap(19_200, 'even'), 2.005);
