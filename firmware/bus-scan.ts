@@ -3,105 +3,134 @@
  * register. Whatever answers gives itself away, also by refusing. It reads and never writes.
  */
 
+import { messageOf } from '#base/errors';
 import type { Config } from '#hw/config';
 import { createLog } from '#hw/log';
+import { type SerialSettings, settingsText } from '#hw/serial/line';
 import { openBus, type SerialDriver } from '#hw/serial/open';
 import type { BytePort } from '#hw/serial/port';
-import { REGISTER_MAPS } from '#modbus/maps/index';
+import { registerMap } from '#modbus/maps/index';
 import { lineTiming } from '#modbus/master';
-import type { Parity } from '#modbus/register-map';
-import {
-  checkReadReply,
-  encodeReadRequest,
-  FunctionCode,
-  MAX_FRAME,
-  READ_REQUEST_LENGTH,
-  ReplyCheck,
-} from '#modbus/rtu';
-import { metersOnBus, openPollLoop } from './bus.ts';
-import { judgeRegisters } from './self-test.ts';
+import { type PlannedRead, plainRead } from '#modbus/read-plan';
+import { wordsOf } from '#modbus/register-map';
+import { Asker, answerMs, type Fit, fittingMap, pause } from './map-fit.ts';
 
 export interface ScanOptions {
-  /** The configuration with other values of some flags. */
-  readonly configWith: (flags: Readonly<Record<string, string>>) => Config;
+  readonly config: Config;
   readonly units: readonly number[];
+  /** Go on after the first setting at which something answers. */
+  readonly all: boolean;
+  /** Asked again and again: true ends the scan with what was found so far. */
+  readonly isStopped: () => boolean;
   readonly onProgress: (text: string) => void;
 }
 
-export interface Found {
-  readonly baud: number;
-  readonly parity: Parity;
+type Setting = Required<SerialSettings>;
+
+export interface Found extends Setting, Fit {
   readonly unit: number;
-  /** Register map whose values can be true; undefined when none fits. */
-  readonly map: string | undefined;
-  /** The values by that map. */
-  readonly values: string;
+}
+
+export interface ScanResult {
+  readonly found: readonly Found[];
+  /** Settings that were not asked, and what asking them takes, ms. */
+  readonly left: number;
+  readonly leftMs: number;
 }
 
 /** Usual settings first: those of the factories are 9600 baud with even parity or none. */
 const BAUDS = [9600, 19_200, 4800, 2400, 38_400, 1200, 115_200];
-const PARITIES: readonly Parity[] = ['even', 'none', 'odd'];
-const PROBE_REGISTER = 0x0130;
-/** Meters answer within 90 ms, under load within 300. */
-const TURNAROUND_MS = 300;
+/** Two stop bits last: who is content with one answers before. */
+const FRAMINGS = [
+  ['even', 1],
+  ['none', 1],
+  ['odd', 1],
+  ['none', 2],
+] as const;
 const OPEN_LIMIT_MS = 15_000;
-const MAP_LIMIT_MS = 4_000;
+/** What opening and closing a port takes, ms. */
+const OPEN_MS = 150;
+const PROGRESS_MS = 10_000;
+/** Silence after an answer, before another unit is spoken to, ms. */
+const SWITCH_MS = 100;
+const AGAIN = /; trying again.*/;
 const quiet = createLog('scan', { write: () => {} });
 
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+/** Scans a bus; all meters at one setting are found. @throws ModbusError when the port does not open */
+export async function scanBus({ config, units, all, isStopped, onProgress }: ScanOptions): Promise<ScanResult> {
+  const url = config.string('serial.url');
+  const driver = config.string('serial.driver') as SerialDriver;
+  const { functionCode, registers } = registerMap(config.string('serial.map'));
+  const { address, type } = registers[0]!;
+  const probeOf = (unit: number) => plainRead(unit, functionCode, address, wordsOf(type));
+  const settings = BAUDS.flatMap((baud) => FRAMINGS.map(([parity, stopBits]): Setting => ({ baud, parity, stopBits })));
+  // A device server has its own setting.
+  if (!url.startsWith('/')) settings.length = 1;
+  const timingOf = ({ baud, parity, stopBits }: Setting) => lineTiming(baud, parity, stopBits);
+  const costMs = (setting: Setting, count = units.length) => {
+    const timing = timingOf(setting);
+    return (count + 1) * (answerMs(timing, probeOf(1).replyLength) + 2 * timing.gapMs);
+  };
+  const leftMs = (done: number) => settings.slice(done).reduce((sum, each) => sum + OPEN_MS + costMs(each), 0);
+  const asked = units.length > 1 ? `units ${units[0]} to ${units.at(-1)}` : `unit ${units[0]}`;
+  onProgress(`${settings.length} settings, ${asked}: ${durationText(leftMs(0))} when nothing answers`);
 
-/** Scans until a setting is found at which something answers. @throws ModbusError when the port does not open */
-export async function scanBus({ configWith, units, onProgress }: ScanOptions): Promise<Found[]> {
-  const isTcp = !configWith({}).string('serial.url').startsWith('/');
-  for (const baud of isTcp ? [9600] : BAUDS) {
-    for (const parity of isTcp ? (['even'] as const) : PARITIES) {
-      const setting = { 'serial-baud': String(baud), 'serial-parity': parity };
-      onProgress(`${baud} baud, ${parity} parity, units ${units[0]} to ${units.at(-1)}`);
-      const answering = await unitsAt(configWith(setting), baud, parity, units);
-      if (answering.length === 0) continue;
-      const found: Found[] = [];
-      for (const unit of answering) {
-        onProgress(`unit ${unit} answers; which register map fits?`);
-        const fit = await fittingMap((flags) => configWith({ ...setting, 'serial-unit': String(unit), ...flags }));
-        found.push({ baud, parity, unit, ...fit });
+  const found: Found[] = [];
+  let failure: unknown;
+  let hasOpened = false;
+  let done = 0;
+  for (; done < settings.length && (all || found.length === 0) && !isStopped(); done++) {
+    const setting = settings[done]!;
+    const name = settingsText(setting);
+    onProgress(`${done + 1}/${settings.length} ${name}, ${durationText(leftMs(done))} to go`);
+    // Who answers with one stop bit also does with two.
+    const isKnown = (unit: number) =>
+      found.some((other) => other.unit === unit && other.baud === setting.baud && other.parity === setting.parity);
+    const port = openBus(url, { ...setting, driver, log: quiet });
+    try {
+      await opened(port);
+      hasOpened = true;
+      const asker = new Asker(port, timingOf(setting), isStopped);
+      const reads = units.filter((unit) => !isKnown(unit)).map(probeOf);
+      const told = (i: number) =>
+        onProgress(
+          `${name}, unit ${reads[i]!.unit}, ${durationText(costMs(setting, reads.length - i))} at this setting`,
+        );
+      for (const unit of await answering(asker, reads, told)) {
+        onProgress(`${name}, unit ${unit} answers; which register map fits?`);
+        found.push({ ...setting, unit, ...(await fittingMap(asker, unit)) });
       }
-      return found;
+    } catch (error) {
+      // Not every port takes every setting; one that takes none of two is not there.
+      if (failure !== undefined && !hasOpened) break;
+      failure = error;
+      onProgress(messageOf(error).replace(AGAIN, ''));
+    } finally {
+      await port.close();
     }
+    if (isStopped()) break;
   }
-  return [];
+  if (failure !== undefined && !hasOpened) throw failure;
+  return { found, left: settings.length - done, leftMs: leftMs(done) };
 }
 
-async function unitsAt(config: Config, baud: number, parity: Parity, units: readonly number[]): Promise<number[]> {
-  const driver = config.string('serial.driver') as SerialDriver;
-  const port = openBus(config.string('serial.url'), { baud, parity, driver, log: quiet });
-  const received = new Uint8Array(2 * MAX_FRAME);
-  let length = 0;
-  port.onData = (bytes, count) => {
-    const taken = bytes.subarray(0, Math.min(count, received.length - length));
-    received.set(taken, length);
-    length += taken.length;
-  };
-  try {
-    await opened(port);
-    const { characterMs, gapMs } = lineTiming(baud, parity);
-    const waitMs = TURNAROUND_MS + 2 * READ_REQUEST_LENGTH * characterMs;
-    const answering: number[] = [];
-    for (const unit of units) {
-      const request = new Uint8Array(READ_REQUEST_LENGTH);
-      encodeReadRequest(request, 0, unit, FunctionCode.readHolding, PROBE_REGISTER, 1);
-      length = 0;
-      port.write(request);
-      for (const end = performance.now() + waitMs; performance.now() < end; await pause(5)) {
-        if (!holdsAnswer(received, length, unit)) continue;
-        answering.push(unit);
-        break;
-      }
-      await pause(gapMs);
+/** The units that answer. An answer may come late, during the question to the next unit. */
+async function answering(asker: Asker, reads: readonly PlannedRead[], onProgress: (i: number) => void) {
+  const units = new Set<number>();
+  let saidAt = performance.now();
+  for (let i = 0; i < reads.length && !asker.isStopped(); i++) {
+    if (performance.now() - saidAt > PROGRESS_MS) {
+      saidAt = performance.now();
+      onProgress(i);
     }
-    return answering;
-  } finally {
-    await port.close();
+    const { unit } = reads[i]!;
+    const isThere = () => {
+      for (const read of reads.slice(0, i + 1)) if (asker.answer(read)) units.add(read.unit);
+      return units.has(unit) || undefined;
+    };
+    if (await asker.ask(reads[i]!, isThere, i + 1 === reads.length ? 2 : 1)) await pause(SWITCH_MS);
   }
+  return units;
 }
 
 function opened(port: BytePort): Promise<void> {
@@ -115,37 +144,6 @@ function opened(port: BytePort): Promise<void> {
   });
 }
 
-/** Whether an answer of the unit is among the first bytes, wherever it begins. */
-function holdsAnswer(bytes: Uint8Array, length: number, unit: number): boolean {
-  for (let at = 0; at < length; at++) {
-    const check = checkReadReply(bytes, at, length, unit, FunctionCode.readHolding, 1);
-    if (check === ReplyCheck.reply || check === ReplyCheck.exception) return true;
-  }
-  return false;
-}
-
-/** Tries the register maps one after the other until values come that can be true together. */
-async function fittingMap(configWith: ScanOptions['configWith']): Promise<Pick<Found, 'map' | 'values'>> {
-  for (const { name } of REGISTER_MAPS) {
-    const config = configWith({ 'serial-map': name });
-    const meters = metersOnBus(config);
-    const clock = () => performance.now();
-    let isRefused = false;
-    const refused = () => {
-      isRefused = true;
-    };
-    const log = { ...quiet, warn: refused, child: () => quiet };
-    const loop = openPollLoop(config, meters, clock, log);
-    loop.start();
-    try {
-      for (const end = clock() + MAP_LIMIT_MS; !loop.healthy && !isRefused && clock() < end; ) await pause(10);
-      if (loop.healthy) return { map: name, values: judgeRegisters(meters[0]!.image, clock()) };
-    } catch {
-      // Values that cannot be true: it is another map.
-    } finally {
-      loop.stop();
-      await loop.close();
-    }
-  }
-  return { map: undefined, values: '' };
-}
+/** `about 40 s`, `about 12 min` */
+export const durationText = (ms: number): string =>
+  ms < 100_000 ? `about ${Math.ceil(ms / 1000)} s` : `about ${Math.round(ms / 60_000)} min`;

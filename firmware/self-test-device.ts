@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError, messageOf } from '#base/errors';
 import { MeterClock } from '#dlms/cosem/clock';
-import type { Verb, VerbContext } from '#hw/cli';
+import type { Verb } from '#hw/cli';
 import { type Config, loadConfig } from '#hw/config';
 import { nodeCrypto } from '#hw/crypto';
 import { openDisplay } from '#hw/display/open';
@@ -25,12 +25,12 @@ import { formatEndpoint } from '#scion/address';
 import { formatIpPort } from '#scion/ip';
 import type { Topology } from '#scion/topology';
 import { metersOnBus, openPollLoop } from './bus.ts';
-import { scanBus } from './bus-scan.ts';
 import { FIRMWARE_CONFIG } from './config.ts';
 import { EventLogs } from './events.ts';
 import { Quantity } from './measurement-image.ts';
 import { displaySettings, openWallClock, powerReader, relaySettings } from './parts.ts';
 import { guardRelay, LEAK_W } from './relay-guard.ts';
+import { scanCommand } from './scan-command.ts';
 import {
   busText,
   CHECK_NAMES,
@@ -263,43 +263,19 @@ async function confirmed(): Promise<boolean> {
   return /^y/i.test(String(answer));
 }
 
-/** @returns exit status: 3 when nothing answers */
-async function scan(flags: VerbContext['flags'], json: boolean, out: VerbContext['out']): Promise<number> {
-  const [, first, last] = /^(\d+)-(\d+)$/.exec(String(flags.units ?? '1-10')) ?? [];
-  if (!(Number(first) >= 1 && Number(first) <= Number(last) && Number(last) <= 247))
-    throw new ConfigError('usage.invalid', `--units ${flags.units}: expected FIRST-LAST between 1 and 247`);
-  const found = await scanBus({
-    configWith: (more) =>
-      loadConfig(FIRMWARE_CONFIG, {
-        file: flags.config as string | undefined,
-        environment: process.env,
-        flags: { ...flags, ...more },
-      }),
-    units: Array.from({ length: Number(last) - Number(first) + 1 }, (_, i) => Number(first) + i),
-    onProgress: (text) => void process.stderr.write(`${text}\n`),
-  });
-  for (const each of found) {
-    const { baud, parity, unit, map, values } = each;
-    const fit = map === undefined ? 'no register map fits' : `serial.map = "${map}" (${values})`;
-    if (json) out(JSON.stringify({ ...each, map: map ?? null }));
-    else out(`serial.baud = ${baud}, serial.parity = "${parity}", serial.unit = ${unit}, ${fit}`);
-  }
-  if (found.length === 0)
-    process.stderr.write('nothing answers: A and B swapped, no power, another unit (--units 1-247)?\n');
-  return found.length > 0 ? 0 : 3;
-}
-
 export const selfTestVerb: Verb = {
   summary: 'look at every part of the stopped meter: PASS, FAIL or SKIP and what to do',
   flags: {
     relay: { type: 'boolean', help: 'also move the contact, and back' },
     yes: { type: 'boolean', help: 'do not ask before' },
     scan: { type: 'boolean', help: 'instead, look for energy meters at every speed, framing and unit' },
+    all: { type: 'boolean', help: 'with --scan, go on after the first setting at which something answers' },
     units: { type: 'string', value: 'FIRST-LAST', help: 'units that --scan asks; 1-10 by default' },
     sim: { type: 'boolean', help: 'with twins instead of hardware; flags win over them' },
   },
-  async run({ config, flags, json, out }) {
-    if (flags.scan) return scan(flags, json, out);
+  async run(context) {
+    const { config, flags, json, out } = context;
+    if (flags.scan) return scanCommand(context);
     const twins = flags.sim ? await startTwins(flags) : undefined;
     const movesRelay = flags.sim === true || (flags.relay === true && (flags.yes === true || (await confirmed())));
     const { subject, close } = deviceSubject(twins?.config ?? config, movesRelay);

@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { commandWorks } from '#test/needs';
 import type { Random } from '#test/random';
+import mapVectors from '../vectors/modbus-maps.json';
 
 /** Debian's own Python: the one that has Debian's pymodbus. */
 const PYTHON = '/usr/bin/python3';
 const SCRIPT = join(process.cwd(), 'test', 'interop', 'pymodbus-slave.py');
+const BUS_SCRIPT = join(process.cwd(), 'test', 'interop', 'pymodbus-bus.py');
 const LIMIT_MS = 15_000;
 
 /** Register values by address. */
@@ -55,11 +57,44 @@ export interface PymodbusSlave {
 
 /** Starts unit 1 on a serial port; a range is readable where all of its registers are in `registers`. */
 export async function startPymodbusSlave(path: string, registers: Registers): Promise<PymodbusSlave> {
-  const child = spawn(PYTHON, [SCRIPT, path, JSON.stringify(registers)], { stdio: ['pipe', 'pipe', 'pipe'] });
+  return startServer<Registers>(SCRIPT, path, registers);
+}
+
+/** An energy meter on a bus of several: its registers by function code (3 holding, 4 input). */
+export interface PymodbusUnit {
+  readonly 3?: Registers;
+  readonly 4?: Registers;
+  readonly delay_ms?: number;
+  readonly silent?: boolean;
+}
+
+export interface PymodbusBus {
+  /** Writes registers of units, or takes units off the bus; resolves when that is in force. */
+  set(units: Readonly<Record<number, PymodbusUnit>>): Promise<void>;
+  /** All bytes that came from the master. */
+  readonly heard: () => string;
+  stop(): Promise<void>;
+}
+
+/** Starts several units on a serial port. */
+export async function startPymodbusBus(
+  path: string,
+  units: Readonly<Record<number, PymodbusUnit>>,
+): Promise<PymodbusBus> {
+  let heard = '';
+  const slave = await startServer<Readonly<Record<number, PymodbusUnit>>>(BUS_SCRIPT, path, units, (text) => {
+    if (text.startsWith('got ')) heard += text.slice(4);
+  });
+  return { ...slave, heard: () => heard };
+}
+
+async function startServer<T>(script: string, path: string, initial: T, onLine: (text: string) => void = () => {}) {
+  const child = spawn(PYTHON, [script, path, JSON.stringify(initial)], { stdio: ['pipe', 'pipe', 'pipe'] });
   let errors = '';
   child.stderr.on('data', (chunk) => (errors += chunk));
   child.stdin.on('error', () => {});
   const lines = createInterface({ input: child.stdout });
+  lines.on('line', onLine);
 
   const line = (expected: string) =>
     new Promise<void>((resolve, reject) => {
@@ -76,8 +111,8 @@ export async function startPymodbusSlave(path: string, registers: Registers): Pr
       child.once('exit', fail);
     });
 
-  const slave: PymodbusSlave = {
-    async set(values) {
+  const slave = {
+    async set(values: T) {
       const set = line('set');
       child.stdin.write(`${JSON.stringify(values)}\n`);
       await set;
@@ -91,6 +126,23 @@ export async function startPymodbusSlave(path: string, registers: Registers): Pr
     throw error;
   }
   return slave;
+}
+
+/** Registers that the golden frames of a map hold, by function code, with its identity. */
+export function mapUnit(map: keyof typeof mapVectors): PymodbusUnit {
+  const held: Record<number, Record<number, number>> = { 3: {}, 4: {} };
+  const { reads, identity } = mapVectors[map] as { reads: Exchange[]; identity?: Exchange };
+  for (const { request, reply } of identity ? [...reads, identity] : reads) {
+    const [frame, words] = [Buffer.from(request, 'hex'), Buffer.from(reply, 'hex')];
+    for (let i = 0; i < frame.readUInt16BE(4); i++)
+      held[frame[1]!]![frame.readUInt16BE(2) + i] = words.readUInt16BE(3 + 2 * i);
+  }
+  return held;
+}
+
+interface Exchange {
+  readonly request: string;
+  readonly reply: string;
 }
 
 /** Quantities in the resolution of an OR-WE-514's registers; energies in 0.01 kWh and 0.01 kvarh. */
