@@ -13,7 +13,7 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { equalBytes } from '#base/bytes';
-import { DecodeError, messageOf } from '#base/errors';
+import { ConfigError, DecodeError, messageOf } from '#base/errors';
 import {
   type Certificate,
   isIssuedBy,
@@ -50,8 +50,12 @@ export interface CertificateOptions {
   readonly log: Log;
 }
 
-/** A code is shown for so long, then another one. */
+/** A code is shown for so long, then another one; sooner when so many guesses were made at it. */
 const CODE_LIFE_MS = 24 * 3_600_000;
+const CODE_GUESSES = 10_000;
+/** Guesses from all sources together that are tried at once, and in each tick behind that: a small processor has more to do. */
+const GUESS_BURST = 16;
+const GUESSES_A_TICK = 2;
 /** Role of the association that the code opens. */
 const ENROLMENT_ROLE = 'enrolment';
 const SECRET = 0o600;
@@ -67,6 +71,9 @@ export class MeterCertificates implements CertificateManager {
   #trust = emptyTrust();
   #code: Uint8Array | undefined;
   #codeEndsAt = 0;
+  /** Guesses left of the code, and now. */
+  #codeGuesses = 0;
+  #guesses = GUESS_BURST;
 
   /** Reads what there is, and makes the keys at the first start. @throws ConfigError */
   constructor(options: CertificateOptions) {
@@ -75,7 +82,8 @@ export class MeterCertificates implements CertificateManager {
     this.#signing = readOrMakeKeyPair(this.#file('signing.key'));
     this.#agreement = readOrMakeKeyPair(this.#file('agreement.key'));
     this.#load();
-    if (this.isEnrolled) rmSync(this.#file('code'), { force: true });
+    // The next code is another one.
+    rmSync(this.#file('code'), { force: true });
   }
 
   #file(name: string): string {
@@ -99,13 +107,21 @@ export class MeterCertificates implements CertificateManager {
 
   /** Makes the code where one is needed, and another one when it has been shown long enough. @param nowMs  steady */
   tick(nowMs: number): void {
-    if (this.isEnrolled || (this.#code && nowMs < this.#codeEndsAt)) return;
+    this.#guesses = Math.min(GUESS_BURST, this.#guesses + GUESSES_A_TICK);
+    if (this.isEnrolled || (this.#code && nowMs < this.#codeEndsAt && this.#codeGuesses > 0)) return;
+    this.#forgetCode();
     this.#code = nodeCrypto.random(CODE_SIZE);
     this.#codeEndsAt = nowMs + CODE_LIFE_MS;
+    this.#codeGuesses = CODE_GUESSES;
     this.#attempt('the code is shown on the display only', () =>
       writeFileAtomic(this.#file('code'), `${this.code}\n`, SECRET),
     );
     this.onChange();
+  }
+
+  #forgetCode(): void {
+    this.#code?.fill(0);
+    this.#code = undefined;
   }
 
   #attempt(what: string, operation: () => void): boolean {
@@ -125,7 +141,8 @@ export class MeterCertificates implements CertificateManager {
       const { certificates, lists } = readPemFile(file);
       // They were judged when they came.
       const [root, ...others] = certificates;
-      if (root) trust.pin(root);
+      // An enrolled meter that has lost whom it believes must not show a code to whoever stands before it.
+      if (!root || trust.pin(root)) throw new ConfigError('config.invalid', `${file}: it holds no root`, { file });
       for (const each of others) trust.keep(each);
       for (const list of lists) trust.takeList(list);
     }
@@ -151,6 +168,15 @@ export class MeterCertificates implements CertificateManager {
       .find('head-end', keyAgreement)
       .find((held) => mayBear(held, clientTitle) && !this.#trust.judge(held, 'head-end', keyAgreement, time));
     return (headEnd && certificateKeys(nodeCrypto, this.#agree(headEnd), headEnd, meter, clientTitle)) ?? null;
+  };
+
+  /** Whether another guess of the code may be tried; undefined once the meter is enrolled. */
+  readonly mayGuess = (mustWait: boolean): boolean | undefined => {
+    if (this.isEnrolled) return undefined;
+    if (mustWait || this.#guesses <= 0 || this.#codeGuesses <= 0) return false;
+    this.#guesses--;
+    this.#codeGuesses--;
+    return true;
   };
 
   /** The agreement with a head end, made once: anyone may send its titles, and on a small processor this takes its time. */
@@ -279,7 +305,7 @@ export class MeterCertificates implements CertificateManager {
       return false;
     }
     if (!wasEnrolled) {
-      this.#code = undefined;
+      this.#forgetCode();
       this.#attempt('the used code stays in its file', () => rmSync(this.#file('code'), { force: true }));
       log.info('enrolled', { title: titleName(this.#options.title) });
     }

@@ -223,6 +223,14 @@ export function buildMeter(port: MeterPort): Meter {
     return true;
   }
 
+  /** Records what anyone can cause by sending something: such events must not fill the log. */
+  function recordSeldom(code: number): void {
+    const now = port.steadyClock();
+    if (now - (forgedAt.get(code) ?? Number.NEGATIVE_INFINITY) < FORGED_EVENT_MS) return;
+    forgedAt.set(code, now);
+    events.record(code);
+  }
+
   /** Notices a clock that somebody else has set, and the changes of daylight saving. */
   function watchClock(epochMs: number, steadyMs: number): void {
     const expected = shownTime.epochMs + (steadyMs - shownTime.steadyMs);
@@ -255,18 +263,11 @@ export function buildMeter(port: MeterPort): Meter {
       // The meter's own restart, not an attack.
       if (event.kind === 'protection-failed' && event.reason === 'behind-restart') return;
       const code = eventCodeOf(event);
-      const now = port.steadyClock();
-      // Anyone can send what does not open or is refused: such events must not fill the log.
-      const isForged = code !== undefined && !event.kind.startsWith('association');
-      if (isForged && now - (forgedAt.get(code) ?? Number.NEGATIVE_INFINITY) < FORGED_EVENT_MS) return;
-      if (isForged) forgedAt.set(code, now);
-      if (code !== undefined) events.record(code);
-      if (
-        event.kind === 'association-rejected' &&
-        event.failures >= MANY_FAILURES &&
-        event.failures % MANY_FAILURES === 0
-      )
-        events.record(EventCode.associationFailures);
+      const isProven = event.kind === 'association-opened' || event.kind === 'association-closed';
+      if (code !== undefined && isProven && event.clientSap !== Sap.publicClient) events.record(code);
+      else if (code !== undefined) recordSeldom(code);
+      const failures = 'failures' in event ? event.failures : 0;
+      if (failures > 0 && failures % MANY_FAILURES === 0) recordSeldom(EventCode.associationFailures);
     },
   };
 }
@@ -275,7 +276,7 @@ export function buildMeter(port: MeterPort): Meter {
 const CLOCK_JUMP_MS = 2_000;
 /** A shift up to this is a correction and spoils no interval. */
 const CLOCK_SHIFT_MS = 60_000;
-/** Wrong passwords in a row that are an event of their own. */
+/** Wrong passwords or codes in a row that are an event of their own. */
 const MANY_FAILURES = 4;
 const MONITORED = '1-0:1.7.0.255';
 const SERVER_EVENTS: Readonly<Record<string, number>> = {
@@ -295,7 +296,7 @@ function eventCodeOf(event: ServerEvent): number | undefined {
   const isCommand = event.kind !== 'get' && event.result === Result.scopeOfAccessViolated;
   return isCommand ? EventCode.commandRefused : EventCode.requestRefused;
 }
-/** Events of forged or repeated requests are recorded this far apart. */
+/** Events that anyone can cause are recorded this far apart. */
 const FORGED_EVENT_MS = 60_000;
 
 function addCertificates(

@@ -90,7 +90,11 @@ export function openMeterSecurity(config: Config, log: Log, place?: MeterPlace):
   try {
     const certificates = isCertified ? new MeterCertificates({ folder, title: serverTitle, ...place, log }) : undefined;
     const counters = openCounterFile(join(folder, 'counters'));
-    const certified = certificates && { keys: nobodysKeys(), keysOf: certificates.keysOf };
+    const certified = certificates && {
+      keys: nobodysKeys(),
+      keysOf: certificates.keysOf,
+      mayGuess: certificates.mayGuess,
+    };
     const security = new ServerSecurity({ ...base, counters: counters.book, ...(preshared ?? certified!) });
     if (certificates) certificates.onChange = () => security.renew();
     const keys = [...(verifier ? [verifier] : []), ...(certificates ? [commandKeyOf(certificates)] : [])];

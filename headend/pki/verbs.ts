@@ -4,34 +4,13 @@
  * them anew.
  */
 
-import { createInterface } from 'node:readline';
 import { toHex } from '#base/bytes';
-import { DlmsError, S3mpError } from '#base/errors';
-import { KeyUsage } from '#base/x509';
-import { Mechanism } from '#dlms/acse';
-import { DlmsClient } from '#dlms/client';
-import { MemoryCounter } from '#dlms/client-security';
-import { CertificateUse } from '#dlms/cosem/certificate-setup';
-import type { Exchange } from '#dlms/exchange';
-import { Sap } from '#dlms/wrapper';
+import { S3mpError } from '#base/errors';
 import type { FlagSpec, Verb, VerbContext } from '#hw/cli';
-import { nodeCrypto } from '#hw/crypto';
-import { openPathSource } from '#hw/path-source';
-import { ScionSocket } from '#hw/scion-socket';
-import { formatEndpoint, parseHost } from '#scion/address';
-import { parsePolicy } from '#scion/policy';
-import { enrolmentKeys, parseCode } from '#session/enrolment-code';
 import { ApiClient } from '../client/api-client.ts';
-import { HeadEndIdentity } from '../meter/certified-meters.ts';
-import { ChannelSwitch, MeterChannel } from '../meter/channel.ts';
-import { takeHeadEndTitle } from '../meter/head-end-keys.ts';
-import { enrolMeter } from './enrol.ts';
-import { type EnrolledMeter, Inventory, meterEndpoint } from './inventory.ts';
+import { audit, enrol } from './enrolment.ts';
+import { type EnrolledMeter, Inventory } from './inventory.ts';
 import { UtilityPki } from './utility-pki.ts';
-
-const METER_PORT = 4059;
-const STEP_MS = 20_000;
-const ENROL_MS = 60_000;
 
 const URL_FLAG: Readonly<Record<string, FlagSpec>> = {
   url: { type: 'string', value: 'URL', help: 'address of the head end; from the configuration when left out' },
@@ -60,83 +39,6 @@ async function tellHeadEnd(context: VerbContext): Promise<void> {
   }
 }
 
-/** The code from a terminal, or the first line of the standard input. It is no flag: others see command lines. */
-async function askCode(): Promise<Uint8Array> {
-  const isTerminal = process.stdin.isTTY === true;
-  const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: isTerminal });
-  try {
-    if (isTerminal) lines.setPrompt("enrolment code on the meter's display: ");
-    if (isTerminal) lines.prompt();
-    for await (const line of lines) return parseCode(line);
-  } finally {
-    lines.close();
-  }
-  throw new S3mpError('enrolment.code', 'no enrolment code on the standard input');
-}
-
-/** Enrols the meter at an address under a name, and proves that it answers under its certificate. */
-async function enrol(context: VerbContext, id: string, address: string): Promise<EnrolledMeter> {
-  const { config, log } = context;
-  const meter = meterEndpoint(address, METER_PORT);
-  const pki = pkiOf(context);
-  const code = await askCode();
-  if (!pki.exists) log.info('making the keys of the utility', { folder: pki.folder });
-  pki.init();
-  const { topology, source } = await openPathSource(config, config.string('scion.topology'), log.child('paths'));
-  const hostIp = config.string('scion.address');
-  const policy = parsePolicy(config.strings('path.acl'), config.optionalString('path.sequence') ?? '');
-  // Any port: the one of the running head end is its own.
-  const socket = await ScionSocket.open({ topology, hostIp, policy, pathSource: source, shim: false, log });
-  const channel = new MeterChannel(socket, meter, log);
-  new ChannelSwitch(socket).add(channel);
-  const run = async <T>(client: DlmsClient, operation: Exchange<T>, limitMs: number): Promise<T> => {
-    const deadlineAt = socket.now() + limitMs;
-    const takes = (request: Uint8Array, answer: Uint8Array) => client.takes(request, answer);
-    let step = operation.next();
-    while (!step.done) step = operation.next((await channel.exchange(step.value, deadlineAt, takes)).frame);
-    return step.value;
-  };
-  try {
-    const start = takeHeadEndTitle(config.string('dlms.starts_file'), config.number('dlms.instance'));
-    const fixed = start.slice();
-    fixed.fill(0, 4);
-    pki.identify(fixed, { ia: topology.ia, host: parseHost(hostIp) });
-    const identity = new HeadEndIdentity(pki);
-
-    const title = Uint8Array.of(0x53, 0x33, 0x45, ...nodeCrypto.random(5));
-    const keys = enrolmentKeys(nodeCrypto, code, title);
-    const security = { crypto: nodeCrypto, mechanism: Mechanism.gmac, title, counter: new MemoryCounter() };
-    const client = new DlmsClient({ clientSap: Sap.managementClient, security: { ...security, ...keys } });
-    await run(client, client.associate(), STEP_MS).catch((error: unknown) => {
-      if (!(error instanceof DlmsError)) throw error;
-      const why = 'the code is not the one that the meter shows now, or the meter is enrolled already';
-      throw new S3mpError('enrolment.refused', `${formatEndpoint(meter)} does not accept the code: ${why}`, {}, error);
-    });
-    const certificates = await run(
-      client,
-      enrolMeter(client, identity.delivery, (request, use) => {
-        const usage = use === CertificateUse.agreement ? KeyUsage.keyAgreement : KeyUsage.digitalSignature;
-        return pki.issueMeter(request, client.serverTitle!, meter, usage);
-      }),
-      ENROL_MS,
-    );
-    const enrolled = { id, address: formatEndpoint(meter), certificates, enrolledAt: new Date().toISOString() };
-    // The code is spent: from here on the meter is known, whatever happens to the proof.
-    inventoryOf(context).write(enrolled);
-    identity.check(enrolled);
-    const proof = new DlmsClient({
-      clientSap: Sap.managementClient,
-      security: identity.security(enrolled, start),
-    });
-    await run(proof, proof.associate(), STEP_MS);
-    await run(proof, proof.release(), STEP_MS);
-    return enrolled;
-  } finally {
-    await socket.close();
-    await source.close?.();
-  }
-}
-
 function printMeter({ json, out }: VerbContext, { id, address, certificates, enrolledAt, revokedAt }: EnrolledMeter) {
   const [signing, agreement] = certificates;
   const until = new Date(agreement!.notAfter * 1000).toISOString().slice(0, 10);
@@ -152,14 +54,15 @@ function printMeter({ json, out }: VerbContext, { id, address, certificates, enr
 }
 
 /** Revokes what a meter has. @returns the number of certificates */
-function revoke(context: VerbContext, meter: EnrolledMeter, reason: string): number {
-  const pki = pkiOf(context);
-  pki.revoke(
+async function revoke(context: VerbContext, meter: EnrolledMeter): Promise<number> {
+  const reason = reasonOf(context);
+  pkiOf(context).revoke(
     'issuing',
     meter.certificates.map(({ serial }) => serial),
     reason,
   );
   inventoryOf(context).write({ ...meter, revokedAt: meter.revokedAt ?? new Date().toISOString() });
+  await audit(context, 'meter.revoked', meter.id, { address: meter.address, reason });
   return meter.certificates.length;
 }
 
@@ -199,13 +102,8 @@ export const PKI_VERBS: Readonly<Record<string, Verb>> = {
     flags: { ...ADDRESS_FLAG, ...REASON_FLAG, ...URL_FLAG },
     async run(context) {
       const old = inventoryOf(context).read(context.positionals[0]!);
-      const meter = await enrol(context, old.id, addressOf(context, old.address));
-      pkiOf(context).revoke(
-        'issuing',
-        old.certificates.map(({ serial }) => serial),
-        reasonOf(context),
-      );
-      printMeter(context, meter);
+      const replaced = { meter: old, reason: reasonOf(context) };
+      printMeter(context, await enrol(context, old.id, addressOf(context, old.address), replaced));
       await tellHeadEnd(context);
       return 0;
     },
@@ -216,7 +114,7 @@ export const PKI_VERBS: Readonly<Record<string, Verb>> = {
     flags: { ...REASON_FLAG, ...URL_FLAG },
     async run(context) {
       const meter = inventoryOf(context).read(context.positionals[0]!);
-      const count = revoke(context, meter, reasonOf(context));
+      const count = await revoke(context, meter);
       await tellHeadEnd(context);
       const { number } = pkiOf(context).list('issuing');
       context.out(`${meter.id}: ${count} certificates revoked, revocation list number ${number}`);
@@ -229,8 +127,9 @@ export const PKI_VERBS: Readonly<Record<string, Verb>> = {
     flags: { ...REASON_FLAG, ...URL_FLAG },
     async run(context) {
       const meter = inventoryOf(context).read(context.positionals[0]!);
-      revoke(context, meter, reasonOf(context));
+      await revoke(context, meter);
       inventoryOf(context).remove(meter.id);
+      await audit(context, 'meter.removed', meter.id);
       await tellHeadEnd(context);
       context.out(`${meter.id}: revoked and removed`);
       return 0;
@@ -269,6 +168,7 @@ export const PKI_VERBS: Readonly<Record<string, Verb>> = {
       pki.init();
       const { keyFile, certificateFile } = pki.commandKey(context.positionals[0]!);
       context.out(`key          ${keyFile}: dlms.command_key_file of the head end`);
+      await audit(context, 'command-key.made', null, { name: context.positionals[0]! });
       context.out(`certificate  ${certificateFile}: the head end brings it to enrolled meters`);
       await tellHeadEnd(context);
       return 0;
@@ -282,6 +182,7 @@ export const PKI_VERBS: Readonly<Record<string, Verb>> = {
       const pki = pkiOf(context);
       const count = pki.revokeName('command', context.positionals[0]!, reasonOf(context));
       if (count === 0) throw new S3mpError('usage.invalid', `no valid command certificate ${context.positionals[0]}`);
+      await audit(context, 'command-key.revoked', null, { name: context.positionals[0]!, reason: reasonOf(context) });
       await tellHeadEnd(context);
       context.out(`${count} revoked, revocation list number ${pki.list('command').number}`);
       return 0;

@@ -119,15 +119,12 @@ class SqliteStore implements Store {
   private pending: { meter: string; reading: Reading }[] = [];
   private pendingValues = 0;
   private timer: NodeJS.Timeout | undefined;
-  private auditHead: { seq: number; hash: string };
   private closed = false;
 
   constructor(db: DatabaseSync, options: SqliteOptions) {
     this.db = db;
     this.batchMs = options.batchMs ?? BATCH_MS;
     this.onError = options.onError ?? (() => {});
-    const head = this.get('SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1');
-    this.auditHead = head ? { seq: Number(head.seq), hash: String(head.hash) } : { seq: 0, hash: AUDIT_GENESIS };
   }
 
   async appendReading(meter: string, reading: Reading): Promise<void> {
@@ -280,12 +277,22 @@ class SqliteStore implements Store {
   }
 
   async appendAudit(entry: AuditEntry): Promise<AuditLine> {
-    const seq = this.auditHead.seq + 1;
-    const line = auditText(seq, entry);
-    const hash = chainHash(this.auditHead.hash, line);
-    this.durably(() => this.run('INSERT INTO audit(seq, line, hash) VALUES(?, ?, ?)', seq, line, hash));
-    this.auditHead = { seq, hash };
-    return { seq, line, hash };
+    return this.durably(() => {
+      // Commands of the same bundle write to the chain beside the server: its end is looked up under the lock.
+      this.db.exec('BEGIN IMMEDIATE');
+      try {
+        const head = this.get('SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1');
+        const seq = Number(head?.seq ?? 0) + 1;
+        const line = auditText(seq, entry);
+        const hash = chainHash(String(head?.hash ?? AUDIT_GENESIS), line);
+        this.run('INSERT INTO audit(seq, line, hash) VALUES(?, ?, ?)', seq, line, hash);
+        this.db.exec('COMMIT');
+        return { seq, line, hash };
+      } catch (error) {
+        this.db.exec('ROLLBACK');
+        throw error;
+      }
+    });
   }
 
   async audit(from: number, limit: number): Promise<readonly AuditLine[]> {
@@ -435,10 +442,10 @@ class SqliteStore implements Store {
   }
 
   /** Runs a write that is synced to the disk before this returns. In WAL mode NORMAL would sync at checkpoints only. */
-  private durably(write: () => unknown): void {
+  private durably<T>(write: () => T): T {
     this.db.exec('PRAGMA synchronous=FULL');
     try {
-      write();
+      return write();
     } finally {
       this.db.exec('PRAGMA synchronous=NORMAL');
     }

@@ -54,6 +54,7 @@ export const ERROR_CODES = {
   // Enrolment and certificates
   'enrolment.code': entry(2, 422),
   'enrolment.refused': entry(4, 403),
+  'enrolment.wait': entry(4, 429),
   'certificate.refused': entry(4, 403),
 
   // Head end

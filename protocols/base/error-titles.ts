@@ -44,6 +44,7 @@ export const ERROR_TITLES: Readonly<Record<ErrorCode, string>> = {
   // Enrolment and certificates
   'enrolment.code': 'Not an enrolment code',
   'enrolment.refused': 'The meter does not accept the enrolment',
+  'enrolment.wait': 'Too many wrong enrolment codes: the next one has to wait',
   'certificate.refused': 'The certificate is not believed',
 
   // Head end

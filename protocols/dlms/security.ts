@@ -62,6 +62,12 @@ export interface SecurityOptions {
    * when an association opens, and again after `renew`.
    */
   readonly keysOf?: ((clientTitle: Uint8Array) => ClientKeys | null) | undefined;
+  /**
+   * Asked before keys are tried that come from a code: whether they may be now.
+   * @param mustWait  the source has failed too often
+   * @returns undefined when the keys are none that anybody could guess
+   */
+  readonly mayGuess?: ((mustWait: boolean) => boolean | undefined) | undefined;
   /** Own signing key, and the client's public one: mechanism 7. */
   readonly signing?: SigningKey | undefined;
   readonly clientKey?: VerifyKey | undefined;

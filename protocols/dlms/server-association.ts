@@ -197,14 +197,14 @@ export class ServerAssociation {
     this.#core.emit({ kind: 'request-refused', key, clientSap, reason: 'pdu-too-long' });
   }
 
-  #refuseProtection(w: ByteWriter, reason: ProtectionFailure, expectedCounter = 0): void {
+  #refuseProtection(w: ByteWriter, reason: ProtectionFailure, expectedCounter = 0, failures = 0): void {
     const { key, clientSap } = this.#place;
     const { decipheringError, invocationCounterError, otherReason } = ExceptionService;
     const hasNoCounter = reason === 'no-storage' || reason === 'counters-used-up';
     const isBehind = reason === 'replayed' || reason === 'behind-restart';
     const service = isBehind ? invocationCounterError : hasNoCounter ? otherReason : decipheringError;
     encodeException(w, ExceptionState.serviceNotAllowed, service, expectedCounter);
-    this.#core.emit({ kind: 'protection-failed', key, clientSap, reason });
+    this.#core.emit({ kind: 'protection-failed', key, clientSap, reason, failures });
   }
 
   /** Opens a ciphered request, serves it and ciphers the answer in the same style. */
@@ -343,7 +343,8 @@ export class ServerAssociation {
     // A ciphered association ends only for an AARQ that is the client's own: anyone can write a forged one.
     if ('spec' in verdict || !this.#cipher) this.end('replaced');
     if ('spec' in verdict) this.#accept(w, verdict);
-    else if (verdict.opening) this.#refuseProtection(w, verdict.opening, verdict.expectedCounter);
+    else if (verdict.opening) this.#refuseProtection(w, verdict.opening, verdict.expectedCounter, verdict.failures);
+    else if (verdict.isTransient) encodeRejection(w, verdict, this.#place.maxPdu);
     else this.#reject(w, verdict);
   }
 

@@ -79,6 +79,8 @@ export interface Rejection {
   readonly isGenuine?: boolean;
   readonly diagnostic?: number;
   readonly isProvider?: boolean;
+  /** Not judged now: a later attempt may be. */
+  readonly isTransient?: boolean;
   readonly initiateError?: number;
   readonly failures?: number;
   /** Ciphering that failed is answered by an exception, not by an AARE. */
@@ -112,10 +114,15 @@ export function judgeAarq(
   if (isCiphered) {
     const { clientTitle: expectedTitle } = security.options;
     if (expectedTitle && !equalBytes(expectedTitle, clientTitle)) return { opening: 'undecipherable' };
+    const isGuess = security.options.mayGuess?.(lockout.isLocked(source, nowMs));
+    if (isGuess === false) return { isTransient: true };
     cipher = new AssociationCipher(security);
     cipher.begin(clientTitle);
     const opening = initiate.buf[0] === 0x01 ? 'unprotected' : cipher.open(initiate);
-    if (opening !== 'open') return { opening, expectedCounter: cipher.expected };
+    if (opening !== 'open') {
+      const failures = isGuess && opening === 'undecipherable' ? lockout.failed(source, nowMs) : 0;
+      return { opening, expectedCounter: cipher.expected, failures };
+    }
   } else if (security && security.policy !== Policy.none) return { opening: 'unprotected' };
   const isGenuine = cipher !== null;
   let request: InitiateRequest;
@@ -216,8 +223,9 @@ export function encodeAcceptance(
 
 /** Writes the AARE of a refusal. @returns its diagnostic */
 export function encodeRejection(w: ByteWriter, rejection: Rejection, maxPdu: number): number {
-  const result = AssociationResult.rejectedPermanent;
+  const { rejectedTransient, rejectedPermanent } = AssociationResult;
   const { initiateError, diagnostic = Diagnostic.noReasonGiven, isProvider = false } = rejection;
+  const result = rejection.isTransient ? rejectedTransient : rejectedPermanent;
   encodeAare(w, { context: Context.logicalName, result, diagnostic, isProviderDiagnostic: isProvider }, (inner) =>
     initiateError === undefined ? encodeInitiateResponse(inner, 0, maxPdu) : encodeInitiateError(inner, initiateError),
   );

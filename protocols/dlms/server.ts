@@ -26,6 +26,8 @@ export type ServerEvent =
       readonly key: string;
       readonly clientSap: number;
       readonly reason: ProtectionFailure;
+      /** Wrong guesses of a code from this address in a row; 0 for other reasons. */
+      readonly failures: number;
     }
   | {
       readonly kind: 'command-refused';

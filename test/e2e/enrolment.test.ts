@@ -68,6 +68,20 @@ async function startHeadend(commandKey?: string): Promise<void> {
 
 const read = () => serving('read', 'flat-1');
 
+interface AuditFacts {
+  readonly actor: string;
+  readonly action: string;
+  readonly meter: string | null;
+}
+
+/** What the audit of the running head end holds. */
+async function audited(): Promise<AuditFacts[]> {
+  const headers = { authorization: `Bearer ${readFileSync(inside('token'), 'utf8').trim()}` };
+  const answer = await fetch(new URL('api/v1/audit', url), { headers });
+  const { lines } = (await answer.json()) as { lines: { line: string }[] };
+  return lines.map(({ line }) => JSON.parse(line) as AuditFacts);
+}
+
 /** The code as `firmware.js enrol` shows it while the meter runs. */
 function shownCode(): Promise<{ code: string; ended: Promise<number | null>; child: ChildProcess }> {
   const child = spawn(deviceNode(), [join(BUNDLES, 'firmware.js'), 'enrol', ...meterArgs()], {
@@ -128,6 +142,19 @@ Enrolment('a wrong or mistyped code enrols nothing', async () => {
   assert.match(wrong.err, /does not accept the code/);
   assert.not.ok(existsSync(inside('state', 'pki', 'trust.pem')));
   assert.not.ok(existsSync(inside('meters', 'flat-1.json')));
+
+  // A command is a process of its own: what it counted stands in a file.
+  for (let i = 0; i < 3; i++) assert.is((await command(add, '00000-00000-00000-00000\n')).status, 4);
+  const early = await command(add, `${code}\n`);
+  assert.is(early.status, 4, early.err);
+  assert.match(early.err, /was wrong 4 times: the next attempt may be made in (30|2\d) s/);
+  assert.not.ok(existsSync(inside('state', 'pki', 'trust.pem')), 'also the right code has to wait');
+  assert.equal(
+    (await audited()).map(({ action }) => action),
+    [...Array(4).fill('enrolment.refused'), 'enrolment.delayed'],
+  );
+  // Half a minute later.
+  rmSync(inside('pki', 'guesses.json'));
 });
 
 Enrolment('with the code that it shows, a meter without keys is enrolled and read at once', async () => {
@@ -140,11 +167,14 @@ Enrolment('with the code that it shows, a meter without keys is enrolled and rea
   assert.ok(display.replace(/[^0-9A-Z]/g, '').includes(code.slice(0, 11).replace('-', '')), display);
   const { status, out, err } = await serving('meter', 'list');
   assert.equal([status, out], [0, ''], err);
-  const added = await command(
-    ['meter', 'add', 'flat-1', '--address', `${METER_AS.ia},${meterHost}`, '--url', url],
-    `${code.toLowerCase()}\n`,
-  );
-  assert.is(added.status, 0, added.err);
+  const add = ['meter', 'add', 'flat-1', '--address', `${METER_AS.ia},${meterHost}`, '--url', url];
+  // The meter lets a guesser wait, too.
+  const added = await until('an enrolment', async () => {
+    const answer = await command(add, `${code.toLowerCase()}\n`);
+    if (answer.status !== 0) assert.match(answer.err, /tries no code now/);
+    return answer.status === 0 && answer;
+  });
+  assert.equal((await audited()).at(-1)?.action, 'meter.enrolled');
   assert.match(added.out, /system title {2}53334D000000004D/);
   assert.is(await ended, 0, 'firmware.js enrol ends when the meter is enrolled');
   const reading = await until('a reading', async () => {
@@ -192,6 +222,9 @@ Enrolment('a revoked meter is not read any more', async () => {
   assert.is(refused.status, 4, refused.err);
   assert.match(refused.err, /revoked/);
   assert.match((await command(['meter', 'show', 'flat-1'])).out, /^revoked /m);
+  const last = (await audited()).at(-1)!;
+  assert.equal([last.action, last.meter], ['meter.revoked', 'flat-1']);
+  assert.match(last.actor, /^command line of /);
 });
 
 Enrolment("every file with a secret is its owner's alone, and no code is in a log", () => {

@@ -3,7 +3,7 @@
  * restart, and that broken certificates and lists change nothing.
  */
 
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -21,7 +21,7 @@ import { LogicalDevice } from '#dlms/cosem/logical-device';
 import { CounterBook } from '#dlms/counters';
 import { type Exchange, exchangeSync } from '#dlms/exchange';
 import { ServerSecurity } from '#dlms/security';
-import { DlmsServer } from '#dlms/server';
+import { DlmsServer, type ServerEvent } from '#dlms/server';
 import { Sap } from '#dlms/wrapper';
 import { nodeCrypto } from '#hw/crypto';
 import { readCommandSigner, readCommandVerifier } from '#hw/dlms-keys';
@@ -81,29 +81,38 @@ function meterIn(folder: string) {
     serverTitle: TITLE,
     keys: { unicast: key(), authentication: key(), master: key() },
     keysOf: certificates.keysOf,
+    mayGuess: certificates.mayGuess,
   });
   certificates.onChange = () => security.renew();
   const device = new LogicalDevice(asciiBytes('S3M0000000000009'), Sap.managementServer);
   device.add(certificateSetup(OBJECTS.certificateSetup.obis, security, certificates), OBJECTS.certificateSetup.access);
   const [held, inbox] = revocationObjects(OBJECTS.revocationLists.obis, OBJECTS.revocationInbox.obis, certificates);
   device.add(held, OBJECTS.revocationLists.access).add(inbox, OBJECTS.revocationInbox.access);
-  const server = new DlmsServer(device, { associations: [managementAssociation(security)] });
-  const session = server.session('head end')!;
+  const events: ServerEvent[] = [];
+  const onEvent = (event: ServerEvent) => void events.push(event);
+  const server = new DlmsServer(device, { associations: [managementAssociation(security)], onEvent });
   const out = new Uint8Array(4096);
-  const run = <T>(operation: Exchange<T>): T =>
-    exchangeSync(operation, (frame) => out.slice(0, session.receive(frame.slice(), out, 0)));
+  const run = <T>(operation: Exchange<T>, { source = 'head end', nowMs = 0 } = {}): T => {
+    const session = server.session(source)!;
+    return exchangeSync(operation, (frame) => out.slice(0, session.receive(frame.slice(), out, nowMs)));
+  };
   const reached = (keys: { unicast: Uint8Array; authentication: Uint8Array }, title: Uint8Array) => {
     const base = { crypto: nodeCrypto, mechanism: Mechanism.gmac, title, counter: new MemoryCounter() };
     return new DlmsClient({ clientSap: Sap.managementClient, security: { ...base, ...keys } });
   };
-  return { certificates, run, reached, lines };
+  return { certificates, run, reached, lines, events };
 }
 
 type TestMeter = ReturnType<typeof meterIn>;
 
-function codeClient(meter: TestMeter): DlmsClient {
+/** A client of an attempt with a code, the right one by default. */
+function attempt(meter: TestMeter, code = parseCode(meter.certificates.code!)): DlmsClient {
   const title = Uint8Array.of(...asciiBytes('S3E'), ...random.bytes(5));
-  const client = meter.reached(enrolmentKeys(nodeCrypto, parseCode(meter.certificates.code!), title), title);
+  return meter.reached(enrolmentKeys(nodeCrypto, code, title), title);
+}
+
+function codeClient(meter: TestMeter): DlmsClient {
+  const client = attempt(meter);
   meter.run(client.associate());
   return client;
 }
@@ -176,6 +185,88 @@ Certificates('without the code, or under another one, nothing opens', () => {
   assert.is(meter.certificates.code, before);
   meter.certificates.tick(25 * 3_600_000);
   assert.is.not(meter.certificates.code, before, 'a code that was shown for a day is replaced');
+});
+
+/** Guesses once. @returns context of the refusal: an exception for a wrong code, result 2 for one that was not tried */
+function guess(meter: TestMeter, source: string, nowMs: number, code = random.bytes(10)): Record<string, unknown> {
+  try {
+    meter.run(attempt(meter, code).associate(), { source, nowMs });
+  } catch (error) {
+    return (error as S3mpError).context ?? {};
+  }
+  return { opened: true };
+}
+
+const WRONG = { state: 1, service: 5 };
+const right = (meter: TestMeter) => parseCode(meter.certificates.code!);
+
+Certificates('who guesses the code has to wait, longer each time; who has it and did not guess has not', () => {
+  const meter = meterIn('meter-h');
+  for (let i = 0; i < 4; i++) assert.equal(guess(meter, 'guesser', 0), WRONG);
+  assert.is(guess(meter, 'guesser', 999).result, 2);
+  assert.is(guess(meter, 'guesser', 999, right(meter)).result, 2, 'the right one, too');
+  assert.equal(guess(meter, 'guesser', 1000), WRONG);
+  assert.is(guess(meter, 'guesser', 2999).result, 2, 'two seconds behind the fifth');
+  assert.equal(guess(meter, 'guesser', 3000), WRONG);
+  assert.is(guess(meter, 'guesser', 6999).result, 2);
+  assert.equal(guess(meter, 'owner', 6999, right(meter)), { opened: true });
+  const failures = meter.events.flatMap((event) => (event.kind === 'protection-failed' ? [event.failures] : []));
+  assert.equal(failures, [1, 2, 3, 4, 5, 6], 'what was not tried is no failure');
+});
+
+Certificates('guesses from everywhere together are tried at a bounded rate, and wear the code out', () => {
+  const meter = meterIn('meter-i');
+  const code = right(meter);
+  let tried = 0;
+  for (let i = 0; i < 100; i++) if (guess(meter, `forged ${i}`, 0).service === 5) tried++;
+  assert.is(tried, 16);
+  for (let i = 1; i <= 10; i++) meter.certificates.tick(i * 1000);
+  for (let i = 0; i < 100; i++) if (guess(meter, `forged ${i}`, 300_000).service === 5) tried++;
+  assert.is(tried, 32);
+  for (let i = 0; i < 4985; i++) {
+    meter.certificates.tick(400_000 + i);
+    meter.certificates.mayGuess(false);
+    meter.certificates.mayGuess(false);
+  }
+  assert.is.not(toHex(right(meter)), toHex(code), 'another code behind ten thousand');
+  meter.certificates.tick(500_000);
+  assert.equal(guess(meter, 'owner', 500_000, code), WRONG);
+  meter.certificates.tick(600_000);
+  assert.equal(guess(meter, 'owner', 600_000, right(meter)), { opened: true });
+});
+
+Certificates('each start shows another code; the one before opens nothing, and a spent one neither', () => {
+  const meter = meterIn('meter-j');
+  const before = right(meter);
+  const restarted = meterIn('meter-j');
+  assert.equal(guess(restarted, 'head end', 0, before), WRONG);
+  const spent = right(restarted);
+  // Two who have the code: the second one is late, though its association is open.
+  const late = attempt(restarted);
+  restarted.run(late.associate(), { source: 'late' });
+  enrol(restarted, utility('pki-j'));
+  const { delivery } = new HeadEndIdentity(utility('pki-j2'));
+  const never = () => {
+    throw new Error('not reached');
+  };
+  assert.is(
+    refusal(() => restarted.run(enrolMeter(late, delivery, never), { source: 'late' })),
+    'dlms.refused',
+  );
+  assert.equal(guess(restarted, 'head end', 0, spent), WRONG);
+  for (let i = 0; i < 30; i++) assert.equal(guess(restarted, 'head end', 0), WRONG, 'nothing is left to guess');
+});
+
+Certificates('a meter that has lost whom it believes shows no code', () => {
+  enrol(meterIn('meter-k'), utility('pki-k'));
+  const file = join(root, 'meter-k', 'pki', 'trust.pem');
+  for (const text of ['', '-----BEGIN CERTIFICATE-----\n', readFileSync(file, 'utf8').slice(100)]) {
+    writeFileSync(file, text);
+    assert.is(
+      refusal(() => meterIn('meter-k')),
+      'config.invalid',
+    );
+  }
 });
 
 Certificates('an attempt that breaks off leaves nothing, and another utility may finish', () => {

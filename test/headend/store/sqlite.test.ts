@@ -57,6 +57,22 @@ Sqlite('commands are on disk at once, readings at the end of the batch', async (
   await writer.close();
 });
 
+Sqlite('a command that writes to the audit beside the server goes on in the same chain', async ({ directory }) => {
+  const file = join(directory, 'headend.db');
+  const server = openSqliteStore({ file });
+  const command = openSqliteStore({ file });
+  const entry = (actor: string) => ({ at: T0, actor, action: 'x', meter: null, detail: {} });
+  for (let i = 0; i < 6; i++) await (i % 3 === 0 ? command : server).appendAudit(entry(`${i}`));
+  const lines = await server.audit(1, 10);
+  assert.equal(
+    lines.map(({ seq }) => seq),
+    [1, 2, 3, 4, 5, 6],
+  );
+  assert.is(firstBreach(lines), null);
+  await command.close();
+  await server.close();
+});
+
 Sqlite('a file that is no database, or of another version, is a clear error', ({ directory }) => {
   const file = join(directory, 'x.db');
   writeFileSync(file, 'this is a text and not a database, however long one reads on '.repeat(40));
