@@ -14,6 +14,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -21,6 +22,12 @@ import {
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as esbuild from 'esbuild';
+
+// Who reads only the first lines of the output does not end the build.
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
 
 const root = dirname(fileURLToPath(import.meta.url));
 process.chdir(root);
@@ -245,13 +252,17 @@ async function sourcesOf(options) {
 
 const plugins = [embeddedPage, serialPrebuilds];
 
+/** Bundles are made here and moved to dist/ all together: a build that breaks off leaves what was there. */
+const fresh = 'dist/.new';
+
 async function buildBundles() {
-  mkdirSync('dist', { recursive: true });
+  rmSync(fresh, { recursive: true, force: true });
+  mkdirSync(fresh, { recursive: true });
   const manifest = { version, files: {} };
   let failed = false;
   for (const { name, entry, budget } of BUNDLES) {
     if (!existsSync(entry)) continue;
-    const outfile = `dist/${name}.js`;
+    const outfile = `${fresh}/${name}.js`;
     const options = {
       ...common,
       entryPoints: [entry],
@@ -269,20 +280,22 @@ async function buildBundles() {
     failed ||= over;
     const limit = Number.isFinite(budget) ? ` of ${(budget / 1000).toFixed(0)} kB` : '';
     console.log(
-      `${outfile.padEnd(18)} ${(size / 1000).toFixed(1).padStart(7)} kB${limit}${over ? '  OVER BUDGET' : ''}`,
+      `${`dist/${name}.js`.padEnd(18)} ${(size / 1000).toFixed(1).padStart(7)} kB${limit}${over ? '  OVER BUDGET' : ''}`,
     );
     manifest.files[`${name}.js`] = sha256(outfile);
   }
   const prebuilds = 'node_modules/@serialport/bindings-cpp/prebuilds';
   const natives = find(prebuilds, (f) => f.includes('/linux-'));
   if (natives.length === 0) throw new Error(`no native serial drivers in ${prebuilds}; run npm ci`);
-  rmSync('dist/prebuilds', { recursive: true, force: true });
   for (const file of natives) {
     const to = join('prebuilds', relative(prebuilds, file));
-    cpSync(file, join('dist', to));
+    cpSync(file, join(fresh, to));
     manifest.files[to] = sha256(file);
   }
-  writeFileSync('dist/manifest.json', `${JSON.stringify(manifest, null, 2)}\n`);
+  writeFileSync(`${fresh}/manifest.json`, `${JSON.stringify(manifest, null, 2)}\n`);
+  rmSync('dist/prebuilds', { recursive: true, force: true });
+  for (const name of readdirSync(fresh)) renameSync(join(fresh, name), join('dist', name));
+  rmSync(fresh, { recursive: true });
   if (failed) process.exit(1);
 }
 
