@@ -72,13 +72,13 @@ export class ScionEndpoint {
     return new ScionEndpoint(options, await bindEndpoint(options));
   }
 
-  protected constructor(options: EndpointOptions, { socket, shim }: BoundSockets) {
+  protected constructor(options: EndpointOptions, { socket, shim }: BoundSockets, Host = EndHost) {
     this.#socket = socket;
     this.#shim = shim;
     this.log = options.log;
     this.now = options.now ?? (() => performance.now());
     const { port } = socket.address();
-    this.host = new EndHost({ topology: options.topology, host: parseHost(options.hostIp), port });
+    this.host = new Host({ topology: options.topology, host: parseHost(options.hostIp), port });
     for (const each of this.#sockets) {
       // As a plain Uint8Array: `slice` of a Buffer would not copy.
       each.on('message', ({ buffer, byteOffset, length }, from) =>

@@ -23,13 +23,14 @@ import {
 } from '#hw/scion-endpoint';
 import type { HostAddress } from '#scion/address';
 import { emptyPath } from '#scion/combinator';
-import { EndHost, type HostEndpoint, type PeerRef, TRACEROUTE_LENGTH } from '#scion/end-host';
+import type { HostEndpoint, PeerRef, Received } from '#scion/end-host';
 import type { IpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { PathManager, type PathSwitch } from '#scion/path-manager';
 import { panFingerprint, type ScionPath } from '#scion/path-metadata';
 import type { PathRules } from '#scion/path-preference';
 import type { PathPolicy } from '#scion/policy';
+import { interfaceIdsOf, SendingHost, TRACEROUTE_LENGTH } from '#scion/sending-host';
 import { SHIM_PORT } from '#scion/topology';
 
 export interface ScionSocketOptions extends EndpointOptions {
@@ -91,6 +92,7 @@ export class ScionSocket extends ScionEndpoint {
     sendErrors: 0,
   };
 
+  declare protected readonly host: SendingHost;
   private readonly options: ScionSocketOptions;
   private readonly wallNow: () => number;
   private readonly probing: boolean;
@@ -112,7 +114,7 @@ export class ScionSocket extends ScionEndpoint {
   }
 
   private constructor(options: ScionSocketOptions, bound: BoundSockets) {
-    super(options, bound);
+    super(options, bound, SendingHost);
     this.options = options;
     this.wallNow = options.wallNow ?? Date.now;
     this.probing = options.probing ?? options.pathSource !== undefined;
@@ -150,7 +152,7 @@ export class ScionSocket extends ScionEndpoint {
     return this.host.nextHop(dst, path);
   }
 
-  protected override receiveOther(received: ReturnType<EndHost['receive']>, now: number): void {
+  protected override receiveOther(received: Received, now: number): void {
     switch (received.kind) {
       case 'echo-reply':
         this.onEchoReply(received.src, received.sequence, received.data, now);
@@ -222,8 +224,9 @@ export class ScionSocket extends ScionEndpoint {
 
   /** Fingerprint of the managed path on whose reversal a datagram came back; undefined when it is none of ours. */
   pathOf(peer: PeerRef): string | undefined {
+    const ids = interfaceIdsOf(peer.path);
     const manager = this.destinations.get(peer.ia)?.manager;
-    return manager?.paths().find((path) => panFingerprint(path.interfaces) === peer.interfaceIds)?.fingerprint;
+    return manager?.paths().find((path) => panFingerprint(path.interfaces) === ids)?.fingerprint;
   }
 
   private destination(dst: bigint): Destination {
@@ -345,7 +348,7 @@ export class ScionSocket extends ScionEndpoint {
     const packet = Buffer.allocUnsafe(
       this.host.datagramLength({ ...dst, port: 0 }, path.raw, NO_DATA) + TRACEROUTE_LENGTH,
     );
-    const last = EndHost.hopCount(path.raw) - 1;
+    const last = SendingHost.hopCount(path.raw) - 1;
     const end = this.host.writeTraceroute(packet, 0, dst, path.raw, last, 'ingress', sequence, now);
     this.transmit(packet.subarray(0, end), this.host.nextHop({ ...dst, port: SHIM_PORT }, path));
   }

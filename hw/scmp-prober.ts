@@ -9,13 +9,14 @@ import { equalBytes, readU16, readU64 } from '#base/bytes';
 import { bindDispatched } from '#hw/scion-endpoint';
 import { formatHost, type HostAddress, parseHost, readHost } from '#scion/address';
 import { checksum } from '#scion/checksum';
-import { EndHost, type HostEndpoint, TRACEROUTE_LENGTH } from '#scion/end-host';
+import type { HostEndpoint } from '#scion/end-host';
 import { NextHeader } from '#scion/header';
 import type { IpPort } from '#scion/ip';
 import { dstIaAt, isPayloadComplete, PacketView, ParseFault, parsePacket, srcIaAt } from '#scion/packet';
 import type { ScionPath } from '#scion/path-metadata';
 import { decodeScmp, isScmpError, type ScmpMessage, ScmpType } from '#scion/scmp';
 import { scmpText } from '#scion/scmp-text';
+import { SendingHost, TRACEROUTE_LENGTH } from '#scion/sending-host';
 import { type HostTopology, SHIM_PORT } from '#scion/topology';
 import type { TracerouteStep } from '#scion/traceroute';
 
@@ -58,7 +59,7 @@ const NO_DATA = new Uint8Array(0);
 
 export class ScmpProber {
   private readonly socket: Socket;
-  private readonly host: EndHost;
+  private readonly host: SendingHost;
   private readonly view = new PacketView();
   private readonly quote = new PacketView();
   private readonly pending = new Map<number, Pending>();
@@ -68,10 +69,10 @@ export class ScmpProber {
   static async open({ topology, hostIp }: ScmpProberOptions): Promise<ScmpProber> {
     const host = parseHost(hostIp);
     const socket = await bindDispatched(hostIp, 0, topology.dispatchedPorts);
-    return new ScmpProber(socket, new EndHost({ topology, host, port: socket.address().port }));
+    return new ScmpProber(socket, new SendingHost({ topology, host, port: socket.address().port }));
   }
 
-  private constructor(socket: Socket, host: EndHost) {
+  private constructor(socket: Socket, host: SendingHost) {
     this.socket = socket;
     this.host = host;
     socket.on('message', ({ buffer, byteOffset, length }: Buffer, _from: RemoteInfo) =>

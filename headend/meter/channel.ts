@@ -9,11 +9,12 @@ import { isAnswerTo } from '#dlms/match';
 import type { Log } from '#hw/log';
 import type { ScionSocket } from '#hw/scion-socket';
 import { formatEndpoint } from '#scion/address';
-import { cameBackOn, type HostEndpoint, type PeerRef } from '#scion/end-host';
+import type { HostEndpoint, PeerRef } from '#scion/end-host';
 import { formatIsdAs } from '#scion/isd-as';
 import type { PathManager } from '#scion/path-manager';
 import type { ScionPath } from '#scion/path-metadata';
 import type { PathRules } from '#scion/path-preference';
+import { cameBackOn } from '#scion/sending-host';
 
 interface Sending {
   readonly path: ScionPath;

@@ -6,12 +6,13 @@ import { fromHex, toHex, writeU16 } from '#base/bytes';
 import { seededRandom } from '#hw/random';
 import { parseHost } from '#scion/address';
 import { combinePaths } from '#scion/combinator';
-import { cameBackOn, EndHost, type HostEndpoint, interfaceIdsOf, QUOTE_LIFE_MS } from '#scion/end-host';
+import { EndHost, type HostEndpoint } from '#scion/end-host';
 import { parseIsdAs } from '#scion/isd-as';
 import { reversePath } from '#scion/path';
 import { panFingerprint } from '#scion/path-metadata';
 import { encodeScmpPacket, type ScmpMessage } from '#scion/scmp';
 import { buildSegment } from '#scion/segment-builder';
+import { cameBackOn, interfaceIdsOf, QUOTE_LIFE_MS, SendingHost } from '#scion/sending-host';
 import { parseTopology } from '#scion/topology';
 import vectors from '../../vectors/scion-combinator-macs.json';
 
@@ -45,12 +46,12 @@ const up = buildSegment(1_700_000_000, 0x1001, [
 ]);
 const path = combinePaths(local, core, { up: [up], core: [], down: [] })[0]!;
 
-const makeHost = () => new EndHost({ topology, host: parseHost('10.0.0.10'), port: 31_000 });
+const makeHost = () => new SendingHost({ topology, host: parseHost('10.0.0.10'), port: 31_000 });
 const remote: HostEndpoint = { ia: core, host: parseHost('10.1.0.9'), port: 4059 };
 const router = { host: '10.0.0.1', port: 30_042 };
 
-function datagramTo(host: EndHost, from: HostEndpoint, raw: Uint8Array, payload: Uint8Array): Uint8Array {
-  const far = new EndHost({ topology: { ...topology, ia: from.ia }, host: from.host, port: from.port });
+function datagramTo(host: SendingHost, from: HostEndpoint, raw: Uint8Array, payload: Uint8Array): Uint8Array {
+  const far = new SendingHost({ topology: { ...topology, ia: from.ia }, host: from.host, port: from.port });
   const packet = new Uint8Array(far.datagramLength(host.local, raw, payload));
   far.writeDatagram(packet, 0, host.local, raw, payload, 0);
   return packet;
@@ -96,7 +97,7 @@ Host('a datagram gives its payload and a peer whose path is the reversed one', (
   assert.is(again.kind === 'datagram' && again.peer, received.peer);
 });
 
-const peerOf = (host: EndHost, packet: Uint8Array, from = router) => {
+const peerOf = (host: SendingHost, packet: Uint8Array, from = router) => {
   const received = host.receive(packet, from, 0);
   return received.kind === 'datagram' ? received.peer : assert.unreachable(JSON.stringify(received));
 };
@@ -179,8 +180,8 @@ Host('what is not for this host and port, or damaged, is ignored in silence', ()
 });
 
 Host('an echo request is answered with its own data, and the reply is for the asker', () => {
-  const host = makeHost();
-  const asker = new EndHost({ topology: { ...topology, ia: core }, host: remote.host, port: remote.port });
+  const host = new EndHost({ topology, host: parseHost('10.0.0.10'), port: 31_000 });
+  const asker = new SendingHost({ topology: { ...topology, ia: core }, host: remote.host, port: remote.port });
   const data = Uint8Array.of(9, 8, 7, 6, 5, 4, 3, 2);
   const request = new Uint8Array(asker.datagramLength(host.local, path.raw, data));
   const end = asker.writeEcho(request, 0, host.local, arrived(path.raw), 77, data, 0);
@@ -188,11 +189,12 @@ Host('an echo request is answered with its own data, and the reply is for the as
   assert.is(host.receive(request, router, 0).kind, 'echo-request');
   const reply = new Uint8Array(host.echoReplyLength(request));
   assert.is(host.writeEchoReply(reply, 0, request), reply.length);
+  assert.is(host.receive(reply, router, 0).kind, 'ignored', 'who only answers');
   const answer = asker.receive(reply, router, 0);
   assert.equal(answer, { kind: 'echo-reply', src: local, sequence: 77, data });
 });
 
-function scmpAbout(host: EndHost, quote: Uint8Array, id = 1n): Uint8Array {
+function scmpAbout(host: SendingHost, quote: Uint8Array, id = 1n): Uint8Array {
   const message: ScmpMessage = { type: 5, code: 0, ia: core, interface: id, data: quote };
   const out = new Uint8Array(1500);
   const src = { ia: core, host: parseHost('10.1.0.1') };

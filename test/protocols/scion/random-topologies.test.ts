@@ -12,7 +12,6 @@ import { type LinkDescription, type TopologyDescription, writeAsFiles } from '#h
 import { seededRandom } from '#hw/random';
 import { parseHost } from '#scion/address';
 import { combinePaths } from '#scion/combinator';
-import { EndHost, interfaceIdsOf } from '#scion/end-host';
 import { deriveHopKey } from '#scion/hop-mac';
 import { formatIsdAs, parseIsdAs } from '#scion/isd-as';
 import { panFingerprint, type ScionPath } from '#scion/path-metadata';
@@ -20,6 +19,7 @@ import { INTERNAL, NO_SIBLING, Router } from '#scion/router';
 import { ROUTER_REASON_NAMES, RouterAction } from '#scion/router-types';
 import { decodeSegment, firstIa, lastIa } from '#scion/segment';
 import { emptySegmentSet, type SegmentSet } from '#scion/segment-requests';
+import { interfaceIdsOf, SendingHost } from '#scion/sending-host';
 import { parseTopology, type Topology } from '#scion/topology';
 
 const NOW = 1_700_000_000_000;
@@ -118,7 +118,7 @@ function carry(network: Network, packet: Uint8Array, src: bigint, dst: bigint): 
 
 function checkPath(network: Network, path: ScionPath): void {
   const host = (ia: bigint) =>
-    new EndHost({ topology: network.topologies.get(ia)!, host: parseHost('127.0.0.1'), port: 4000 });
+    new SendingHost({ topology: network.topologies.get(ia)!, host: parseHost('127.0.0.1'), port: 4000 });
   const [source, destination] = [host(path.src), host(path.dst)];
   const ids = panFingerprint(path.interfaces);
   assert.is(interfaceIdsOf(path.raw), ids);
@@ -134,7 +134,7 @@ function checkPath(network: Network, path: ScionPath): void {
   destination.writeDatagram(reply, 0, peer, peer.path, payload, 0);
   carry(network, reply, path.dst, path.src);
   const back = source.receive(reply, { host: '127.0.0.1', port: 1 }, 0);
-  assert.is(back.kind === 'datagram' && back.peer.interfaceIds, ids);
+  assert.is(back.kind === 'datagram' && interfaceIdsOf(back.peer.path), ids);
   // The answer's reversed path is the original one, accumulators included, so it can be used again.
   assert.equal(back.kind === 'datagram' && back.peer.path, path.raw);
 }
