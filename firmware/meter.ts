@@ -14,7 +14,7 @@ import { readCommandVerifier } from '#hw/dlms-keys';
 import { serveDlmsOverScion } from '#hw/dlms-scion';
 import { type DlmsTcpListener, listenDlmsTcp } from '#hw/dlms-tcp';
 import { listenDlmsUdp } from '#hw/dlms-udp';
-import { readSecretFile, readTopologyFile } from '#hw/files';
+import { readHostTopologyFile, readSecretFile } from '#hw/files';
 import type { Log } from '#hw/log';
 import { openRelay } from '#hw/relay/open';
 import { ScionEndpoint } from '#hw/scion-endpoint';
@@ -79,7 +79,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const steadyClock = () => performance.now();
   const passwordFile = config.optionalString('dlms.password_file');
   const password = passwordFile === undefined ? undefined : readSecretFile(passwordFile);
-  const topology = readTopologyFile(config.string('scion.topology'));
+  const topology = readHostTopologyFile(config.string('scion.topology'));
   const serial = config.string('meter.serial');
   const display = openDisplay(displaySettings(config), log.child('display'));
   const files = new StateFiles(config.string('state.directory'), log.child('state'));

@@ -15,15 +15,15 @@ import { type Config, loadConfig } from '#hw/config';
 import { nodeCrypto } from '#hw/crypto';
 import { openDisplay } from '#hw/display/open';
 import { writeKeyFile } from '#hw/dlms-keys';
-import { readTopologyFile } from '#hw/files';
+import { readHostTopologyFile } from '#hw/files';
 import { createLog, type Log } from '#hw/log';
 import { openRelay } from '#hw/relay/open';
 import { ScionEndpoint } from '#hw/scion-endpoint';
 import { readRelayValue } from '#hw/sim/relay';
 import { startSteadyMeter } from '#hw/sim/steady-meter';
 import { formatEndpoint } from '#scion/address';
+import type { FileTopology } from '#scion/host-topology';
 import { formatIpPort } from '#scion/ip';
-import type { Topology } from '#scion/topology';
 import { metersOnBus, openPollLoop } from './bus.ts';
 import { FIRMWARE_CONFIG } from './config.ts';
 import { EventLogs } from './events.ts';
@@ -77,7 +77,7 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
     child: () => quiet,
   };
   let loop: ReturnType<typeof openPollLoop> | undefined;
-  let topology: Topology | undefined;
+  let topology: FileTopology | undefined;
 
   async function bus(): Promise<string> {
     loop = openPollLoop(config, meters, clock, listening);
@@ -151,7 +151,7 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
   }
 
   async function address(): Promise<string> {
-    topology = readTopologyFile(config.string('scion.topology'));
+    topology = readHostTopologyFile(config.string('scion.topology'));
     const place = { topology, hostIp: config.string('scion.address'), port: config.number('scion.port'), log: quiet };
     const socket = await ScionEndpoint.open(place);
     await socket.close();
@@ -193,7 +193,7 @@ function uint64Field(field: number, value: bigint): number[] {
 }
 
 /** Asks the AS's control service for a way to its core (SegmentLookupService, Connect). @throws Error */
-async function askForPaths(service: string, { ia, core }: Topology): Promise<string> {
+async function askForPaths(service: string, { ia, core }: FileTopology): Promise<string> {
   const { request } = process.getBuiltinModule('node:http');
   const body = Uint8Array.from([...uint64Field(1, ia), ...uint64Field(2, (ia >> 48n) << 48n)]);
   const answer = await new Promise<{ status: number; size: number }>((resolve, reject) => {

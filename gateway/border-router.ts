@@ -15,13 +15,14 @@ import { S3mpError } from '#base/errors';
 import type { Log } from '#hw/log';
 import { UdpSocket } from '#hw/udp';
 import type { ErrorBudgetOptions } from '#scion/error-budget';
+import type { PortRange } from '#scion/host-topology';
 import { formatIp, formatIpPort, type IpPort, parseIp } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { INTERNAL, NO_SIBLING, Router, type RouterResult } from '#scion/router';
 import type { BfdLink } from '#scion/router-bfd';
 import { ROUTER_ACTION_COUNT, ROUTER_REASON_NAMES, RouterAction, type RouterReasonName } from '#scion/router-types';
 import { MAX_STUN_RESPONSE, writeStunResponse } from '#scion/stun';
-import type { PortRange, Topology, TopologyInterface, TopologyRouter } from '#scion/topology';
+import type { Topology, TopologyInterface, TopologyRouter } from '#scion/topology';
 import { BfdRunner, steadyMs } from './bfd-runner.ts';
 import {
   bfdReason,

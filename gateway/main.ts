@@ -3,8 +3,9 @@
  */
 
 import { configCheckVerb, type Program, runProgram, stopRequested, type Verb, type VerbContext } from '#hw/cli';
+import { ALL_PORTS } from '#scion/host-topology';
 import { formatIpPort, parseIpPort } from '#scion/ip';
-import { ALL_PORTS, routerOf } from '#scion/topology';
+import { routerOf } from '#scion/topology';
 import { type AsDirectory, readAsDirectory } from './as-directory.ts';
 import { BorderRouter } from './border-router.ts';
 import { GATEWAY_CONFIG } from './config.ts';

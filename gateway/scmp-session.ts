@@ -10,11 +10,11 @@ import type { FlagSpec, VerbContext } from '#hw/cli';
 import { openPathSource, type PathSource } from '#hw/path-source';
 import { ScmpProber } from '#hw/scmp-prober';
 import { type HostAddress, parseAddress } from '#scion/address';
+import { type HostTopology, SHIM_PORT } from '#scion/host-topology';
 import { formatIpPort } from '#scion/ip';
 import { formatIsdAs, parseIsdAs } from '#scion/isd-as';
 import { type ScionPath, sequenceText } from '#scion/path-metadata';
 import { parsePolicy, whyForbidden } from '#scion/policy';
-import { type HostTopology, SHIM_PORT } from '#scion/topology';
 
 /** Flags of every verb that looks up paths. */
 export const PATH_FLAGS = {

@@ -21,10 +21,10 @@ import {
   encodeInterfaceDown,
   encodePathsRequest,
 } from '#scion/daemon-messages';
+import type { HostTopology } from '#scion/host-topology';
 import { formatIpPort, type IpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import type { ScionPath } from '#scion/path-metadata';
-import type { HostTopology } from '#scion/topology';
 
 /** Where a daemon listens unless configured otherwise. */
 export const DEFAULT_DAEMON = '127.0.0.1:30255';

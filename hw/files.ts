@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { ConfigError, messageOf, ScionError } from '#base/errors';
+import { type FileTopology, parseHostTopology } from '#scion/host-topology';
 import { parseTopology, type Topology } from '#scion/topology';
 
 /** @throws ConfigError `config.unreadable` */
@@ -16,9 +17,18 @@ export function readTextFile(file: string): string {
 
 /** Reads an official topology.json. @throws ConfigError `config.unreadable`; ScionError `scion.topology` naming the file */
 export function readTopologyFile(file: string): Topology {
+  return parsedFile(file, parseTopology);
+}
+
+/** Reads what a host needs of an official topology.json. @throws as `readTopologyFile` */
+export function readHostTopologyFile(file: string): FileTopology {
+  return parsedFile(file, parseHostTopology);
+}
+
+function parsedFile<T>(file: string, parse: (json: unknown) => T): T {
   const text = readTextFile(file);
   try {
-    return parseTopology(JSON.parse(text));
+    return parse(JSON.parse(text));
   } catch (error) {
     throw new ScionError('scion.topology', `${file}: ${messageOf(error)}`, { file }, error);
   }

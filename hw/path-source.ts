@@ -17,11 +17,11 @@ import type { Log } from '#hw/log';
 import { pathClient } from '#hw/path-client';
 import { SegmentStore } from '#hw/segment-store';
 import { combinePaths, emptyPath } from '#scion/combinator';
+import type { HostTopology } from '#scion/host-topology';
 import { formatIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import type { ScionPath } from '#scion/path-metadata';
 import { emptySegmentSet, mergeSegments, requestsOfHost, type SegmentSet } from '#scion/segment-requests';
-import type { HostTopology } from '#scion/topology';
 
 export interface PathQuery {
   /** Ask anew, whatever a cache holds. */

@@ -14,8 +14,8 @@ import { messageOf, S3mpError } from '#base/errors';
 import type { Log } from '#hw/log';
 import { formatHost, parseHost } from '#scion/address';
 import { EndHost, type HostEndpoint, type PeerRef } from '#scion/end-host';
+import { type HostTopology, type PortRange, SHIM_PORT } from '#scion/host-topology';
 import type { IpPort } from '#scion/ip';
-import { type HostTopology, type PortRange, SHIM_PORT } from '#scion/topology';
 
 export interface EndpointOptions {
   readonly topology: HostTopology;

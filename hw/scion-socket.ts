@@ -24,6 +24,7 @@ import {
 import type { HostAddress } from '#scion/address';
 import { emptyPath } from '#scion/combinator';
 import type { HostEndpoint, PeerRef, Received } from '#scion/end-host';
+import { SHIM_PORT } from '#scion/host-topology';
 import type { IpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { PathManager, type PathSwitch } from '#scion/path-manager';
@@ -31,7 +32,6 @@ import { panFingerprint, type ScionPath } from '#scion/path-metadata';
 import type { PathRules } from '#scion/path-preference';
 import type { PathPolicy } from '#scion/policy';
 import { interfaceIdsOf, SendingHost, TRACEROUTE_LENGTH } from '#scion/sending-host';
-import { SHIM_PORT } from '#scion/topology';
 
 export interface ScionSocketOptions extends EndpointOptions {
   /** Without one the socket only answers. */

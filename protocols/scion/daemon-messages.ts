@@ -13,10 +13,10 @@
 import { DecodeError, ScionError } from '#base/errors';
 import { ProtoReader, ProtoWriter } from '#base/proto';
 import { emptyPath } from '#scion/combinator';
+import type { PortRange } from '#scion/host-topology';
 import { type IpPort, parseIpPort } from '#scion/ip';
 import { checkPath, currHfOf, currInfOf, metaWord, PathFault, pathLength } from '#scion/path';
 import { hopsText, LATENCY_UNSET, type PathInterface, pathFingerprint, type ScionPath } from '#scion/path-metadata';
-import type { PortRange } from '#scion/topology';
 
 const SERVICE = '/proto.daemon.v1.DaemonService/';
 export const DaemonMethod = {

@@ -11,6 +11,7 @@
 import { readU32, readU64, writeU16 } from '#base/bytes';
 import { formatAddress, type HostAddress, hostLength } from '#scion/address';
 import { NextHeader, PathType, setPayloadLength } from '#scion/header';
+import { type HostTopology, SHIM_PORT } from '#scion/host-topology';
 import { travelEgress } from '#scion/info-hop';
 import { formatIp, type IpPort } from '#scion/ip';
 import { reverseOneHop } from '#scion/onehop';
@@ -27,7 +28,6 @@ import {
 } from '#scion/packet';
 import { checkPosition, hopAt, infoAt, isLastHop, metaWord, numHopsOf, numInfOf, reversePath } from '#scion/path';
 import { ScmpType, writeScmpChecksum } from '#scion/scmp';
-import { type HostTopology, SHIM_PORT } from '#scion/topology';
 import { isUdpChecksumRight, udpDestinationPort, udpEnd, udpSourcePort } from '#scion/udp';
 
 export interface HostEndpoint {

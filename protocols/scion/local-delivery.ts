@@ -5,9 +5,9 @@
 
 import { readU16 } from '#base/bytes';
 import { NextHeader } from '#scion/header';
+import { type PortRange, SHIM_PORT } from '#scion/host-topology';
 import type { PacketView } from '#scion/packet';
 import { isScmpError, portOfQuote, ScmpType, scmpFixedLength } from '#scion/scmp';
-import { type PortRange, SHIM_PORT } from '#scion/topology';
 
 const TCP_HEADER_LENGTH = 20;
 

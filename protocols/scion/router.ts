@@ -14,6 +14,7 @@ import { EPIC_LHVF_AT, EPIC_PHVF_AT, EpicMac, epicSentUs, isEpicFresh } from '#s
 import { DEFAULT_ERROR_BUDGET, ErrorBudget, type ErrorBudgetOptions } from '#scion/error-budget';
 import { NextHeader, PathType } from '#scion/header';
 import { HopMac } from '#scion/hop-mac';
+import type { NamedAddress, PortRange } from '#scion/host-topology';
 import {
   consEgressOf,
   egressAlertBit,
@@ -57,7 +58,7 @@ import { isUniqueSource, leave, RouterReply, TRACEROUTE_LENGTH } from '#scion/ro
 import { ROUTER_REASON_NAMES, RouterAction, RouterReason } from '#scion/router-types';
 import { isScmpErrorPacket, ProblemCode, ScmpType, UnreachableCode } from '#scion/scmp';
 import { isStunRequest } from '#scion/stun';
-import type { NamedAddress, PortRange, Topology, TopologyRouter } from '#scion/topology';
+import type { Topology, TopologyRouter } from '#scion/topology';
 
 /** What to do with a packet; reused, valid until the next call of `process`. */
 export class RouterResult {

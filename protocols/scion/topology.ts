@@ -4,19 +4,20 @@
  * Leaves out underlay providers other than `udpip`.
  */
 
-import { S3mpError, ScionError } from '#base/errors';
-import { type IpPort, parseIpPort } from '#scion/ip';
-import { formatIsdAs, type IsdAs, isWildcard, parseIsdAs } from '#scion/isd-as';
+import { ScionError } from '#base/errors';
+import {
+  type FileTopology,
+  type NamedAddress,
+  parseHostTopology,
+  parseServices,
+  TopologyNode,
+} from '#scion/host-topology';
+import type { IpPort } from '#scion/ip';
+import type { IsdAs } from '#scion/isd-as';
 
 /** Role of the neighbour as we see it. */
 export const LINK_TYPES = ['core', 'parent', 'child', 'peer'] as const;
 export type LinkType = (typeof LINK_TYPES)[number];
-
-/** UDP ports that hosts read themselves; packets to other ports go to the shim on 30041. Empty when min > max. */
-export interface PortRange {
-  readonly min: number;
-  readonly max: number;
-}
 
 /** Bidirectional forwarding detection of one link; what is left out comes from the router's defaults. */
 export interface BfdSettings {
@@ -48,10 +49,6 @@ export interface TopologyRouter {
   readonly interfaces: readonly TopologyInterface[];
 }
 
-export interface NamedAddress extends IpPort {
-  readonly name: string;
-}
-
 export interface TopologySig {
   readonly name: string;
   readonly control: IpPort;
@@ -60,68 +57,29 @@ export interface TopologySig {
   readonly allowInterfaces: readonly number[];
 }
 
-export interface Topology {
-  readonly ia: IsdAs;
-  /** Text of `ia`. */
-  readonly isdAs: string;
-  readonly core: boolean;
-  /** Longest SCION packet inside the AS, bytes. */
-  readonly mtu: number;
-  /** undefined when the file does not say: every port then counts as read by its host, as current routers do. */
-  readonly dispatchedPorts: PortRange | undefined;
+export interface Topology extends FileTopology {
   readonly routers: readonly TopologyRouter[];
-  readonly controlServices: readonly NamedAddress[];
   readonly discoveryServices: readonly NamedAddress[];
   readonly hiddenSegmentLookup: readonly NamedAddress[];
   readonly hiddenSegmentRegistration: readonly NamedAddress[];
   readonly sigs: readonly TopologySig[];
 }
 
-/** What an end host needs to know of its AS: a part of the topology, or what a daemon tells. */
-export interface HostTopology {
-  readonly ia: IsdAs;
-  /** Text of `ia`. */
-  readonly isdAs: string;
-  readonly core: boolean;
-  /** Longest SCION packet inside the AS, bytes. */
-  readonly mtu: number;
-  readonly dispatchedPorts: PortRange | undefined;
-  readonly routers: readonly { readonly internal: IpPort; readonly interfaces: readonly { readonly id: number }[] }[];
-}
-
-/** Port of the shim that hands packets to hosts outside the dispatched range. */
-export const SHIM_PORT = 30041;
 const SIG_PROBE_PORT = 30856;
-export const ALL_PORTS: PortRange = { min: 1, max: 65535 };
-const NO_PORTS: PortRange = { min: 1, max: 0 };
 
 /**
  * Checks and types a parsed `topology.json`.
  * @throws ScionError `scion.topology` naming the key and what was expected
  */
 export function parseTopology(json: unknown): Topology {
-  const root = new Node('', json);
-  const ia = root.at('isd_as').isdAs();
-  const attributes = root.at('attributes').optionalStrings();
-  for (const attribute of attributes) {
-    if (!['core', 'authoritative', 'issuing', 'voting'].includes(attribute)) {
-      throw root.at('attributes').expected(`core, not ${JSON.stringify(attribute)}`);
-    }
-  }
-  const core = attributes.includes('core');
-  const routers = root
-    .at('border_routers')
-    .entries()
-    .map(([name, node]) => parseRouter(name, node, core));
-  checkUniqueInterfaces(routers);
+  const host = parseHostTopology(json);
+  const root = new TopologyNode('', json);
   return {
-    ia,
-    isdAs: formatIsdAs(ia),
-    core,
-    mtu: root.at('mtu').integer(1, 65535),
-    dispatchedPorts: parsePorts(root.at('dispatched_ports')),
-    routers,
-    controlServices: parseServices(root.at('control_service')),
+    ...host,
+    routers: root
+      .at('border_routers')
+      .entries()
+      .map(([name, node]) => parseRouter(name, node, host.core)),
     discoveryServices: parseServices(root.at('discovery_service')),
     hiddenSegmentLookup: parseServices(root.at('hidden_segment_lookup_service')),
     hiddenSegmentRegistration: parseServices(root.at('hidden_segment_registration_service')),
@@ -150,7 +108,7 @@ export function routerOf(topology: Topology, name?: string): TopologyRouter {
   throw new ScionError('scion.topology', `${wish}; AS ${topology.isdAs} has: ${names}`);
 }
 
-function parseRouter(name: string, node: Node, core: boolean): TopologyRouter {
+function parseRouter(name: string, node: TopologyNode, core: boolean): TopologyRouter {
   const interfaces = node
     .at('interfaces')
     .entries()
@@ -158,8 +116,7 @@ function parseRouter(name: string, node: Node, core: boolean): TopologyRouter {
   return { name, internal: node.at('internal_addr').ipPort(), interfaces };
 }
 
-function parseInterface(idText: string, node: Node, core: boolean): TopologyInterface {
-  if (!/^[1-9][0-9]{0,4}$/.test(idText) || Number(idText) > 65535) throw node.expected('an interface id 1 to 65535');
+function parseInterface(idText: string, node: TopologyNode, core: boolean): TopologyInterface {
   const linkTo = node.at('link_to').string().toLowerCase() as LinkType;
   const allowed = core ? ['core', 'child', 'peer'] : ['parent', 'child', 'peer'];
   if (!allowed.includes(linkTo)) {
@@ -181,52 +138,20 @@ function parseInterface(idText: string, node: Node, core: boolean): TopologyInte
   };
 }
 
-function checkUniqueInterfaces(routers: readonly TopologyRouter[]): void {
-  const owner = new Map<number, string>();
-  for (const { name, interfaces } of routers) {
-    for (const { id } of interfaces) {
-      const other = owner.get(id);
-      if (other !== undefined) {
-        throw new ScionError(
-          'scion.topology',
-          `border_routers.${name}.interfaces.${id}: expected an id unique in the AS; ${other} has it too`,
-        );
-      }
-      owner.set(id, name);
-    }
-  }
-}
-
-function parseBfd(node: Node): BfdSettings {
+function parseBfd(node: TopologyNode): BfdSettings {
   if (node.value === undefined) return { disable: false };
   const detectMult = node.at('detect_mult');
   const tx = node.at('desired_min_tx_interval');
   const rx = node.at('required_min_rx_interval');
   return {
-    disable: node.at('disable').optionalBoolean() ?? false,
+    disable: optionalBoolean(node.at('disable')) ?? false,
     ...(detectMult.value === undefined ? {} : { detectMult: detectMult.integer(1, 255) }),
-    ...(tx.value === undefined ? {} : { desiredMinTxMs: tx.durationMs() }),
-    ...(rx.value === undefined ? {} : { requiredMinRxMs: rx.durationMs() }),
+    ...(tx.value === undefined ? {} : { desiredMinTxMs: durationMs(tx) }),
+    ...(rx.value === undefined ? {} : { requiredMinRxMs: durationMs(rx) }),
   };
 }
 
-function parsePorts(node: Node): PortRange | undefined {
-  const text = node.optionalString();
-  if (text === undefined) return undefined;
-  if (text === '' || text === '-') return NO_PORTS;
-  if (text.toLowerCase() === 'all') return ALL_PORTS;
-  const match = /^([0-9]{1,5})-([0-9]{1,5})$/.exec(text);
-  const [min, max] = [Number(match?.[1]), Number(match?.[2])];
-  if (!(min >= 1 && min <= max && max <= 65535))
-    throw node.expected('"min-max" with 1 ≤ min ≤ max ≤ 65535, "all" or "-"');
-  return { min, max };
-}
-
-function parseServices(node: Node): NamedAddress[] {
-  return node.entries().map(([name, child]) => ({ name, ...child.at('addr').ipPort() }));
-}
-
-function parseSig(name: string, node: Node): TopologySig {
+function parseSig(name: string, node: TopologyNode): TopologySig {
   const control = node.at('ctrl_addr').ipPort();
   const probe = node.at('probe_addr');
   return {
@@ -254,93 +179,14 @@ const DURATION_UNITS_MS: Readonly<Record<string, number>> = {
   ns: 1e-6,
 };
 
-/** A JSON value with the key that leads to it, for errors. */
-class Node {
-  readonly key: string;
-  readonly value: unknown;
+function optionalBoolean(node: TopologyNode): boolean | undefined {
+  if (node.value === undefined || typeof node.value === 'boolean') return node.value;
+  throw node.expected('true or false');
+}
 
-  constructor(key: string, value: unknown) {
-    this.key = key;
-    this.value = value;
-  }
-
-  expected(what: string): ScionError {
-    return new ScionError('scion.topology', `${this.key || 'topology'}: expected ${what}`, { key: this.key });
-  }
-
-  #object(): Readonly<Record<string, unknown>> {
-    const { value } = this;
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw this.expected('an object');
-    return value as Record<string, unknown>;
-  }
-
-  at(name: string): Node {
-    const object = this.#object();
-    const value = Object.hasOwn(object, name) ? object[name] : undefined;
-    return new Node(this.key ? `${this.key}.${name}` : name, value ?? undefined);
-  }
-
-  /** Children of an object that may be missing. */
-  entries(): [string, Node][] {
-    if (this.value === undefined) return [];
-    return Object.keys(this.#object()).map((name) => [name, this.at(name)]);
-  }
-
-  list(): Node[] {
-    if (this.value === undefined) return [];
-    if (!Array.isArray(this.value)) throw this.expected('a list');
-    return this.value.map((v, i) => new Node(`${this.key}[${i}]`, v));
-  }
-
-  string(): string {
-    if (typeof this.value !== 'string') throw this.expected('a text');
-    return this.value;
-  }
-
-  optionalString(): string | undefined {
-    return this.value === undefined ? undefined : this.string();
-  }
-
-  optionalStrings(): string[] {
-    return this.list().map((child) => child.string());
-  }
-
-  optionalBoolean(): boolean | undefined {
-    if (this.value === undefined || typeof this.value === 'boolean') return this.value;
-    throw this.expected('true or false');
-  }
-
-  integer(min: number, max: number): number {
-    const { value } = this;
-    if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
-    throw this.expected(`an integer from ${min} to ${max}`);
-  }
-
-  /** One number and one unit, as `200ms`. */
-  durationMs(): number {
-    const match = /^([0-9]{1,12})(y|w|d|h|m|s|ms|us|µs|ns)$/.exec(this.string());
-    if (!match) throw this.expected('a duration such as "200ms"');
-    return Number(match[1]) * DURATION_UNITS_MS[match[2]!]!;
-  }
-
-  ipPort(allowNoHost = false): IpPort {
-    const text = this.string();
-    try {
-      return parseIpPort(text, allowNoHost);
-    } catch (error) {
-      if (error instanceof S3mpError) throw this.expected('"ip:port" or "[ipv6]:port"');
-      throw error;
-    }
-  }
-
-  isdAs(): IsdAs {
-    const text = this.string();
-    try {
-      const ia = parseIsdAs(text);
-      if (!isWildcard(ia)) return ia;
-    } catch (error) {
-      if (!(error instanceof S3mpError)) throw error;
-    }
-    throw this.expected('an ISD-AS such as "1-ff00:0:110", without a 0 part');
-  }
+/** One number and one unit, as `200ms`. */
+function durationMs(node: TopologyNode): number {
+  const match = /^([0-9]{1,12})(y|w|d|h|m|s|ms|us|µs|ns)$/.exec(node.string());
+  if (!match) throw node.expected('a duration such as "200ms"');
+  return Number(match[1]) * DURATION_UNITS_MS[match[2]!]!;
 }

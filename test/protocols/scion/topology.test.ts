@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { S3mpError } from '#base/errors';
+import { parseHostTopology } from '#scion/host-topology';
 import { parseIsdAs } from '#scion/isd-as';
 import { parseTopology, routerOf } from '#scion/topology';
 import { seeded } from '../../random.ts';
@@ -128,6 +129,17 @@ Topologies('an error names the key and what was expected', () => {
   );
   wrong((t) => (t.sigs.sig1.allow_interfaces = [0]), 'sigs.sig1.allow_interfaces[0]');
   assert.throws(() => parseTopology(null), /topology: expected an object/);
+});
+
+Topologies('a host takes its part of the file, whatever the rest says', () => {
+  const { ia, isdAs, core, mtu, dispatchedPorts, controlServices, routers } = parseTopology(leaf());
+  const parts = routers.map(({ internal, interfaces }) => ({
+    internal,
+    interfaces: interfaces.map(({ id }) => ({ id })),
+  }));
+  const host = { ia, isdAs, core, mtu, dispatchedPorts, routers: parts, controlServices };
+  assert.equal(parseHostTopology(leaf()), host);
+  assert.equal(parseHostTopology({ ...leaf(), sigs: 5 }), host);
 });
 
 Topologies('the router to run is the only one or the one named', () => {
