@@ -142,8 +142,10 @@ export interface SlotOptions {
 
 /** The slots as the running firmware sees them. */
 export class ImageSlots {
-  /** Status of the last image (class 18, attribute 6) when this process started. */
-  readonly status: number;
+  /** Status of the last image (class 18, attribute 6). */
+  status: number;
+  /** Why the last image was refused; empty when it was not. */
+  refusal = '';
   readonly #options: SlotOptions;
   readonly #isOnTrial: boolean;
   readonly #startedAt: number;
@@ -162,6 +164,11 @@ export class ImageSlots {
     else this.status = news === 'fell-back' ? activationFailed : slot === 'factory' ? notInitiated : activated;
   }
 
+  /** Whether images can be taken at all: without a launcher none could start, without the release key none is believed. */
+  get isOffered(): boolean {
+    return this.#options.isLaunched && this.#options.key !== undefined;
+  }
+
   /** Tells about a return to an older firmware, once. */
   report(): void {
     const record = readBootRecord(this.#options.folder);
@@ -173,7 +180,7 @@ export class ImageSlots {
 
   /** Whether the image in `image.bin` may take over. */
   judge(size: number): boolean {
-    const { key, version, folder, log } = this.#options;
+    const { key, version, folder } = this.#options;
     try {
       if (!key) throw new Error('no release key (image.release_key_file)');
       const image = decodeFirmwareImage(readFileSync(`${folder}/image.bin`).subarray(0, size));
@@ -181,13 +188,19 @@ export class ImageSlots {
       const refusal =
         verifyFirmwareImage(image, key, nodeCrypto) ??
         judgeFirmwareImage(image, { model: MODEL, running: version, highest });
-      if (refusal === null) return true;
-      throw new Error(refusal);
+      if (refusal !== null) throw new Error(refusal);
+      this.refusal = '';
+      return true;
     } catch (error) {
-      // The reason is in the message, since lines that repeat are only counted.
-      log.warn(`the image is refused: ${messageOf(error)}`);
-      return false;
+      return this.#refuse(messageOf(error));
     }
+  }
+
+  #refuse(why: string): false {
+    this.refusal = why;
+    // The reason is in the message, since lines that repeat are only counted.
+    this.#options.log.warn(`the image is refused: ${why}`);
+    return false;
   }
 
   /**
@@ -197,8 +210,9 @@ export class ImageSlots {
   activate(size: number): boolean {
     const { folder, log, isLaunched, restart } = this.#options;
     const record = readBootRecord(folder);
-    if (!isLaunched) log.warn('an image cannot start: this process was not started by launcher.js');
-    if (!isLaunched || !record.isProven || !this.judge(size)) return false;
+    if (!isLaunched) return this.#refuse('this process was not started by launcher.js');
+    if (!record.isProven) return this.#refuse('the firmware that runs is on trial itself');
+    if (!this.judge(size)) return false;
     const slot = freeSlot(record);
     // What is overwritten is nobody's way back.
     if (record.previous === slot && !this.#keep({ ...record, previous: 'factory' })) return false;
@@ -206,8 +220,7 @@ export class ImageSlots {
       renameSync(`${folder}/image.bin`, slotFile(folder, slot));
       syncFolder(folder);
     } catch (error) {
-      log.warn('the image cannot be placed', { error: messageOf(error) });
-      return false;
+      return this.#refuse(`it cannot be placed: ${messageOf(error)}`);
     }
     if (!this.#keep(onTrial(record, slot, this.#hasPolled))) return false;
     log.info('an image goes on trial', { slot });
@@ -227,6 +240,7 @@ export class ImageSlots {
       log.error('the energy meter does not answer this firmware, the one before returns');
       if (this.#keep(fallBack(record))) restart(1);
     } else if (this.#keep(proven(record, version)) && this.#isOnTrial) {
+      this.status = ImageStatus.activated;
       report(EventCode.firmwareActivated);
       log.info('the image has proved itself', { slot: record.slot });
     }

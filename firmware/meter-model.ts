@@ -104,7 +104,10 @@ export interface MeterPort {
   /** Room for a firmware image; without it there is no image transfer. */
   readonly imageSlot?: ImageSlot;
   /** Who judges and starts images. */
-  readonly images?: Pick<ImageOptions, 'judge' | 'activate' | 'status'>;
+  readonly images?: Pick<ImageOptions, 'judge' | 'activate' | 'status' | 'isEnabled'> & {
+    /** Why the last image was refused; empty when it was not. */
+    readonly refusal?: () => string;
+  };
   /** Carries pushes; without it there are none. */
   readonly sendPush?: PushSender;
   /** 0…1, to spread pushes. */
@@ -629,6 +632,12 @@ function addImageTransfer({ device, events, port }: Parts, slot: ImageSlot): voi
     onEvent: (event) => events.record(codes[event]),
   });
   device.add(object, OBJECTS.imageTransfer.access);
+  const { obis, access } = OBJECTS.imageRefusal;
+  const read: ValueWriter = (w) => {
+    writeOctetString(w, encodeUtf8(port.images?.refusal?.() ?? ''));
+    return Result.success;
+  };
+  device.add(new DataObject(obis, read), access);
 }
 
 /** A counter (class 1, u16) that survives a restart. */

@@ -10,7 +10,7 @@
 import type { AccessRow } from '#dlms/cosem/logical-device';
 import type { RegisterType } from '#dlms/cosem/register';
 import { Unit } from '#dlms/units';
-import { MEASUREMENT_TIME, SELF_TEST, SUSPECT_QUANTITIES } from '#dlms/well-known';
+import { FIRMWARE_ID, IMAGE_REFUSAL, MEASUREMENT_TIME, SELF_TEST, SUSPECT_QUANTITIES } from '#dlms/well-known';
 import { Quantity } from './measurement-image.ts';
 
 /** The same rights for a password (client 17, for laboratories) and for the management (client 1). */
@@ -39,7 +39,7 @@ export const OBJECTS = {
   serialNumber: { obis: '0-0:96.1.0.255', access: READ },
   equipmentId: { obis: '0-0:96.1.1.255', access: READ },
   moduleSerial: { obis: '0-0:96.1.2.255', access: READ },
-  firmwareId: { obis: '1-0:0.2.0.255', access: READ },
+  firmwareId: { obis: FIRMWARE_ID, access: READ },
   /** With keys only, as the next one. Not for everyone else: a policy that is seen is a policy that is probed. */
   securitySetup: { obis: '0-0:43.0.0.255', access: { management: 'r x1 x2' } },
   /** In its place where keys come from certificates; the role `enrolment` is that of whoever knows the one-time code. */
@@ -51,6 +51,7 @@ export const OBJECTS = {
   tcpUdpSetup: { obis: '0-0:25.0.0.255', access: READ },
   ipv4Setup: { obis: '0-0:25.1.0.255', access: READ },
   imageTransfer: { obis: '0-0:44.0.0.255', access: both('r w5 x1 x2 x3 x4!') },
+  imageRefusal: { obis: IMAGE_REFUSAL, access: READ },
   disconnectControl: { obis: '0-0:96.3.10.255', access: both('r w4! x1! x2!') },
   relayOutput: { obis: '0-0:96.4.0.255', access: READ },
   limiter: { obis: '0-0:17.0.0.255', access: both('r w4! w5! w6! w7! w8! w9! w11!') },

@@ -177,7 +177,9 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     images: {
       judge: (size) => images.judge(size),
       activate: (size) => images.activate(size),
-      status: images.status,
+      status: () => images.status,
+      refusal: () => images.refusal,
+      isEnabled: images.isOffered,
     },
     sendPush: (destination, frame) => pushes.send(destination, frame),
     random: Math.random,

@@ -54,6 +54,10 @@ export const HEADEND_CONFIG: ConfigSpec = {
     type: 'string',
     help: 'private key (PEM, mode 0600) that signs what switches the supply; without it such commands go unsigned',
   },
+  'image.release_key_file': {
+    type: 'string',
+    help: 'public release key (PEM): firmware images that it has not signed are not sent to any meter',
+  },
   'pki.directory': {
     type: 'string',
     help: "the utility's keys, certificates and revocation lists; made by the first meter add or pki verb",

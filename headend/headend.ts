@@ -2,7 +2,7 @@
 
 import { ConfigError, messageOf } from '#base/errors';
 import type { Config } from '#hw/config';
-import { type KeyFile, readCommandSigner, readKeyFile } from '#hw/dlms-keys';
+import { type KeyFile, readCommandSigner, readCommandVerifier, readKeyFile } from '#hw/dlms-keys';
 import { readOrMakeToken, readSecretFile } from '#hw/files';
 import type { Log } from '#hw/log';
 import { openPathSource } from '#hw/path-source';
@@ -86,6 +86,7 @@ export async function startHeadend(config: Config, log: Log): Promise<RunningHea
       title,
       log.child('pki'),
     );
+    const releaseKey = config.optionalString('image.release_key_file');
     const commandKey = config.optionalString('dlms.command_key_file');
     const signer = commandKey === undefined ? undefined : new CommandSigner(readCommandSigner(commandKey), title());
     const connect = (id: string, address: string, security: Partial<DlmsConnectionOptions>): FleetMeter => ({
@@ -138,6 +139,7 @@ export async function startHeadend(config: Config, log: Log): Promise<RunningHea
       host: config.string('http.host'),
       port: config.number('http.port'),
       labMode: config.boolean('http.lab_mode'),
+      releaseKey: releaseKey === undefined ? undefined : readCommandVerifier(releaseKey),
       tokens: readTokens(config),
       allowedHosts: config.strings('http.allowed_hosts'),
       log: log.child('http'),

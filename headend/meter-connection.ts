@@ -97,6 +97,34 @@ export interface ProfileReading {
   }[];
 }
 
+/** A firmware image on its way, `npm run image`'s file. */
+export interface FirmwareToSend {
+  /** SHA-256 of the file, hex. */
+  readonly sha256: string;
+  /** Of the firmware in it, `1.2.3`. */
+  readonly version: string;
+  readonly bytes: Uint8Array;
+}
+
+/** How far a transfer is, in blocks that the meter holds. */
+export interface TransferProgress {
+  readonly stored: number;
+  readonly blocks: number;
+  readonly isWhole: boolean;
+}
+
+/** What the meter says of its firmware. */
+export interface FirmwareReading {
+  /** Of the firmware that runs, `1.2.3`; null when the meter names none. */
+  readonly version: string | null;
+  /** Whether the meter takes images. */
+  readonly isOffered: boolean;
+  /** Status of the last image, class 18, attribute 6. */
+  readonly status: number;
+  /** Why the last image was refused; empty when it was not. */
+  readonly refusal: string;
+}
+
 export interface MeterConnection {
   /** Reads the instantaneous registers and energies once. */
   read(deadlineMs: number): Promise<Reading>;
@@ -112,6 +140,16 @@ export interface MeterConnection {
   readSelfTest(deadlineMs: number): Promise<string>;
   /** Reads rows of a profile. @param obis  the profile object */
   readProfile(obis: string, request: ProfileRequest, deadlineMs: number): Promise<ProfileReading>;
+  readFirmware(deadlineMs: number): Promise<FirmwareReading>;
+  /**
+   * Sends blocks of an image that the meter does not have. After a failure it asks the meter first what it has.
+   * @param count  at most so many
+   */
+  sendFirmware(image: FirmwareToSend, count: number, deadlineMs: number): Promise<TransferProgress>;
+  /** Has the meter judge the image. Rejects with `dlms.refused` when it is not one for this meter. */
+  verifyFirmware(deadlineMs: number): Promise<void>;
+  /** Starts the verified image, once; the meter answers and starts anew. As `switchOutput` when the answer is lost. */
+  activateFirmware(deadlineMs: number): Promise<void>;
   paths(): Promise<readonly PathReport[]>;
   /** The access control list of the head end's configuration, which holds whatever a meter's settings say. */
   readonly pathFence: readonly string[];

@@ -22,16 +22,19 @@ export class ApiClient {
   /**
    * One call.
    * @param path  behind `/api/v1/`
+   * @param body  bytes as they are, anything else as JSON
    * @throws S3mpError with the code of the API's problem; `meter.unreachable` becomes exit 3 and so on
    */
   async call<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
     const all: Record<string, string> = { ...headers };
-    if (body !== undefined) all['content-type'] = 'application/json';
+    const isFile = body instanceof Uint8Array;
+    if (body !== undefined) all['content-type'] = isFile ? 'application/octet-stream' : 'application/json';
     if (this.token !== undefined) all.authorization = `Bearer ${this.token}`;
     let response: Response;
     try {
-      const json = body === undefined ? {} : { body: JSON.stringify(body) };
-      response = await fetch(new URL(`api/v1/${path}`, this.base), { method, headers: all, ...json });
+      const sent =
+        body === undefined ? {} : { body: isFile ? (body as Uint8Array<ArrayBuffer>) : JSON.stringify(body) };
+      response = await fetch(new URL(`api/v1/${path}`, this.base), { method, headers: all, ...sent });
     } catch (error) {
       const cause = (error as { cause?: unknown }).cause ?? error;
       throw new S3mpError(

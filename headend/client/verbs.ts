@@ -1,7 +1,9 @@
 /** Commands of the head end's bundle that talk to a running head end: read, switch, message, look at paths. */
 
 import { randomUUID } from 'node:crypto';
-import { S3mpError } from '#base/errors';
+import { readFileSync } from 'node:fs';
+import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
+import { ConfigError, messageOf, S3mpError } from '#base/errors';
 import type { FlagSpec, Verb, VerbContext } from '#hw/cli';
 import type {
   CommandBody,
@@ -12,6 +14,7 @@ import type {
   ValueBody,
 } from '../http/wire.ts';
 import { ApiClient } from './api-client.ts';
+import { ProgressLine } from './progress.ts';
 
 const URL_FLAG: Readonly<Record<string, FlagSpec>> = {
   url: { type: 'string', value: 'URL', help: 'address of the head end; from the configuration when left out' },
@@ -51,22 +54,75 @@ function printReading({ json, out }: VerbContext, reading: ReadingBody): void {
 
 /** Sends a command and follows it to its end. @returns exit status: 0 verified, 5 unknown, 1 otherwise */
 async function command(api: ApiClient, context: VerbContext, body: Record<string, unknown>): Promise<number> {
-  const { positionals, json, out } = context;
-  const headers = { 'idempotency-key': randomUUID() };
-  let record = await api.call<CommandBody>('POST', `${meterPath(positionals[0]!)}/commands`, body, headers);
-  const end = Date.now() + COMMAND_LIMIT_MS;
+  const path = `${meterPath(context.positionals[0]!)}/commands`;
+  return follow(api, context, await order(api, path, body), COMMAND_LIMIT_MS);
+}
+
+const order = (api: ApiClient, path: string, body: unknown): Promise<CommandBody> =>
+  api.call<CommandBody>('POST', path, body, { 'idempotency-key': randomUUID() });
+
+/** Follows a command to its end, or for `limitMs`. */
+async function follow(
+  api: ApiClient,
+  { json, out }: VerbContext,
+  taken: CommandBody,
+  limitMs = Number.POSITIVE_INFINITY,
+): Promise<number> {
+  let record = taken;
+  const end = Date.now() + limitMs;
+  const progress = new ProgressLine();
   let shown = '';
   for (;;) {
-    if (!json && record.state !== shown) process.stderr.write(`${record.state}\n`);
+    if (!json && record.state !== shown) {
+      progress.end();
+      process.stderr.write(`${record.state}\n`);
+    }
     shown = record.state;
+    if (!json) showProgress(progress, record);
     if (ENDED.has(record.state) || Date.now() > end) break;
     await new Promise((resolve) => setTimeout(resolve, COMMAND_POLL_MS));
     record = await api.call<CommandBody>('GET', `commands/${record.id}`);
   }
+  progress.end();
   if (json) out(JSON.stringify(record));
   else if (record.evidence) out(JSON.stringify(record.evidence));
-  if (record.state === 'failed' && record.error) throw new S3mpError('command.failed', record.error.detail);
+  const { error } = record;
+  if ((record.state === 'failed' || record.state === 'expired') && error) {
+    const isKnown = error.code.startsWith('firmware.') && Object.hasOwn(ERROR_CODES, error.code);
+    throw new S3mpError(isKnown ? (error.code as ErrorCode) : 'command.failed', error.detail);
+  }
   return record.state === 'verified' ? 0 : record.state === 'unknown' ? 5 : 1;
+}
+
+function showProgress(line: ProgressLine, { progress, type, state }: CommandBody): void {
+  if (progress) {
+    if (progress.blocks > 0) line.show(progress.stored, progress.blocks, 'blocks', progress.waiting);
+    else line.line(progress.waiting ?? 'asking the meter what it runs');
+  } else if (type === 'firmware' && state === 'acknowledged')
+    line.line('waiting for the meter to come back and prove it');
+}
+
+/** Sends an image and waits until the meter runs it. */
+async function updateFirmware(api: ApiClient, context: VerbContext): Promise<number> {
+  const { positionals, flags } = context;
+  const [meter, file] = positionals as readonly [string, string];
+  const minutes = Number(flags.within ?? 60);
+  if (!(minutes >= 1 && minutes <= 1440))
+    throw new ConfigError('usage.invalid', `--within ${flags.within}: expected minutes, 1 to 1440`);
+  let image: Uint8Array;
+  try {
+    image = readFileSync(file);
+  } catch (error) {
+    throw new ConfigError('config.unreadable', `cannot read ${file}: ${messageOf(error)}`, { file }, error);
+  }
+  const query = new URLSearchParams({ expiresAt: new Date(Date.now() + minutes * 60_000).toISOString() });
+  if (flags.reason !== undefined) query.set('reason', String(flags.reason));
+  const record = await order(api, `${meterPath(meter)}/firmware?${query}`, image);
+  if (!context.json) {
+    const { model, version, sha256 } = record.image!;
+    process.stderr.write(`${model} ${version}, SHA-256 ${sha256.slice(0, 16)}…, as ${record.id}\n`);
+  }
+  return follow(api, context, record);
 }
 
 const switchVerb = (type: 'connect' | 'disconnect', summary: string) =>
@@ -109,6 +165,15 @@ export const CLIENT_VERBS: Readonly<Record<string, Verb>> = {
   ),
   connect: switchVerb('connect', 'connect the load of a meter and read back that it is'),
   disconnect: switchVerb('disconnect', 'disconnect the load of a meter and read back that it is'),
+  firmware: verb(
+    'install a signed firmware image on a meter and wait until it runs it',
+    ['METER', 'FILE'],
+    updateFirmware,
+    {
+      within: { type: 'string', value: 'MINUTES', help: 'not started after this time; 60 when left out, at most 1440' },
+      reason: { type: 'string', value: 'TEXT', help: 'why, for the audit' },
+    },
+  ),
   paths: verb('list the paths to a meter, measured and judged', ['METER'], async (api, { positionals, json, out }) => {
     const { paths } = await api.call<{ paths: PathReportBody[] }>('GET', `${meterPath(positionals[0]!)}/paths`);
     for (const path of paths) {

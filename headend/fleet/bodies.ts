@@ -6,6 +6,7 @@ import type { CommandBody, EventBody, PathBody, PathReportBody, ReadingBody, Val
 import type { PathReport, PathTaken, Reading } from '../meter-connection.ts';
 import type { CommandRecord, EventRecord, StoredValue } from '../store/store.ts';
 import { type AgeLimits, qualityAt } from './ageing.ts';
+import type { Preparation } from './procedures.ts';
 
 /** RFC 3339 in UTC with milliseconds. */
 export function timeText(ms: number): string {
@@ -66,7 +67,8 @@ export function pathReportBody(report: PathReport): PathReportBody {
   };
 }
 
-export function commandBody(record: CommandRecord): CommandBody {
+/** @param progress  of what is brought for the command now */
+export function commandBody(record: CommandRecord, progress?: Preparation): CommandBody {
   const { id, meter, type, reason, text, actor, state, evidence, error } = record;
   return {
     id,
@@ -79,6 +81,8 @@ export function commandBody(record: CommandRecord): CommandBody {
     stages: record.stages.map((stage) => ({ state: stage.state, at: timeText(stage.at) })),
     createdAt: timeText(record.createdAt),
     expiresAt: timeText(record.expiresAt),
+    image: record.image ?? null,
+    progress: progress === undefined ? null : { ...progress },
     evidence,
     error: error === null ? null : { ...error, title: titleOf(error.code) },
   };

@@ -13,12 +13,19 @@
 import { randomUUID } from 'node:crypto';
 import type { ErrorCode } from '#base/error-codes';
 import { messageOf, S3mpError } from '#base/errors';
-import type { CommandState, CommandType, EvidenceBody, Severity } from '../http/wire.ts';
-import type { ControlReading, Reading } from '../meter-connection.ts';
-import type { CommandRecord, Store } from '../store/store.ts';
+import type { CommandState, CommandType, Severity } from '../http/wire.ts';
+import type { CommandRecord, ImageInfo, Store } from '../store/store.ts';
 import { timeText } from './bodies.ts';
-import { type FleetClock, pause } from './clock.ts';
-import { powerOf } from './registers.ts';
+import type { FleetClock } from './clock.ts';
+import {
+  type CommandTarget,
+  type CommandTimes,
+  PROCEDURES,
+  type Preparation,
+  type ProcedureTools,
+} from './procedures.ts';
+
+export type { CommandTarget, CommandTimes };
 
 export interface CommandRequest {
   readonly meter: string;
@@ -30,33 +37,17 @@ export interface CommandRequest {
   readonly bodyHash: string;
   /** ms since the epoch: not sent after this. */
   readonly expiresAt: number;
+  /** Of a firmware command. */
+  readonly image?: ImageInfo & { readonly content: Uint8Array };
 }
 
-/** What a command needs of its meter; each call takes its turn in the meter's lane. */
-export interface CommandTarget {
-  readonly id: string;
-  /** Calls `onTurn` when the lane is its, and sends when that has resolved. */
-  switchOutput(connect: boolean, waitMs: number, onTurn: () => Promise<void>): Promise<void>;
-  readControl(): Promise<ControlReading>;
-  readForCommand(): Promise<Reading>;
-  writeMessage(text: string, waitMs: number, onTurn: () => Promise<void>): Promise<void>;
-  readMessage(): Promise<string>;
-  /** Resolves when the meter answers again, or after `ms`. */
-  untilReachable(ms: number): Promise<void>;
-}
+export const COMMAND_TIMES: CommandTimes = {
+  settleMs: 4_000,
+  settleStepMs: 500,
+  resolveForMs: 3_600_000,
+  restartMs: 20 * 60_000,
+};
 
-export interface CommandTimes {
-  /** Time for the relay and the power to follow the command. */
-  readonly settleMs: number;
-  readonly settleStepMs: number;
-  /** How long an unknown outcome is followed up. */
-  readonly resolveForMs: number;
-}
-
-export const COMMAND_TIMES: CommandTimes = { settleMs: 4_000, settleStepMs: 500, resolveForMs: 3_600_000 };
-
-/** Below this, in W, a disconnected installation counts as without power. */
-const NO_POWER_W = 10;
 const OPEN_PER_METER = 8;
 const LONGEST_PAUSE_MS = 30_000;
 
@@ -70,6 +61,7 @@ const WITHOUT_EFFECT: ReadonlySet<ErrorCode> = new Set([
   'dlms.type-unmatched',
   'dlms.refused',
   'dlms.temporarily-unavailable',
+  'firmware.refused',
   'scion.address',
   'scion.topology',
   'scion.path-service',
@@ -77,19 +69,20 @@ const WITHOUT_EFFECT: ReadonlySet<ErrorCode> = new Set([
   'path.none-conforming',
   'meter.busy',
 ]);
+/** Images that are on their way at the same time, each in memory. */
+const TRANSFERS = 32;
+/** Listeners hear of a transfer's progress this often. */
+const TELL_MS = 1_000;
 
 export interface CommandHooks {
   readonly target: (meter: string) => CommandTarget;
   readonly changed: (record: CommandRecord) => void;
+  /** What is brought for the command has come further. */
+  readonly progress: (record: CommandRecord) => void;
   readonly event: (kind: string, severity: Severity, meter: string, message: string) => void;
 }
 
-/** Outcome of reading back. */
-interface Finding {
-  readonly as: boolean;
-  readonly evidence: EvidenceBody;
-  readonly detail: string;
-}
+const infoOf = ({ model, version, bytes, sha256 }: ImageInfo): ImageInfo => ({ model, version, bytes, sha256 });
 
 export class Commands {
   private readonly store: Store;
@@ -97,12 +90,16 @@ export class Commands {
   private readonly hooks: CommandHooks;
   private readonly times: CommandTimes;
   private readonly chains = new Map<string, { tail: Promise<void>; open: number }>();
+  /** Commands that something is brought for, by meter. */
+  private readonly preparations = new Map<string, { readonly id: string; progress: Preparation }>();
+  private readonly tools: ProcedureTools;
   private stopped = false;
 
   constructor(store: Store, clock: FleetClock, hooks: CommandHooks, times: CommandTimes = COMMAND_TIMES) {
     this.store = store;
     this.clock = clock;
     this.hooks = hooks;
+    this.tools = { clock, times, isStopped: () => this.stopped };
     this.times = times;
   }
 
@@ -111,7 +108,7 @@ export class Commands {
    * @throws S3mpError `command.conflict` when the key belongs to another command, `meter.busy` when too many wait
    */
   async submit(request: CommandRequest): Promise<{ record: CommandRecord; created: boolean }> {
-    const { expiresAt, ...rest } = request;
+    const { expiresAt, image, ...rest } = request;
     const now = this.clock.wall();
     const open = this.chains.get(request.meter)?.open ?? 0;
     const record: CommandRecord = {
@@ -119,30 +116,88 @@ export class Commands {
       id: `cmd-${randomUUID()}`,
       createdAt: now,
       expiresAt,
+      ...(image ? { image: infoOf(image) } : {}),
       state: 'queued',
       stages: [{ state: 'queued', at: now }],
       evidence: null,
       error: null,
     };
-    const taken = await this.store.createCommand(record);
+    const taken = await this.store.createCommand(record, image?.content);
     if (!taken.created) {
       if (taken.record.bodyHash === request.bodyHash) return taken;
       throw new S3mpError('command.conflict', `the idempotency key belongs to ${taken.record.id}, another command`);
     }
-    if (open >= OPEN_PER_METER) {
-      const error = { code: 'meter.busy', detail: `${open} commands wait for ${request.meter} already` };
+    const busy = this.whyBusy(record, open);
+    if (busy !== undefined) {
+      const error = { code: 'meter.busy', detail: busy };
       return { record: await this.step(record, 'failed', { error }), created: true };
     }
     await this.audit(record, 'submitted');
     this.hooks.changed(record);
-    this.enqueue(record, () => this.execute(record));
+    this.begin(record, image?.content);
     return { record, created: true };
+  }
+
+  /** How far what is brought for a command is; undefined for one that nothing is brought for now. */
+  preparationOf({ id, meter }: Pick<CommandRecord, 'id' | 'meter'>): Preparation | undefined {
+    const preparation = this.preparations.get(meter);
+    return preparation?.id === id ? preparation.progress : undefined;
+  }
+
+  private whyBusy({ meter, type }: CommandRecord, open: number): string | undefined {
+    if (open >= OPEN_PER_METER) return `${open} commands wait for ${meter} already`;
+    if (!PROCEDURES[type].prepare) return undefined;
+    const other = this.preparations.get(meter);
+    if (other) return `${other.id} brings an image to ${meter} already`;
+    return this.preparations.size >= TRANSFERS ? `${TRANSFERS} images are on their way already` : undefined;
+  }
+
+  private begin(record: CommandRecord, image?: Uint8Array): void {
+    if (PROCEDURES[record.type].prepare) void this.prepare(record, image);
+    else this.enqueue(record, () => this.execute(record));
+  }
+
+  /** Brings what the command needs, beside the other commands of the meter; then it takes its place among them. */
+  private async prepare(record: CommandRecord, given: Uint8Array | undefined): Promise<void> {
+    const { meter, id, image } = record;
+    const entry = { id, progress: { stored: 0, blocks: 0, waiting: null } as Preparation };
+    this.preparations.set(meter, entry);
+    let toldAt = Number.NEGATIVE_INFINITY;
+    const told = (progress: Preparation) => {
+      entry.progress = progress;
+      if (this.clock.steady() - toldAt < TELL_MS) return;
+      toldAt = this.clock.steady();
+      this.hooks.progress(record);
+    };
+    try {
+      const content = given ?? (await this.store.image(image!.sha256));
+      if (!content) throw new S3mpError('command.failed', 'the image is not in the store any more; send it again');
+      await PROCEDURES[record.type].prepare!(this.hooks.target(meter), record, content, this.tools, told);
+    } catch (error) {
+      // Stopped in between it is taken up at the next start.
+      if (!this.stopped) await this.fail(record, error).catch((failure) => this.failed(record, failure));
+      return;
+    } finally {
+      this.preparations.delete(meter);
+    }
+    this.enqueue(record, () => this.execute(record));
+  }
+
+  private async fail(record: CommandRecord, error: unknown): Promise<void> {
+    const code = error instanceof S3mpError ? error.code : 'internal';
+    await this.step(record, code === 'command.expired' ? 'expired' : 'failed', {
+      error: { code, detail: messageOf(error) },
+    });
+  }
+
+  private failed(record: CommandRecord, error: unknown): void {
+    this.hooks.event('command.error', 'error', record.meter, `${record.id}: ${messageOf(error)}`);
   }
 
   /** Takes up what a stopped head end left open: unsent commands go on, all others are read back. */
   async resume(): Promise<void> {
     for (const record of await this.store.openCommands()) {
-      if (record.state === 'queued') this.enqueue(record, () => this.execute(record));
+      if (record.state === 'queued') this.begin(record);
       else this.enqueue(record, () => this.resolve(record));
     }
   }
@@ -159,9 +214,7 @@ export class Commands {
   private enqueue(record: CommandRecord, work: () => Promise<void>): void {
     const chain = this.chains.get(record.meter) ?? { tail: Promise.resolve(), open: 0 };
     chain.open++;
-    chain.tail = chain.tail.then(work).catch((error) => {
-      this.hooks.event('command.error', 'error', record.meter, `${record.id}: ${messageOf(error)}`);
-    });
+    chain.tail = chain.tail.then(work).catch((error) => this.failed(record, error));
     const tail = chain.tail.then(() => {
       chain.open--;
       if (chain.open === 0) this.chains.delete(record.meter);
@@ -180,7 +233,7 @@ export class Commands {
       return;
     }
     try {
-      await this.send(target, record, waitMs, async () => {
+      await PROCEDURES[record.type].send(target, record, waitMs, async () => {
         record = await this.step(record, 'sent');
       });
     } catch (error) {
@@ -203,29 +256,16 @@ export class Commands {
     await this.resolve(record);
   }
 
-  private send(
-    target: CommandTarget,
-    record: CommandRecord,
-    waitMs: number,
-    onTurn: () => Promise<void>,
-  ): Promise<void> {
-    if (record.type === 'message') return target.writeMessage(record.text ?? '', waitMs, onTurn);
-    return target.switchOutput(record.type === 'connect', waitMs, onTurn);
-  }
-
   /** Reads back until the meter says how it is. */
   private async resolve(record: CommandRecord): Promise<void> {
     const target = this.hooks.target(record.meter);
     const until = this.clock.steady() + this.times.resolveForMs;
     for (let pauseMs = 1000; !this.stopped; pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * pauseMs)) {
       try {
-        const finding =
-          record.type === 'message'
-            ? await this.readBackMessage(target, record)
-            : await this.readBackSwitch(target, record.type === 'connect');
-        const { evidence, detail } = finding;
+        const finding = await PROCEDURES[record.type].readBack(target, record, this.tools);
+        const { evidence, detail, code = 'dlms.unexpected-answer' } = finding;
         if (finding.as) await this.step(record, 'verified', { evidence, error: null });
-        else await this.step(record, 'failed', { evidence, error: { code: 'dlms.unexpected-answer', detail } });
+        else await this.step(record, 'failed', { evidence, error: { code, detail } });
         return;
       } catch (error) {
         const failure = { code: error instanceof S3mpError ? error.code : 'internal', detail: messageOf(error) };
@@ -238,53 +278,6 @@ export class Commands {
         if (record.state === 'acknowledged') record = await this.step(record, 'unknown', { error: failure });
         await target.untilReachable(pauseMs);
       }
-    }
-  }
-
-  private async readBackMessage(target: CommandTarget, record: CommandRecord): Promise<Finding> {
-    const text = await target.readMessage();
-    const evidence = { text, readAt: timeText(this.clock.wall()) };
-    return { as: text === record.text, evidence, detail: 'the meter holds another text' };
-  }
-
-  private async readBackSwitch(target: CommandTarget, connect: boolean): Promise<Finding> {
-    const until = this.clock.steady() + this.times.settleMs;
-    const asCommanded = (control: ControlReading) =>
-      connect
-        ? control.outputState && control.controlState === 'connected'
-        : !control.outputState && control.controlState !== 'connected';
-
-    let control = await target.readControl();
-    while (!asCommanded(control) && this.clock.steady() < until) {
-      await pause(this.clock, this.times.settleStepMs);
-      control = await target.readControl();
-    }
-    const evidence = {
-      controlState: control.controlState,
-      outputState: control.outputState,
-      pathFingerprint: control.path?.fingerprint ?? null,
-      readAt: timeText(this.clock.wall()),
-    };
-    if (!asCommanded(control)) {
-      const output = control.outputState ? 'closed' : 'open';
-      return { as: false, evidence, detail: `the meter reports ${control.controlState}, output ${output}` };
-    }
-    const powerAfterW = await this.powerAfter(target, connect, until);
-    const flows = !connect && powerAfterW !== null && Math.abs(powerAfterW) >= NO_POWER_W;
-    const detail = `the relay reports open, yet ${powerAfterW} W flow`;
-    return { as: !flows, evidence: { ...evidence, powerAfterW, readAt: timeText(this.clock.wall()) }, detail };
-  }
-
-  /**
-   * Active power once it has followed the switch. The energy meter behind the register refreshes about once a second, so
-   * the first value after the switch may still be the one before it.
-   */
-  private async powerAfter(target: CommandTarget, connect: boolean, until: number): Promise<number | null> {
-    for (let attempt = 0; ; attempt++) {
-      const value = powerOf((await target.readForCommand()).values)?.value ?? null;
-      const settled = value !== null && (connect ? attempt > 0 : Math.abs(value) < NO_POWER_W);
-      if (settled || this.clock.steady() >= until) return value;
-      await pause(this.clock, this.times.settleStepMs);
     }
   }
 
@@ -314,6 +307,8 @@ export class Commands {
         type,
         ...(reason === null ? {} : { reason }),
         ...(record.text === null ? {} : { text: record.text }),
+        ...(record.image ? { version: record.image.version, sha256: record.image.sha256 } : {}),
+        ...(evidence?.firmware === undefined ? {} : { firmware: evidence.firmware }),
         ...(evidence?.outputState === undefined ? {} : { outputState: evidence.outputState }),
         ...(evidence?.controlState === undefined ? {} : { controlState: evidence.controlState }),
         ...(evidence?.powerAfterW === undefined ? {} : { powerAfterW: evidence.powerAfterW }),

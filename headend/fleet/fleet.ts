@@ -78,7 +78,12 @@ export class Fleet {
     this.commands = new Commands(
       this.store,
       this.clock,
-      { target: (id) => this.agent(id), changed: (record) => this.commandChanged(record), event },
+      {
+        target: (id) => this.agent(id),
+        changed: (record) => this.commandChanged(record),
+        progress: (record) => this.publishCommand(record),
+        event,
+      },
       options.commandTimes ?? COMMAND_TIMES,
     );
 
@@ -174,7 +179,7 @@ export class Fleet {
       ...agent.stateBody(),
       values: agent.valueBodies(),
       path: agent.pathNow(),
-      lastCommand: last === undefined ? null : commandBody(last),
+      lastCommand: last === undefined ? null : this.bodyOf(last),
     };
   }
 
@@ -249,20 +254,20 @@ export class Fleet {
   async submit(request: CommandRequest): Promise<{ command: CommandBody; created: boolean }> {
     this.agent(request.meter);
     const { record, created } = await this.commands.submit(request);
-    return { command: commandBody(record), created };
+    return { command: this.bodyOf(record), created };
   }
 
   /** @throws S3mpError `command.unknown` */
   async command(id: string): Promise<CommandBody> {
     const record = await this.store.command(id);
     if (record === undefined) throw new S3mpError('command.unknown', `no command ${id}`);
-    return commandBody(record);
+    return this.bodyOf(record);
   }
 
   /** Newest first. @throws S3mpError `meter.unknown` */
   async commandsOf(meter: string, limit: number): Promise<readonly CommandBody[]> {
     this.agent(meter);
-    return (await this.store.commands(meter, limit)).map(commandBody);
+    return (await this.store.commands(meter, limit)).map((record) => this.bodyOf(record));
   }
 
   /** Stores an event and tells the listeners. */
@@ -293,9 +298,17 @@ export class Fleet {
     return agent;
   }
 
+  private bodyOf(record: CommandRecord): CommandBody {
+    return commandBody(record, this.commands.preparationOf(record));
+  }
+
+  private publishCommand(record: CommandRecord): void {
+    this.feed.publish({ topic: 'command', meter: record.meter, data: this.bodyOf(record) });
+  }
+
   private commandChanged(record: CommandRecord): void {
     const { meter, type, state, error, actor, reason } = record;
-    this.feed.publish({ topic: 'command', meter, data: commandBody(record) });
+    this.publishCommand(record);
     if (state === 'sent' || state === 'acknowledged') return;
     const severity: Severity = state === 'failed' || state === 'unknown' ? 'error' : 'info';
     const what = state === 'queued' ? `${type} ordered by ${actor}` : `${type} ${state}`;

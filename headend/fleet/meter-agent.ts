@@ -7,6 +7,8 @@ import { messageOf, S3mpError } from '#base/errors';
 import type { LiveBody, MeterState, MeterStateBody, PathBody, ReadingBody, Severity, ValueBody } from '../http/wire.ts';
 import type {
   ControlReading,
+  FirmwareReading,
+  FirmwareToSend,
   MeterConnection,
   PathReport,
   PathSettings,
@@ -14,15 +16,16 @@ import type {
   ProfileReading,
   ProfileRequest,
   Reading,
+  TransferProgress,
 } from '../meter-connection.ts';
 import type { StoredValue } from '../store/store.ts';
 import { type AgeLimits, ageLimits, meterStateAt, retryPause } from './ageing.ts';
 import { pathBody, readingBody, storedValues, timeText, valueBody } from './bodies.ts';
 import type { FleetClock } from './clock.ts';
-import type { CommandTarget } from './commands.ts';
 import { DelayWindow } from './delay-window.ts';
 import type { FeedItem } from './feed.ts';
 import { Lane, type Operation, type Priority } from './lane.ts';
+import type { CommandTarget } from './procedures.ts';
 
 export interface MeterConfig {
   /** Logical device name or any name that is unique in the fleet; part of URLs. */
@@ -55,11 +58,21 @@ export interface AgentHooks {
 }
 
 /** Failures that say nothing about whether the meter can be reached. */
-const NOT_A_MISS = new Set(['meter.busy', 'dlms.access-denied', 'dlms.object-undefined', 'dlms.type-unmatched']);
+const NOT_A_MISS = new Set([
+  'meter.busy',
+  'dlms.access-denied',
+  'dlms.object-undefined',
+  'dlms.type-unmatched',
+  'dlms.refused',
+]);
 /** For one slice of a profile. */
 const PROFILE_DEADLINE_MS = 30_000;
 /** The meter looks at its parts first. */
 const SELF_TEST_DEADLINE_MS = 10_000;
+/** The meter hashes the image and checks its signature, which takes a Pi Zero a moment. */
+const IMAGE_DEADLINE_MS = 20_000;
+/** A slice of an image waits for its turn as long as this. */
+const IMAGE_TURN_MS = 60_000;
 const RATE_WINDOW_MS = 10_000;
 const DELAY_WINDOW_MS = 60_000;
 
@@ -265,6 +278,23 @@ export class MeterAgent implements CommandTarget {
     return this.readNow('command');
   }
 
+  readFirmware(): Promise<FirmwareReading> {
+    return this.call('on-demand', this.settings.deadlineMs, (ms) => this.connection.readFirmware(ms));
+  }
+
+  sendFirmware(image: FirmwareToSend, count: number): Promise<TransferProgress> {
+    const slice: Operation<TransferProgress> = (ms) => this.connection.sendFirmware(image, count, ms);
+    return this.call('background', IMAGE_TURN_MS, slice, this.settings.deadlineMs);
+  }
+
+  verifyFirmware(): Promise<void> {
+    return this.call('on-demand', IMAGE_DEADLINE_MS, (ms) => this.connection.verifyFirmware(ms));
+  }
+
+  activateFirmware(waitMs: number, onTurn: () => Promise<void>): Promise<void> {
+    return this.commandCall((ms) => this.connection.activateFirmware(ms), waitMs, onTurn, IMAGE_DEADLINE_MS);
+  }
+
   untilReachable(ms: number): Promise<void> {
     return new Promise((resolve) => {
       const wake = () => {
@@ -364,8 +394,12 @@ export class MeterAgent implements CommandTarget {
 
   // Calls, and what their outcome says about the meter.
 
-  private commandCall(operation: Operation<void>, waitMs: number, onTurn: () => Promise<void>): Promise<void> {
-    const { deadlineMs } = this.settings;
+  private commandCall(
+    operation: Operation<void>,
+    waitMs: number,
+    onTurn: () => Promise<void>,
+    deadlineMs = this.settings.deadlineMs,
+  ): Promise<void> {
     const inTurn: Operation<void> = async (ms) => {
       await onTurn();
       await operation(ms);

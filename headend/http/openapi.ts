@@ -92,6 +92,7 @@ function operationOf(route: Route): Record<string, unknown> {
     security: route.role === null ? [] : [{ token: [] }, {}],
     ...(route.parameters === undefined ? {} : { parameters: route.parameters }),
     ...(route.body === undefined ? {} : { requestBody: requestBody(route.body) }),
+    ...(route.upload === undefined ? {} : { requestBody: uploadBody(route.upload) }),
     responses,
   };
 }
@@ -100,6 +101,10 @@ function requestBody(schema: Schema): Record<string, unknown> {
   const { examples = [], ...plain } = schema;
   const named = Object.fromEntries(examples.map((value, i) => [`example${i + 1}`, { value }]));
   return { required: true, content: { 'application/json': { schema: plain, examples: named } } };
+}
+
+function uploadBody({ type, description }: NonNullable<Route['upload']>): Record<string, unknown> {
+  return { description, required: true, content: { [type]: { schema: { type: 'string', format: 'binary' } } } };
 }
 
 function operationId(route: Route): string {

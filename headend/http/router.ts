@@ -20,6 +20,8 @@ export interface Call {
   readonly query: URLSearchParams;
   /** Checked against the route's schema. */
   readonly body: Readonly<Record<string, unknown>>;
+  /** Reads the body of a route with `upload`. @throws S3mpError `request.media-type`, `request.too-large` */
+  readonly upload: () => Promise<Uint8Array>;
   readonly client: Client;
 }
 
@@ -49,6 +51,8 @@ export interface Route {
   readonly parameters?: readonly Parameter[];
   /** Schema of the request's body; its examples are requests that the server accepts. */
   readonly body?: Schema;
+  /** In place of `body`: a file, which the handler reads when it has judged the request. */
+  readonly upload?: { readonly type: string; readonly limit: number; readonly description: string };
   readonly answer: { readonly status: number; readonly type: string; readonly schema: Schema };
   /** Codes beyond those that every route may give. */
   readonly problems?: readonly ErrorCode[];

@@ -1,10 +1,12 @@
 /** The route table of the API. */
 
 import { createHash } from 'node:crypto';
+import type { VerifyKey } from '#base/crypto';
 import { S3mpError } from '#base/errors';
 import { eventBody, timeText } from '../fleet/bodies.ts';
 import type { Topic } from '../fleet/feed.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import { firmwareRoute } from './firmware-route.ts';
 import type { Client } from './guard.ts';
 import { openApiDocument } from './openapi.ts';
 import type { Page } from './page-shell.ts';
@@ -15,7 +17,7 @@ import type { Call, Parameter, Reply, Route } from './router.ts';
 import type { Schema } from './schema.ts';
 import * as schemas from './schemas.ts';
 import type { StreamHub } from './stream.ts';
-import type { CommandType, HistoryBody, LeaseBody, MeterBody } from './wire.ts';
+import type { CommandBody, CommandType, HistoryBody, LeaseBody, MeterBody } from './wire.ts';
 
 /** Follows the inventory of enrolled meters. @returns the names of meters that are read from now on, and no more */
 export type Reload = () => Promise<{ readonly added: readonly string[]; readonly removed: readonly string[] }>;
@@ -28,6 +30,8 @@ export interface RouteServices {
   readonly version: string;
   /** A lab's meters are simulated: a disconnect needs no token on loopback. */
   readonly labMode: boolean;
+  /** Release key: firmware images that it has not signed are not even sent. */
+  readonly releaseKey: VerifyKey | undefined;
 }
 
 const JSON_TYPE = 'application/json';
@@ -227,23 +231,24 @@ function meterRoutes({ fleet, reload, labMode }: RouteServices): Route[] {
   ];
 }
 
-function commandRoutes({ fleet, labMode }: RouteServices): Route[] {
+const IDEMPOTENCY_KEY: Parameter = {
+  name: 'Idempotency-Key',
+  in: 'header',
+  required: true,
+  description: 'a repeat with the same key and body gives the same command and never runs twice',
+  schema: { type: 'string', minLength: 1, maxLength: 128 },
+};
+
+function commandRoutes(services: RouteServices): Route[] {
+  const { fleet, labMode } = services;
   return [
+    firmwareRoute(services, [METER_ID, IDEMPOTENCY_KEY]),
     {
       method: 'POST',
       path: '/api/v1/meters/{id}/commands',
       summary: 'Commands a meter; the outcome is read back from it',
       role: 'operator',
-      parameters: [
-        METER_ID,
-        {
-          name: 'Idempotency-Key',
-          in: 'header',
-          required: true,
-          description: 'a repeat with the same key and body gives the same command and never runs twice',
-          schema: { type: 'string', minLength: 1, maxLength: 128 },
-        },
-      ],
+      parameters: [METER_ID, IDEMPOTENCY_KEY],
       body: schemas.COMMAND_REQUEST,
       answer: json(schemas.COMMAND, 202),
       problems: ['meter.unknown', 'command.conflict', 'meter.busy'],
@@ -428,33 +433,44 @@ async function history(fleet: Fleet, { params, query }: Call): Promise<Reply> {
   return ok(body);
 }
 
-async function command(fleet: Fleet, labMode: boolean, { request, params, body, client }: Call): Promise<Reply> {
-  const meter = params.id!;
+/** The key of a request under which it runs once. It belongs to who chose it: nobody else can run into it. */
+export function idempotencyKey({ request, client }: Call): string {
   const key = request.headers['idempotency-key'];
   if (typeof key !== 'string' || !/^[\x21-\x7e]{1,128}$/.test(key)) {
     throw new RequestError('commands need an Idempotency-Key header of 1 to 128 printable characters');
   }
+  return `${client.actor} ${key}`;
+}
+
+/** The answer to a command that was taken. */
+export function taken({ command, created }: { command: CommandBody; created: boolean }): Reply {
+  const headers = { location: `/api/v1/commands/${command.id}`, 'idempotency-replayed': String(!created) };
+  return { status: 202, body: command, headers };
+}
+
+async function command(fleet: Fleet, labMode: boolean, call: Call): Promise<Reply> {
+  const { params, body, client } = call;
+  const meter = params.id!;
+  const key = idempotencyKey(call);
   const { type, reason, text, expiresAt } = body as Record<string, string | undefined> & { type: CommandType };
   if (type === 'disconnect') {
     if (reason === undefined) throw new RequestError('a disconnect needs a reason', '/reason');
     if (!labMode && !client.hasToken) throw new S3mpError('auth.required', 'a disconnect needs a token');
   }
   checkMessage(type, text, fleet.settings.messageLimit);
-  const { command, created } = await fleet.submit({
+  const submitted = await fleet.submit({
     meter,
     type,
     reason: reason?.trim() ?? null,
     text: text ?? null,
     actor: client.actor,
-    // A key belongs to who chose it: nobody else can run into it.
-    idempotencyKey: `${client.actor} ${key}`,
+    idempotencyKey: key,
     bodyHash: createHash('sha256')
       .update(JSON.stringify([meter, type, reason ?? null, text ?? null, expiresAt ?? null]))
       .digest('hex'),
     expiresAt: expiryOf(expiresAt, fleet.now()),
   });
-  const headers = { location: `/api/v1/commands/${command.id}`, 'idempotency-replayed': String(!created) };
-  return { status: 202, body: command, headers };
+  return taken(submitted);
 }
 
 function checkMessage(type: CommandType, text: string | undefined, limit: number): void {
@@ -471,8 +487,8 @@ function checkMessage(type: CommandType, text: string | undefined, limit: number
   }
 }
 
-function expiryOf(text: string | undefined, now: number): number {
-  const at = text === undefined ? now + DEFAULT_EXPIRY_MS : Date.parse(text);
+export function expiryOf(text: string | undefined, now: number, defaultMs = DEFAULT_EXPIRY_MS): number {
+  const at = text === undefined ? now + defaultMs : Date.parse(text);
   if (at <= now && text !== undefined) throw new RequestError('expiresAt is in the past', '/expiresAt');
   if (at > now + LONGEST_EXPIRY_MS) throw new RequestError('expiresAt is more than a day ahead', '/expiresAt');
   return at;

@@ -27,7 +27,9 @@ const COMMAND_STATE: Schema = {
   enum: ['queued', 'sent', 'acknowledged', 'verified', 'failed', 'expired', 'unknown'],
   examples: ['verified'],
 };
-export const COMMAND_TYPE: Schema = { type: 'string', enum: ['connect', 'disconnect', 'message'] };
+export const COMMAND_TYPE: Schema = { type: 'string', enum: ['connect', 'disconnect', 'message', 'firmware'] };
+/** Types that a JSON body can order; an image comes by a route of its own. */
+const ORDERED_TYPE: Schema = { type: 'string', enum: ['connect', 'disconnect', 'message'] };
 const OBIS_TEXT = text('canonical OBIS code', '1-0:16.7.0.255');
 
 export const RELOADED: Schema = object({
@@ -80,10 +82,11 @@ export const EVIDENCE: Schema = object(
     outputState: { type: 'boolean', description: 'attribute 2: true when the load is connected' },
     powerAfterW: orNull(number('active power after the switch', 0)),
     text: text('what the meter holds'),
+    firmware: text('version of the firmware that runs', '0.2.0'),
     pathFingerprint: orNull(text('path of the read-back')),
     readAt: time('of the read-back'),
   },
-  ['controlState', 'outputState', 'powerAfterW', 'text', 'pathFingerprint'],
+  ['controlState', 'outputState', 'powerAfterW', 'text', 'firmware', 'pathFingerprint'],
 );
 
 export const COMMAND: Schema = object({
@@ -97,6 +100,21 @@ export const COMMAND: Schema = object({
   stages: list(object({ state: COMMAND_STATE, at: time('reached') })),
   createdAt: time('taken'),
   expiresAt: time('not sent after this'),
+  image: orNull(
+    object({
+      model: text('what it is for', 's3mp-meter'),
+      version: text('of the firmware', '0.2.0'),
+      bytes: number('size of the file', 270_000),
+      sha256: text('of the file, hex'),
+    }),
+  ),
+  progress: orNull(
+    object({
+      stored: number('blocks that the meter holds', 120),
+      blocks: number('blocks of the image', 528),
+      waiting: orNull(text('what the transfer waits for', 'no answer from the meter')),
+    }),
+  ),
   evidence: orNull(EVIDENCE),
   error: orNull(object({ code: text('error code'), title: text('what it means'), detail: text('what happened') })),
 });
@@ -312,7 +330,7 @@ export const LIVE_REQUEST: Schema = {
 export const COMMAND_REQUEST: Schema = {
   ...object(
     {
-      type: COMMAND_TYPE,
+      type: ORDERED_TYPE,
       reason: { type: 'string', minLength: 3, maxLength: 200, description: 'mandatory for disconnect' },
       text: { type: 'string', maxLength: 1024, description: 'of a message' },
       expiresAt: {

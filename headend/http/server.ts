@@ -7,6 +7,7 @@ import page from 'embedded:page';
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { VerifyKey } from '#base/crypto';
 import { messageOf, S3mpError } from '#base/errors';
 import type { Log } from '#hw/log';
 import type { Fleet } from '../fleet/fleet.ts';
@@ -30,6 +31,8 @@ export interface HttpServerOptions {
   readonly port: number;
   /** Meters are simulated: on loopback a disconnect needs no token. */
   readonly labMode?: boolean;
+  /** Release key of firmware images. */
+  readonly releaseKey?: VerifyKey | undefined;
   readonly tokens?: readonly StoredToken[];
   /** Host names besides localhost and addresses. */
   readonly allowedHosts?: readonly string[];
@@ -51,6 +54,7 @@ export interface HttpServer {
 }
 
 const BODY_LIMIT = 64 * 1024;
+const UPLOADS = 4;
 const RATE: RateOptions = { perSecond: 20, burst: 40 };
 const HEADERS = {
   'x-content-type-options': 'nosniff',
@@ -82,6 +86,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     page: buildPage(options.page ?? page),
     version,
     labMode,
+    releaseKey: options.releaseKey,
   });
   const rate = new RateLimit(options.rate ?? RATE, () => performance.now());
   const dispatch = new Dispatcher(new Router(routes), guard, rate, options.log);
@@ -140,6 +145,7 @@ class Dispatcher {
   private readonly guard: Guard;
   private readonly rate: RateLimit;
   private readonly log: Log | undefined;
+  private readonly uploads = new Uploads();
 
   constructor(router: Router, guard: Guard, rate: RateLimit, log: Log | undefined) {
     this.router = router;
@@ -164,10 +170,11 @@ class Dispatcher {
     const { route, params } = this.router.find(request.method ?? '', path);
     const client = this.admit(request, route);
     if (route.limited) this.rate.take(client.key);
-    const body = hasBody(route.method) ? await readJson(request, response) : {};
+    const body = hasBody(route.method) && !route.upload ? await readJson(request, response) : {};
     if (route.body !== undefined) checkSchema(body, route.body);
     const query = new URLSearchParams(search);
-    return route.handler({ request, response, params, query, body: body as Record<string, unknown>, client });
+    const upload = () => this.uploads.read(request, response, route);
+    return route.handler({ request, response, params, query, body: body as Record<string, unknown>, upload, client });
   }
 
   private admit(request: IncomingMessage, route: Route): Client {
@@ -205,14 +212,8 @@ function send(response: ServerResponse, reply: Reply): void {
  * browser asking first.
  */
 async function readJson(request: IncomingMessage, response: ServerResponse): Promise<unknown> {
-  const type = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase();
-  if (type !== 'application/json') {
-    throw new S3mpError('request.media-type', 'send the body with content-type: application/json');
-  }
-  const bytes = await readBody(request).catch((error) => {
-    response.setHeader('connection', 'close');
-    throw error;
-  });
+  checkType(request, 'application/json');
+  const bytes = await readBody(request, response, BODY_LIMIT);
   if (bytes.length === 0) return {};
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
@@ -221,22 +222,54 @@ async function readJson(request: IncomingMessage, response: ServerResponse): Pro
   }
 }
 
+function checkType(request: IncomingMessage, wanted: string): void {
+  const type = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase();
+  if (type !== wanted) throw new S3mpError('request.media-type', `send the body with content-type: ${wanted}`);
+}
+
+/** Files that clients send, at most so many at the same time. */
+class Uploads {
+  private underWay = 0;
+
+  async read(request: IncomingMessage, response: ServerResponse, { upload }: Route): Promise<Uint8Array> {
+    if (!upload) throw new S3mpError('internal', 'the route takes no file');
+    checkType(request, upload.type);
+    if (this.underWay >= UPLOADS) throw new S3mpError('rate.limited', `${UPLOADS} files are being sent already`);
+    this.underWay++;
+    try {
+      return await readBody(request, response, upload.limit);
+    } finally {
+      this.underWay--;
+    }
+  }
+}
+
+/** @throws S3mpError `request.too-large`, as soon as that is known */
+async function readBody(request: IncomingMessage, response: ServerResponse, limit: number): Promise<Buffer> {
+  try {
+    return await collectBody(request, limit);
+  } catch (error) {
+    response.setHeader('connection', 'close');
+    throw error;
+  }
+}
+
 /** Listens for events instead of iterating: leaving a loop over a request closes its socket before the answer is out. */
-function readBody(request: IncomingMessage): Promise<Buffer> {
+function collectBody(request: IncomingMessage, limit: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
     const tooLarge = () => {
       request.off('data', take);
       request.pause();
-      reject(new S3mpError('request.too-large', `the body has more than ${BODY_LIMIT} bytes`));
+      reject(new S3mpError('request.too-large', `the body has more than ${limit} bytes`));
     };
     const take = (chunk: Buffer) => {
       size += chunk.length;
-      if (size > BODY_LIMIT) tooLarge();
+      if (size > limit) tooLarge();
       else chunks.push(chunk);
     };
-    if (Number(request.headers['content-length'] ?? 0) > BODY_LIMIT) tooLarge();
+    if (Number(request.headers['content-length'] ?? 0) > limit) tooLarge();
     else {
       request.on('data', take);
       request.on('end', () => resolve(Buffer.concat(chunks)));

@@ -12,7 +12,7 @@ export type Quality = 'good' | 'suspect' | 'stale' | 'missing';
  */
 export type MeterState = 'unknown' | 'online' | 'late' | 'stale' | 'offline';
 
-export type CommandType = 'connect' | 'disconnect' | 'message';
+export type CommandType = 'connect' | 'disconnect' | 'message' | 'firmware';
 export type CommandState = 'queued' | 'sent' | 'acknowledged' | 'verified' | 'failed' | 'expired' | 'unknown';
 export type Severity = 'info' | 'warning' | 'error';
 
@@ -149,8 +149,28 @@ export interface EvidenceBody {
   /** Active power after the switch, null when the meter had none. */
   readonly powerAfterW?: number | null;
   readonly text?: string;
+  /** Version of the firmware that runs. */
+  readonly firmware?: string;
   readonly pathFingerprint?: string | null;
   readonly readAt: string;
+}
+
+/** A firmware image as it says of itself. */
+export interface ImageBody {
+  readonly model: string;
+  readonly version: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+/** How far an image's way to the meter is. */
+export interface ProgressBody {
+  /** Blocks that the meter holds. */
+  readonly stored: number;
+  /** Of the image; 0 while it is not known. */
+  readonly blocks: number;
+  /** What it waits for; null while it goes on. */
+  readonly waiting: string | null;
 }
 
 export interface CommandBody {
@@ -164,6 +184,10 @@ export interface CommandBody {
   readonly stages: readonly CommandStage[];
   readonly createdAt: string;
   readonly expiresAt: string;
+  /** Of a firmware command. */
+  readonly image: ImageBody | null;
+  /** While the image is brought to the meter. */
+  readonly progress: ProgressBody | null;
   readonly evidence: EvidenceBody | null;
   readonly error: { readonly code: string; readonly title: string; readonly detail: string } | null;
 }

@@ -3,17 +3,29 @@
  * into what the fleet works with.
  */
 
+import { asciiBytes } from '#base/bytes';
 import { DlmsError, S3mpError } from '#base/errors';
 import { decodeUtf8, encodeUtf8 } from '#base/utf8';
 import type { Data } from '#dlms/axdr';
 import { DlmsClient } from '#dlms/client';
 import type { ClientSecurityOptions } from '#dlms/client-security';
+import { IMAGE_TRANSFER, ImageStatus } from '#dlms/cosem/image-transfer';
 import { ClockStatus, decodeDateTime } from '#dlms/date-time';
 import type { Exchange } from '#dlms/exchange';
 import type { GetResult } from '#dlms/get';
+import { activateImage, ImageSending, verifyImage } from '#dlms/image-sender';
 import { parseObis } from '#dlms/obis';
 import { ProfileReader, type ReadRow } from '#dlms/profile-reader';
-import { AmrStatus, MEASUREMENT_TIME, obisName, SELF_TEST, SUSPECT_QUANTITIES, suspectBit } from '#dlms/well-known';
+import {
+  AmrStatus,
+  FIRMWARE_ID,
+  IMAGE_REFUSAL,
+  MEASUREMENT_TIME,
+  obisName,
+  SELF_TEST,
+  SUSPECT_QUANTITIES,
+  suspectBit,
+} from '#dlms/well-known';
 import { Sap } from '#dlms/wrapper';
 import type { Log } from '#hw/log';
 import type { ScionSocket } from '#hw/scion-socket';
@@ -23,6 +35,8 @@ import type { PathRules } from '#scion/path-preference';
 import { ALLOW_ALL, type PathPolicy, parsePolicy } from '#scion/policy';
 import type {
   ControlReading,
+  FirmwareReading,
+  FirmwareToSend,
   MeasuredQuality,
   MeterConnection,
   PathReport,
@@ -32,6 +46,7 @@ import type {
   ProfileRequest,
   Reading,
   RegisterValue,
+  TransferProgress,
 } from '../meter-connection.ts';
 import { type Answer, type ChannelSwitch, MeterChannel } from './channel.ts';
 import type { CommandSigner } from './head-end-keys.ts';
@@ -75,6 +90,8 @@ const dataObject = (obis: string) => ({ classId: 1, ln: parseObis(obis), attribu
 const CLOCKED = [dataObject(MEASUREMENT_TIME), dataObject(SUSPECT_QUANTITIES)];
 const MESSAGE = dataObject('0-0:96.13.0.255');
 const SELF_TEST_RESULT = dataObject(SELF_TEST);
+const imageAttribute = (attribute: number) => ({ classId: 18, ln: parseObis(IMAGE_TRANSFER), attribute });
+const FIRMWARE = [dataObject(FIRMWARE_ID), imageAttribute(5), imageAttribute(6), dataObject(IMAGE_REFUSAL)];
 const DISCONNECT_CONTROL = { classId: 70, ln: parseObis('0-0:96.3.10.255') };
 const OUTPUT_STATE = { ...DISCONNECT_CONTROL, attribute: 2 };
 const CONTROL_STATE = { ...DISCONNECT_CONTROL, attribute: 3 };
@@ -100,6 +117,8 @@ export class DlmsConnection implements MeterConnection {
   private lastAnswer: Answer | undefined;
   private readonly takes = (request: Uint8Array, answer: Uint8Array) => this.client.takes(request, answer);
   private settings: PathSettings | null = null;
+  /** The transfer under way, and of what. */
+  private sending: { readonly image: FirmwareToSend; readonly transfer: ImageSending } | undefined;
 
   constructor(options: DlmsConnectionOptions) {
     const { socket, channels, meter, password, security, signer, fence = ALLOW_ALL, log } = options;
@@ -223,6 +242,45 @@ export class DlmsConnection implements MeterConnection {
     };
   }
 
+  async readFirmware(deadlineMs: number): Promise<FirmwareReading> {
+    const [id, enabled, status, refusal] = await this.inquire(() => this.client.getList(FIRMWARE), deadlineMs);
+    return {
+      version: /(\d+\.\d+\.\d+)$/.exec(textIn(id))?.[1] ?? null,
+      isOffered: enabled?.data?.type === 'boolean' && enabled.data.value,
+      status: numberIn(status) ?? ImageStatus.notInitiated,
+      refusal: textIn(refusal),
+    };
+  }
+
+  async sendFirmware(image: FirmwareToSend, count: number, deadlineMs: number): Promise<TransferProgress> {
+    if (this.sending?.image !== image) {
+      // Another content is another image, whatever version it says that it is.
+      const id = asciiBytes(`${image.version} ${image.sha256.slice(0, 32)}`);
+      this.sending = { image, transfer: new ImageSending({ id, bytes: image.bytes }) };
+    }
+    const { transfer } = this.sending;
+    try {
+      const isWhole = await this.run(() => transfer.send(this.client, count), deadlineMs);
+      return { stored: transfer.stored, blocks: transfer.blocks, isWhole };
+    } catch (error) {
+      transfer.reset();
+      throw error;
+    }
+  }
+
+  async verifyFirmware(deadlineMs: number): Promise<void> {
+    this.sending = undefined;
+    await this.run(() => verifyImage(this.client), deadlineMs);
+  }
+
+  async activateFirmware(deadlineMs: number): Promise<void> {
+    const sign = this.signer?.sign('activate firmware');
+    await this.run(() => {
+      const action = activateImage(this.client);
+      return sign ? this.client.signed(sign, action) : action;
+    }, deadlineMs);
+  }
+
   /**
    * Runs an operation, in an association that is opened first when there is none. When the meter says that it holds none
    * (it restarted), the operation runs once more in a new one, unless its request may already have had an effect.
@@ -336,6 +394,10 @@ function qualityOf({ values, clockStatus }: ReadRow, status: number): MeasuredQu
 function numberIn(result: GetResult | undefined): number | null {
   const data = result?.data;
   return data && 'value' in data && typeof data.value === 'number' ? data.value : null;
+}
+
+function textIn(result: GetResult | undefined): string {
+  return result?.data?.type === 'octet-string' ? (decodeUtf8(result.data.value) ?? '') : '';
 }
 
 /** Time in a date-time attribute; null when there is none or the meter's clock is not to be trusted. */

@@ -19,10 +19,16 @@ const STAGE_TEXT: Readonly<Record<string, string>> = {
   expired: 'Expired',
   unknown: 'Unknown, reading back',
 };
-const TITLE: Readonly<Record<string, string>> = { connect: 'Connect', disconnect: 'Disconnect', message: 'Message' };
+const TITLE: Readonly<Record<string, string>> = {
+  connect: 'Connect',
+  disconnect: 'Disconnect',
+  message: 'Message',
+  firmware: 'Firmware',
+};
 
+/** Whether a command is under way that another one would have to wait for: an image on its way is not one. */
 export function isOpen(command: CommandBody | null): boolean {
-  return command !== null && OPEN_STATES.has(command.state);
+  return command !== null && OPEN_STATES.has(command.state) && command.progress === null;
 }
 
 export class OutputPanel {
@@ -171,8 +177,12 @@ export async function submitCommand(meter: string, body: Record<string, string>)
   }
 }
 
-function evidenceText({ evidence, error }: CommandBody): string {
+function evidenceText({ evidence, error, image, progress }: CommandBody): string {
   const parts: string[] = [];
+  if (image) parts.push(`${image.model} ${image.version}`);
+  if (progress && progress.blocks > 0) parts.push(`${progress.stored} of ${progress.blocks} blocks`);
+  if (progress?.waiting) parts.push(`waits: ${progress.waiting}`);
+  if (evidence?.firmware !== undefined) parts.push(`runs ${evidence.firmware}`);
   if (evidence?.outputState !== undefined) parts.push(`output ${evidence.outputState ? 'on' : 'off'}`);
   if (evidence?.controlState !== undefined) parts.push(`control ${evidence.controlState}`);
   if (evidence?.powerAfterW !== undefined) parts.push(`power after ${valueText(evidence.powerAfterW)} W`);

@@ -46,8 +46,11 @@ const SCHEMA = `
   CREATE TABLE audit(seq INTEGER PRIMARY KEY, line TEXT NOT NULL, hash TEXT NOT NULL);
 `;
 
+const IS_OPEN = `state IN ('queued', 'sent', 'acknowledged', 'unknown')`;
+
 /** Added to a store of any age. */
 const LATER_TABLES = `
+  CREATE TABLE IF NOT EXISTS image(digest TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS setting(meter TEXT, name TEXT, body TEXT NOT NULL, PRIMARY KEY(meter, name)) WITHOUT ROWID;
 `;
 
@@ -206,10 +209,12 @@ class SqliteStore implements Store {
     }));
   }
 
-  async createCommand(record: CommandRecord): Promise<{ record: CommandRecord; created: boolean }> {
+  async createCommand(record: CommandRecord, image?: Uint8Array): Promise<{ record: CommandRecord; created: boolean }> {
     const known = this.get('SELECT body FROM command WHERE key = ?', record.idempotencyKey);
     if (known) return { record: JSON.parse(String(known.body)) as CommandRecord, created: false };
-    this.durably(() =>
+    this.durably(() => {
+      if (image && record.image)
+        this.run('INSERT OR IGNORE INTO image(digest, content) VALUES(?, ?)', record.image.sha256, image);
       this.run(
         'INSERT INTO command(id, meter, key, created, state, body) VALUES(?, ?, ?, ?, ?, ?)',
         record.id,
@@ -218,9 +223,13 @@ class SqliteStore implements Store {
         record.createdAt,
         record.state,
         JSON.stringify(record),
-      ),
-    );
+      );
+    });
     return { record, created: true };
+  }
+
+  async image(sha256: string): Promise<Uint8Array | undefined> {
+    return this.get('SELECT content FROM image WHERE digest = ?', sha256)?.content as Uint8Array | undefined;
   }
 
   async updateCommand(record: CommandRecord): Promise<void> {
@@ -240,8 +249,7 @@ class SqliteStore implements Store {
   }
 
   async openCommands(): Promise<readonly CommandRecord[]> {
-    const open = `state IN ('queued', 'sent', 'acknowledged', 'unknown')`;
-    return commandsOf(this.all(`SELECT body FROM command WHERE ${open} ORDER BY created, id`));
+    return commandsOf(this.all(`SELECT body FROM command WHERE ${IS_OPEN} ORDER BY created, id`));
   }
 
   async appendEvent(event: Omit<EventRecord, 'seq'>): Promise<EventRecord> {
@@ -331,6 +339,11 @@ class SqliteStore implements Store {
     this.writePending();
     const { changes } = this.run('DELETE FROM value WHERE at < ?', Math.ceil(before));
     this.run('DELETE FROM reading WHERE at < ?', Math.ceil(before));
+    this.run(
+      `DELETE FROM image WHERE digest NOT IN
+         (SELECT json_extract(body, '$.image.sha256') FROM command
+          WHERE ${IS_OPEN} AND json_extract(body, '$.image.sha256') IS NOT NULL)`,
+    );
     return Number(changes);
   }
 

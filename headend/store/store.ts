@@ -51,12 +51,24 @@ export interface ReadingTrace {
   readonly isds: readonly number[];
 }
 
+/** What a firmware image says of itself. */
+export interface ImageInfo {
+  readonly model: string;
+  readonly version: string;
+  /** Size of the file. */
+  readonly bytes: number;
+  /** Of the file, hex; its name in the store. */
+  readonly sha256: string;
+}
+
 export interface CommandRecord {
   readonly id: string;
   readonly meter: string;
   readonly type: CommandType;
   readonly reason: string | null;
   readonly text: string | null;
+  /** Of a firmware command. */
+  readonly image?: ImageInfo;
   readonly actor: string;
   readonly idempotencyKey: string;
   /** Hash of meter and body: tells a repeat from another command under the same key. */
@@ -111,8 +123,16 @@ export interface Store {
   codes(meter: string): Promise<readonly string[]>;
   traces(meter: string, from: number, to: number, limit: number): Promise<readonly ReadingTrace[]>;
 
-  /** Inserts a command, or gives the one that already has its idempotency key. */
-  createCommand(record: CommandRecord): Promise<{ readonly record: CommandRecord; readonly created: boolean }>;
+  /**
+   * Inserts a command, or gives the one that already has its idempotency key.
+   * @param image  content of `record.image`, kept until no open command needs it
+   */
+  createCommand(
+    record: CommandRecord,
+    image?: Uint8Array,
+  ): Promise<{ readonly record: CommandRecord; readonly created: boolean }>;
+  /** A firmware image by its SHA-256, hex. */
+  image(sha256: string): Promise<Uint8Array | undefined>;
   /** Replaces state, stages, evidence and error. */
   updateCommand(record: CommandRecord): Promise<void>;
   command(id: string): Promise<CommandRecord | undefined>;
@@ -136,7 +156,7 @@ export interface Store {
 
   /** Deletes readings, last values, settings and events of a meter; commands and audit stay. @returns values deleted */
   erase(meter: string): Promise<number>;
-  /** Deletes readings received before `before`; last values stay. @returns values deleted */
+  /** Deletes readings received before `before` and images that no open command needs; last values stay. @returns values deleted */
   prune(before: number): Promise<number>;
   flush(): Promise<void>;
   close(): Promise<void>;

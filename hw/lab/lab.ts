@@ -34,6 +34,11 @@ export interface LabOptions {
   readonly meterNode?: string;
   /** Further arguments of every meter. */
   readonly meterArgs?: readonly string[];
+  /**
+   * Public release key of firmware images: the meters are started by launcher.js and whenever they end, as the service
+   * does, so that they take images.
+   */
+  readonly releaseKeyFile?: string;
   /** Also serve the wrapper over TCP on each meter's address, port 4059. */
   readonly dlmsTcp?: boolean;
   readonly seed?: number;
@@ -53,6 +58,7 @@ export interface LabMeter {
   readonly passwordFile: string;
   readonly relayFolder: string;
   readonly displayFolder: string;
+  readonly stateFolder: string;
   /** The simulated energy meter and the household behind it, unless another one is read. */
   readonly slave: SimSlave | undefined;
   readonly household: Household | undefined;
@@ -60,6 +66,8 @@ export interface LabMeter {
 
 const DLMS_PORT = 4059;
 const MODBUS_PORT = 1502;
+/** Pause before a meter that has ended starts again. */
+const RESTART_MS = 100;
 const COMMAND_KEY = 'command-key.pem';
 const COMMAND_PUBLIC_KEY = 'command-key-public.pem';
 
@@ -70,6 +78,7 @@ export class Lab {
   readonly meters: LabMeter[] = [];
   readonly processes = new Map<string, LabProcess>();
   private readonly options: LabOptions;
+  private isStopping = false;
   private readonly asFolders: ReadonlyMap<string, string>;
   /** The page's address once the head end runs; with a token behind `#` when it needs one. */
   pageUrl: string | undefined;
@@ -135,7 +144,8 @@ export class Lab {
     const relayFolder = join(folder, 'relay');
     const displayFolder = join(folder, 'display');
     const passwordFile = join(folder, 'password');
-    mkdirSync(join(folder, 'state'), { recursive: true, mode: 0o700 });
+    const stateFolder = join(folder, 'state');
+    mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
     writeFileSync(passwordFile, randomBytes(12).toString('base64url'), { mode: 0o600 });
     const keyFile = join(folder, 'keys.toml');
     const key = () => randomBytes(16);
@@ -159,6 +169,7 @@ export class Lab {
       passwordFile,
       relayFolder,
       displayFolder,
+      stateFolder,
       slave,
       household,
     };
@@ -170,12 +181,32 @@ export class Lab {
       ['--scion-topology', this.topologyFile(METER_AS.ia), '--scion-address', host],
       ['--dlms-password-file', passwordFile],
       ['--dlms-key-file', keyFile, '--dlms-command-key-file', join(this.folder, COMMAND_PUBLIC_KEY)],
-      ['--state-directory', join(folder, 'state'), '--clock-source', 'system'],
+      ['--state-directory', stateFolder, '--clock-source', 'system'],
       options.dlmsTcp ? ['--dlms-tcp-address', `${host}:${DLMS_PORT}`] : [],
       options.meterArgs ?? [],
     ].flat();
     const node = options.meterNode ?? deviceNode();
-    await this.startProcess(`meter-${index + 1}`, 'firmware.js', node, METER_NODE_FLAGS, args);
+    const { releaseKeyFile } = options;
+    const name = `meter-${index + 1}`;
+    if (releaseKeyFile === undefined) {
+      await this.startProcess(name, 'firmware.js', node, METER_NODE_FLAGS, args);
+      return;
+    }
+    const environment = { STATE_DIRECTORY: stateFolder, S3MP_IMAGE_RELEASE_KEY_FILE: releaseKeyFile };
+    await this.startProcess(name, 'launcher.js', node, METER_NODE_FLAGS, ['run', ...args], environment);
+    this.keepRunning(this.process(name));
+  }
+
+  /** Starts a process again whenever it ends, as the service manager does, also before it was ready. */
+  private keepRunning(child: LabProcess): void {
+    const { onUnexpectedExit } = child;
+    const again = () => {
+      if (!this.isStopping) setTimeout(() => void (this.isStopping || child.start().catch(again)), RESTART_MS);
+    };
+    child.onUnexpectedExit = (status) => {
+      onUnexpectedExit(status);
+      again();
+    };
   }
 
   private async startHeadend({ host = '127.0.0.1', port }: { host?: string; port: number }): Promise<void> {
@@ -203,6 +234,7 @@ export class Lab {
     node: string,
     nodeFlags: readonly string[],
     args: readonly string[],
+    environment: Readonly<Record<string, string>> = {},
   ): Promise<DeviceLogLine> {
     const spec = {
       name,
@@ -210,6 +242,7 @@ export class Lab {
       nodeFlags,
       script: join(this.options.bundles, script),
       args,
+      environment,
       logFile: join(this.folder, `${name}.log`),
     };
     const child = new LabProcess(spec, (line) => this.options.onLog?.(name, line));
@@ -228,6 +261,7 @@ export class Lab {
 
   /** Ends every process and removes the folder. @param keep  leaves the folder with its logs */
   async stop(keep = false): Promise<void> {
+    this.isStopping = true;
     await Promise.all([...this.processes.values()].map((p) => p.stop()));
     for (const p of this.processes.values()) p.close();
     this.links.close();

@@ -19,6 +19,7 @@ const NAMES = new Map<string, string>([
   ['0-0:128.0.0.255', 'Time of measurement'],
   ['0-0:128.0.1.255', 'Suspect quantities'],
   ['0-0:128.2.0.255', 'Self-test'],
+  ['0-0:128.4.0.255', 'Refusal of the last image'],
   ['1-0:0.2.0.255', 'Firmware'],
   ['1-0:1.7.0.255', 'Active power import'],
   ['1-0:2.7.0.255', 'Active power export'],
@@ -156,9 +157,13 @@ export function eventText(code: number): string {
 
 /** Class 1, octet-string of 12: when the oldest of the live values given now was measured. */
 export const MEASUREMENT_TIME = '0-0:128.0.0.255';
-/** Class 1, u32: one bit per quantity whose value is given but suspect; see `suspectBit`. */
 /** Result of the self-test (class 1, octet-string of UTF-8): a line for each check, as the meter prints it. */
 export const SELF_TEST = '0-0:128.2.0.255';
+/** Class 1, octet-string of UTF-8: why the last firmware image was refused; empty when it was not. */
+export const IMAGE_REFUSAL = '0-0:128.4.0.255';
+/** Class 1, octet-string: name and version of the firmware that runs, `s3mp-firmware 0.1.0`. */
+export const FIRMWARE_ID = '1-0:0.2.0.255';
+/** Class 1, u32: one bit per quantity whose value is given but suspect; see `suspectBit`. */
 export const SUSPECT_QUANTITIES = '0-0:128.0.1.255';
 
 /** Quantities in the order of their bits in the suspect mask, each with the registers that are made of it. */

@@ -1,7 +1,6 @@
 /** Firmware images in real processes: launcher.js as the service starts it, images over DLMS, crashes and power cuts. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,43 +15,32 @@ import { activateImage, readImageStatus, sendImage } from '#dlms/image-sender';
 import { parseObis } from '#dlms/obis';
 import { ProfileReader } from '#dlms/profile-reader';
 import { EventCode } from '#dlms/well-known';
-import { nodeCrypto, signerOf } from '#hw/crypto';
+import { nodeCrypto } from '#hw/crypto';
 import { connectDlmsTcp } from '#hw/dlms-tcp';
 import { METER_NODE_FLAGS } from '#hw/meter-flags';
 import { SimMeter, startSimSlave } from '#hw/sim/or-we-514';
 import { relayValueFile } from '#hw/sim/relay';
-import { encodeFirmwareImage, parseVersion } from '#session/firmware-image';
 import { readBootRecord, slotFile } from '../../firmware/boot-record.ts';
+import { bundleOf, makeReleaseKey, imageOf as signedImage, versionOf } from '../release.ts';
 
 const Launcher = suite('launcher');
 const DIST = join(__dirname, '..', '..', '..', 'dist');
 const IMAGE = '0-0:44.0.0.255';
 const BLOCK = 512;
 const folder = mkdtempSync(join(tmpdir(), 's3mp-launcher-'));
-const release = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const release = makeReleaseKey();
 const releaseFile = join(folder, 'release.pem');
-writeFileSync(releaseFile, release.publicKey.export({ type: 'spki', format: 'pem' }));
+writeFileSync(releaseFile, release.publicKey);
 writeFileSync(join(folder, 'password'), 'secret-1\n', { mode: 0o600 });
 writeFileSync(
   join(folder, 'topology.json'),
   JSON.stringify({ isd_as: '1-ff00:0:111', mtu: 1400, attributes: [], border_routers: {}, control_service: {} }),
 );
 
-const factoryCode = readFileSync(join(DIST, 'firmware.js'), 'utf8');
-const OWN =
-  /s3mp-firmware \$\{"([\d.]+)"\}|s3mp-firmware ([\d.]+)/.exec(factoryCode)?.slice(1).find(Boolean) ?? '0.1.0';
-
-/** The bundle as a later release would be: the same with another version. */
-function bundle(version: string): string {
-  const code = factoryCode.replaceAll(OWN, version);
-  assert.is.not(code, factoryCode);
-  return code;
-}
-
-function imageOf(version: string, code: string, key: KeyObject = release.privateKey, more: { model?: string } = {}) {
-  const manifest = { model: 's3mp-meter', version: parseVersion(version)!, minimum: parseVersion('0.0.1')!, ...more };
-  return encodeFirmwareImage(manifest, Buffer.from(code), signerOf(key), nodeCrypto);
-}
+const OWN = versionOf(readFileSync(join(DIST, 'firmware.js'), 'utf8'));
+const bundle = (version: string) => bundleOf(join(DIST, 'firmware.js'), version);
+const imageOf = (version: string, code: string, key = release.privateKey, more = {}) =>
+  signedImage(version, code, key, more);
 
 class Device {
   readonly state: string;
@@ -272,7 +260,7 @@ Launcher(
     const meter = device();
     assert.ok(await meter.start(), meter.log.join('\n'));
     const small = bundle('9.0.0').slice(0, 20_000);
-    const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+    const stranger = makeReleaseKey().privateKey;
     const good = imageOf('9.0.0', small);
     const corrupt = good.slice();
     corrupt[good.length - 40]! ^= 1;
@@ -360,7 +348,7 @@ Launcher(
     }
     assert.is(readBootRecord(meter.state).slot, 'a');
 
-    const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+    const stranger = makeReleaseKey().privateKey;
     meter.prepare('b', imageOf('8.0.0', 'process.exit(77)', stranger), { isProven: true });
     assert.ok(await meter.start());
     assert.is(await meter.runningVersion(), OWN);

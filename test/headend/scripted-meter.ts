@@ -7,6 +7,8 @@ import type { ScionPath } from '#scion/path-metadata';
 import { parsePolicy, whyForbidden } from '#scion/policy';
 import type {
   ControlReading,
+  FirmwareReading,
+  FirmwareToSend,
   MeterConnection,
   PathReport,
   PathSettings,
@@ -15,7 +17,11 @@ import type {
   ProfileRequest,
   Reading,
   RegisterValue,
+  TransferProgress,
 } from '../../headend/meter-connection.ts';
+
+/** Blocks of an image at the scripted meter. */
+const IMAGE_BLOCK = 64;
 
 export const PATH_A: PathTaken = {
   fingerprint: 'a1b2c3d4e5f60718',
@@ -78,6 +84,16 @@ export class ScriptedMeter implements MeterConnection {
   isClosed = false;
   now: () => number = Date.now;
   wait: (ms: number) => Promise<void> = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  firmware = { version: '0.1.0', isOffered: true, status: 0, refusal: '' };
+  /** What the meter says of the next image. */
+  verdict = '';
+  /** What becomes of the next activation: the image runs, on trial, or what ran before returns. */
+  trial: 'proves' | 'waits' | 'fails' = 'proves';
+  /** Blocks that the meter holds. */
+  stored = 0;
+  blocksSent = 0;
+  activations = 0;
+  private image: FirmwareToSend | undefined;
   private atOnce = 0;
 
   read(): Promise<Reading> {
@@ -143,6 +159,48 @@ export class ScriptedMeter implements MeterConnection {
         rows.push({ at, quality: values.includes(null) ? 'missing' : 'good', values });
       }
       return { fields: isLog ? [{ obis: '0-0:96.11.0.255', unit: '' }] : fields, period: isLog ? 0 : 900, rows };
+    });
+  }
+
+  readFirmware(): Promise<FirmwareReading> {
+    return this.answer(() => ({ ...this.firmware }));
+  }
+
+  async sendFirmware(image: FirmwareToSend, count: number): Promise<TransferProgress> {
+    // Each block is a request of its own.
+    if (count > 1 && this.isReachable) await this.wait((count - 1) * this.delayMs);
+    return this.answer(() => {
+      if (this.image?.sha256 !== image.sha256) this.stored = 0;
+      this.image = image;
+      this.firmware.status = 1;
+      const blocks = Math.ceil(image.bytes.length / IMAGE_BLOCK);
+      const sent = Math.min(count, blocks - this.stored);
+      this.stored += sent;
+      this.blocksSent += sent;
+      return { stored: this.stored, blocks, isWhole: this.stored === blocks };
+    });
+  }
+
+  verifyFirmware(): Promise<void> {
+    return this.answer(() => {
+      this.firmware.refusal = this.verdict;
+      this.firmware.status = this.verdict === '' ? 3 : 4;
+      if (this.verdict !== '') throw new S3mpError('dlms.refused', 'class 18 method 3: other reason');
+    });
+  }
+
+  activateFirmware(): Promise<void> {
+    return this.answer(() => {
+      this.activations++;
+      const { loseRequest, loseAnswer } = this;
+      this.loseRequest = false;
+      this.loseAnswer = false;
+      if (!loseRequest) {
+        const runs = this.trial !== 'fails';
+        this.firmware.status = this.trial === 'proves' ? 6 : runs ? 5 : 7;
+        if (runs) this.firmware.version = this.image!.version;
+      }
+      if (loseRequest || loseAnswer) throw new S3mpError('meter.unreachable', 'no answer');
     });
   }
 

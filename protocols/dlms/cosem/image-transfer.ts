@@ -56,8 +56,8 @@ export interface ImageOptions {
   readonly judge?: (size: number) => boolean;
   /** Starts the image in the slot, soon after it returns. @returns false when it cannot */
   readonly activate?: (size: number) => boolean;
-  /** Status of the last image, from before a restart. */
-  readonly status?: number;
+  /** Status of the last image while none is transferred; default: not initiated. */
+  readonly status?: () => number;
   readonly onEvent: (event: 'initiated' | 'verified' | 'verification-failed' | 'activation-refused') => void;
 }
 
@@ -73,7 +73,8 @@ export class ImageTransfer {
   readonly #options: ImageOptions;
   readonly #blockSize: number;
   #progress: ImageProgress | undefined;
-  #status: number;
+  /** Of the transfer since the start, undefined before one. */
+  #own: number | undefined;
   #isEnabled: boolean;
   #unsaved = 0;
 
@@ -82,11 +83,10 @@ export class ImageTransfer {
     this.#options = options;
     this.#blockSize = options.blockSize ?? 512;
     this.#isEnabled = options.isEnabled ?? true;
-    this.#status = options.status ?? ImageStatus.notInitiated;
     const kept = slot.load();
     if (kept && kept.blockSize === this.#blockSize) {
       this.#progress = kept;
-      this.#status = ImageStatus.initiated;
+      this.#own = ImageStatus.initiated;
     }
     const enabled = {
       read: attribute((w) => w.u8(Tag.boolean).u8(this.#isEnabled ? 1 : 0)).read,
@@ -107,10 +107,10 @@ export class ImageTransfer {
         }),
         attribute((w) => w.u8(Tag.doubleLongUnsigned).u32(this.#firstMissing)),
         enabled,
-        attribute((w) => w.u8(Tag.enum).u8(this.#status)),
+        attribute((w) => w.u8(Tag.enum).u8(this.status)),
         attribute((w) => {
           const { id, size } = this.#progress ?? { id: new Uint8Array(0), size: 0 };
-          const isVerified = this.#status === ImageStatus.verified;
+          const isVerified = this.status === ImageStatus.verified;
           w.u8(Tag.array).u8(isVerified ? 1 : 0);
           if (!isVerified) return;
           w.u8(Tag.structure).u8(3).u8(Tag.doubleLongUnsigned).u32(size);
@@ -128,7 +128,7 @@ export class ImageTransfer {
   }
 
   get status(): number {
-    return this.#status;
+    return this.#own ?? this.#options.status?.() ?? ImageStatus.notInitiated;
   }
 
   get #count(): number {
@@ -155,7 +155,7 @@ export class ImageTransfer {
       return Result.otherReason;
     const known = this.#progress;
     if (known && known.size === size.value && equalBytes(known.id, id.value)) {
-      this.#status = ImageStatus.initiated;
+      this.#own = ImageStatus.initiated;
       return Result.success;
     }
     const blockSize = this.#blockSize;
@@ -163,14 +163,14 @@ export class ImageTransfer {
     const progress = { id: id.value.slice(), size: size.value, blockSize, blocks };
     if (!this.#slot.begin(progress)) return Result.hardwareFault;
     this.#progress = progress;
-    this.#status = ImageStatus.initiated;
+    this.#own = ImageStatus.initiated;
     this.#options.onEvent('initiated');
     return Result.success;
   }
 
   #takeBlock(parameter: Data | null): number {
     const progress = this.#progress;
-    if (!this.#isEnabled || !progress || this.#status !== ImageStatus.initiated) return Result.readWriteDenied;
+    if (!this.#isEnabled || !progress || this.#own !== ImageStatus.initiated) return Result.readWriteDenied;
     if (parameter?.type !== 'structure' || parameter.value.length !== 2) return Result.typeUnmatched;
     const [number, data] = parameter.value;
     if (number?.type !== 'double-long-unsigned' || data?.type !== 'octet-string') return Result.typeUnmatched;
@@ -192,7 +192,7 @@ export class ImageTransfer {
     const content = progress.size - DIGEST_SIZE;
     const isWhole = equalBytes(this.#slot.digest(content), this.#slot.read(content, DIGEST_SIZE));
     const isGood = isWhole && (this.#options.judge?.(progress.size) ?? true);
-    this.#status = isGood ? ImageStatus.verified : ImageStatus.verificationFailed;
+    this.#own = isGood ? ImageStatus.verified : ImageStatus.verificationFailed;
     this.#options.onEvent(isGood ? 'verified' : 'verification-failed');
     if (isGood) return Result.success;
     // Nobody knows which block is wrong: all of them come again.
@@ -203,12 +203,12 @@ export class ImageTransfer {
 
   /** An image that was not verified is verified first (IEC 62056-6-2, image_activate). */
   #activate(): number {
-    const isReady = this.#status === ImageStatus.verified || this.#verify() === Result.success;
+    const isReady = this.#own === ImageStatus.verified || this.#verify() === Result.success;
     if (!isReady || this.#options.activate?.(this.#progress!.size) !== true) {
       this.#options.onEvent('activation-refused');
       return Result.otherReason;
     }
-    this.#status = ImageStatus.activationInitiated;
+    this.#own = ImageStatus.activationInitiated;
     this.#progress = undefined;
     return Result.success;
   }

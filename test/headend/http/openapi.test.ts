@@ -22,7 +22,7 @@ OpenApi('every route has a summary, a schema with an example that fits it, and p
       assert.is.not(example, undefined, name);
       if (/json/.test(route.answer.type)) checkSchema(example, route.answer.schema);
     }
-    if (hasBody(route.method)) assert.ok(route.body, `${name} needs a schema of its body`);
+    if (hasBody(route.method)) assert.ok(route.body ?? route.upload, `${name} needs a schema of its body`);
     for (const example of route.body?.examples ?? []) checkSchema(example, route.body!);
     if (route.body) assert.ok((route.body.examples?.length ?? 0) > 0, `${name} needs an example`);
     for (const code of problemsOf(route)) assert.ok(code in ERROR_CODES, `${name} ${code}`);

@@ -233,5 +233,22 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     assert.is(JSON.parse(lines[0]!.line).at, '2026-03-01T00:00:00.000Z');
   });
 
+  Contract('an image is kept while an open command needs it', async ({ store }) => {
+    const content = Uint8Array.from({ length: 1000 }, (_, i) => i);
+    const sha256 = 'ab'.repeat(32);
+    const image = { model: 's3mp-meter', version: '0.2.0', bytes: content.length, sha256 };
+    const first: CommandRecord = { ...commandRecord('c1', 'k1'), type: 'firmware', image };
+    const second: CommandRecord = { ...commandRecord('c2', 'k2'), type: 'firmware', image };
+    await store.createCommand(first, content);
+    await store.createCommand(second, content);
+    assert.equal(Uint8Array.from((await store.image(sha256))!), content);
+    await store.updateCommand({ ...first, state: 'verified' });
+    await store.prune(T0);
+    assert.ok(await store.image(sha256), 'the second one needs it');
+    await store.updateCommand({ ...second, state: 'failed' });
+    await store.prune(T0);
+    assert.is(await store.image(sha256), undefined);
+  });
+
   Contract.run();
 }

@@ -1,0 +1,82 @@
+/** The route that takes a firmware image for a meter: a file, bounded, judged before it is on its way. */
+
+import { createHash } from 'node:crypto';
+import { toHex } from '#base/bytes';
+import type { VerifyKey } from '#base/crypto';
+import { DecodeError, S3mpError } from '#base/errors';
+import { nodeCrypto } from '#hw/crypto';
+import { decodeFirmwareImage, verifyFirmwareImage } from '#session/firmware-image';
+import type { ImageInfo } from '../store/store.ts';
+import { RequestError } from './problem.ts';
+import type { Call, Parameter, Reply, Route } from './router.ts';
+import { expiryOf, idempotencyKey, query, type RouteServices, taken } from './routes.ts';
+import * as schemas from './schemas.ts';
+
+/** What meters have room for. */
+export const IMAGE_LIMIT = 1 << 20;
+const IMAGE_TYPE = 'application/octet-stream';
+const DEFAULT_EXPIRY_MS = 3_600_000;
+const DIGEST_SIZE = 32;
+
+export function firmwareRoute(services: RouteServices, parameters: readonly Parameter[]): Route {
+  return {
+    method: 'POST',
+    path: '/api/v1/meters/{id}/firmware',
+    summary: 'Brings a signed firmware image to a meter, activates it and reads back what runs',
+    role: 'operator',
+    parameters: [
+      ...parameters,
+      query('expiresAt', 'not activated after this; default one hour', { type: 'string', format: 'date-time' }),
+      query('reason', 'why, for the audit', { type: 'string', maxLength: 200 }),
+    ],
+    upload: { type: IMAGE_TYPE, limit: IMAGE_LIMIT, description: 'a file of `npm run image -- sign`' },
+    answer: { status: 202, type: 'application/json', schema: schemas.COMMAND },
+    problems: ['meter.unknown', 'command.conflict', 'meter.busy'],
+    limited: true,
+    handler: (call) => firmware(services, call),
+  };
+}
+
+async function firmware({ fleet, labMode, releaseKey }: RouteServices, call: Call): Promise<Reply> {
+  const { params, query, client } = call;
+  if (!labMode && !client.hasToken) throw new S3mpError('auth.required', 'a firmware image needs a token');
+  const meter = params.id!;
+  await fleet.meter(meter);
+  const key = idempotencyKey(call);
+  const expiresAt = query.get('expiresAt') ?? undefined;
+  const reason = query.get('reason')?.trim().slice(0, 200) || null;
+  const expiry = expiryOf(expiresAt, fleet.now(), DEFAULT_EXPIRY_MS);
+  const content = await call.upload();
+  const image = readImage(content, releaseKey);
+  const submitted = await fleet.submit({
+    meter,
+    type: 'firmware',
+    reason,
+    text: null,
+    actor: client.actor,
+    idempotencyKey: key,
+    bodyHash: createHash('sha256')
+      .update(JSON.stringify([meter, image.sha256, expiresAt ?? null]))
+      .digest('hex'),
+    expiresAt: expiry,
+    image: { ...image, content },
+  });
+  return taken(submitted);
+}
+
+/** @throws RequestError for what is no whole image, or not one of the release key where that is known */
+function readImage(bytes: Uint8Array, releaseKey: VerifyKey | undefined): ImageInfo {
+  try {
+    const image = decodeFirmwareImage(bytes);
+    const end = bytes.length - DIGEST_SIZE;
+    const isWhole = toHex(nodeCrypto.hash('sha256', bytes.subarray(0, end))) === toHex(bytes, end);
+    if (!isWhole) throw new RequestError('the file is damaged: its digest is not that of its content');
+    const refusal = releaseKey ? verifyFirmwareImage(image, releaseKey, nodeCrypto) : null;
+    if (refusal !== null) throw new RequestError(`the ${refusal} of the image is wrong (image.release_key_file)`);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    return { model: image.model, version: image.version.join('.'), bytes: bytes.length, sha256 };
+  } catch (error) {
+    if (error instanceof DecodeError) throw new RequestError(`not a firmware image: ${error.message}`);
+    throw error;
+  }
+}
