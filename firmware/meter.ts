@@ -241,10 +241,10 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
 
   const faults = () => [
     ...(guard.fault === undefined ? [] : [guard.fault]),
+    ...(files.isFailing ? ['storage fails'] : []),
     ...(loop.healthy ? [] : ['no meter on the bus']),
     ...(wallClock.read().isSet ? [] : ['clock is not set']),
     ...(security ? [] : ['no keys']),
-    ...(files.isFailing ? ['storage fails'] : []),
   ];
   draw = () =>
     display.show(

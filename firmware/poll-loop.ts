@@ -96,9 +96,9 @@ export class PollLoop {
     this.#disarm();
   }
 
-  /** Whether the meter answers; of several, the first. */
+  /** Whether the port is open and the meter answers; of several, the first. */
   get healthy(): boolean {
-    return this.#meters[0]!.healthy;
+    return this.#options.port.isOpen && this.#meters[0]!.healthy;
   }
 
   /** Passes in which every read due of the meter succeeded; of several, the first. */

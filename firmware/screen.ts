@@ -1,12 +1,13 @@
 /**
  * What the meter's display shows: the status (SCION address, power, energy, output, what is wrong), and in turns with it
- * a notice on the whole display: the utility's message, or the enrolment code while the meter waits for its keys.
+ * a notice on the whole display: the utility's message, or the enrolment code while the meter waits for its keys. A value
+ * that is suspect has a question mark in front of its unit.
  */
 
 import { wrapText } from '#base/wrap';
 import { ControlState } from '#dlms/cosem/disconnect-control';
 import type { ScreenRow } from '#hw/display';
-import { type MeasurementImage, Quantity } from './measurement-image.ts';
+import { type MeasurementImage, Quality, Quantity } from './measurement-image.ts';
 
 export interface ScreenInput {
   readonly ia: string;
@@ -49,8 +50,11 @@ function enrolmentRows({ enrolmentCode, rows, ia, host }: ScreenInput): ScreenRo
 }
 
 function statusRows({ ia, host, image, now, connected, state, faults, columns, rows }: ScreenInput): ScreenRow[] {
-  const number = (quantity: Quantity, scale: number, digits: number, unit: string) =>
-    image.isFresh(quantity, now) ? `${(image.value(quantity) * scale).toFixed(digits)} ${unit}` : `--- ${unit}`;
+  const number = (quantity: Quantity, scale: number, digits: number, unit: string) => {
+    const quality = image.quality(quantity, now);
+    if (quality === Quality.missing) return `--- ${unit}`;
+    return (image.value(quantity) * scale).toFixed(digits) + (quality === Quality.suspect ? '?' : ' ') + unit;
+  };
   const energy = number(Quantity.activeEnergy, 0.001, 2, 'kWh');
   const values = [
     { big: number(Quantity.activePower, 1, 0, 'W') },

@@ -57,6 +57,8 @@ const COMMON_FLAGS: Readonly<Record<string, FlagSpec>> = {
 /** Runs the program on `argv` (without node and script) and returns the exit status; prints errors itself. */
 export async function runProgram(program: Program, argv: readonly string[]): Promise<number> {
   let json = argv.includes('--json');
+  // Whoever reads the results has had enough of them (`dump | head`).
+  if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => process.exit(0));
   try {
     const { verbName, verb, rest } = pickVerb(program, argv);
     const specs = { ...COMMON_FLAGS, ...configFlags(program.config), ...verb.flags };

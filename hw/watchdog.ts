@@ -5,7 +5,7 @@
  */
 
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { messageOf } from '#base/errors';
 import type { Log } from '#hw/log';
 import { spawn } from '#hw/spawn';
@@ -104,7 +104,8 @@ function systemdWatchdog(socket: string, limitMs: number, log: Log): Watchdog {
 function deviceWatchdog(device: string, log: Log): Watchdog {
   let descriptor: number;
   try {
-    descriptor = openSync(device, 'w');
+    // Without O_CREAT: a file of a mistyped name would be fed in place of the watchdog.
+    descriptor = openSync(device, constants.O_WRONLY);
   } catch (error) {
     log.error('the watchdog cannot be used', { error: messageOf(error) });
     return NONE;

@@ -60,6 +60,9 @@ const words = (cmdline: string) => cmdline.trim().split(/\s+/).filter(Boolean);
 
 /** The kernel's console leaves the UART, which belongs to the energy meter. */
 const SERIAL_CONSOLE = /^console=(serial0|ttyAMA0|ttyS0)(,|$)/;
+/** What s3mp-setup adds for a read-only root, and adds again after an installation. */
+const OVERLAY = 'init=/opt/s3mp/bin/overlay-init';
+const INSTALL = /(^|\s)systemd\.run=\S*\/s3mp\/install\.sh(\s|$)/;
 const HOOK = /^systemd\.(run|run_success_action|unit)=/;
 
 /**
@@ -72,14 +75,16 @@ export function patchCmdline(text: string, options: { freeUart: boolean; hook: s
   if (lines.length !== 1)
     throw unusable(`cmdline.txt has ${lines.length} lines, the kernel reads one: restore it from the image`);
   let kept = words(text).filter((word) => !(options.freeUart && SERIAL_CONSOLE.test(word)));
-  if (kept.some((word) => word.startsWith('systemd.run=') && word.endsWith('/s3mp/install.sh')))
-    kept = kept.filter((word) => !HOOK.test(word));
-  if (options.hook !== undefined)
+  if (INSTALL.test(text)) kept = kept.filter((word) => !HOOK.test(word));
+  if (options.hook !== undefined) {
+    // Under the overlay the installation would go to RAM and be gone with the next start.
+    kept = kept.filter((word) => word !== OVERLAY);
     kept.push(
       `systemd.run=${options.hook}`,
       'systemd.run_success_action=reboot',
       'systemd.unit=kernel-command-line.target',
     );
+  }
   return `${kept.join(' ')}\n`;
 }
 
@@ -88,9 +93,10 @@ export type FirstBoot = 'cloud-init' | 'firstrun' | 'cmdline';
 
 /**
  * Which road there is. `cloud-init`: the image has user-data (trixie). `firstrun`: the imager has left a script of its own,
- * which systemd runs once. `cmdline`: nothing yet, so systemd gets our script.
+ * which systemd runs once. `cmdline`: nothing yet, or a system that has had its first boot, so systemd gets our script.
  */
 export function firstBootOf(has: (name: string) => boolean, cmdline: string): FirstBoot {
+  if (INSTALL.test(cmdline) || cmdline.includes(OVERLAY)) return 'cmdline';
   if (has('user-data')) return 'cloud-init';
   return has('firstrun.sh') && /systemd\.run=\S*\/firstrun\.sh/.test(cmdline) ? 'firstrun' : 'cmdline';
 }

@@ -179,6 +179,32 @@ Chain('the image holds what the household has in its registers, and follows the 
   }
 });
 
+Chain('a meter whose line is unplugged does not count as answering, and does again when it is back', async () => {
+  const slave = await startSimSlave({ host: '127.0.0.1', port: 0 }, knownMeter(), { baud: 0, turnaroundMs: 0 });
+  const port = openBus(`tcp://127.0.0.1:${slave.port}`, { baud: 9600, parity: 'even' });
+  const { loop, image } = makeLoop(port);
+  loop.start();
+  try {
+    await until('values', () => loop.healthy && is(image, Quality.good));
+    await slave.close();
+    await until('the loss', () => !port.isOpen);
+    assert.not(loop.healthy);
+    assert.ok(is(image, Quality.suspect));
+    const again = await startSimSlave({ host: '127.0.0.1', port: slave.port }, knownMeter(), {
+      baud: 0,
+      turnaroundMs: 0,
+    });
+    try {
+      await until('values again', () => loop.healthy && is(image, Quality.good));
+    } finally {
+      await again.close();
+    }
+  } finally {
+    loop.stop();
+    await port.close();
+  }
+});
+
 Chain('a mute meter is noticed, backed off from, and found again', async () => {
   const slave = await startSimSlave({ host: '127.0.0.1', port: 0 }, knownMeter(), { baud: 0, turnaroundMs: 0 });
   const port = openBus(`tcp://127.0.0.1:${slave.port}`, { baud: 9600, parity: 'even' });

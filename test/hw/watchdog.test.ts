@@ -1,7 +1,7 @@
 /** The watchdog against a real datagram socket as systemd opens it, and against a file in place of the kernel's device. */
 
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -152,7 +152,9 @@ Watchdogs('the device is fed every three seconds and disarmed by an orderly stop
     assert.is(readFileSync(device, 'latin1'), '....');
     watchdog.close();
     assert.is(readFileSync(device, 'latin1'), '....V');
-    assert.is(openWatchdog({ driver: 'device', device: join(folder, 'x', 'y') }, log, {}).kind, 'none');
+    const missing = join(folder, 'missing');
+    assert.is(openWatchdog({ driver: 'device', device: missing }, log, {}).kind, 'none');
+    assert.not(existsSync(missing), 'no file is made in its place');
     assert.match(lines[0]!, /error .*cannot be used/);
   });
 });

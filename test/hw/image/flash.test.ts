@@ -289,6 +289,19 @@ Flash('each way of a first boot gets its hook, beside what is there', () => {
   assert.is(flash('--boot', bullseye, ...METER).status, 0);
   assert.match(readFileSync(join(bullseye, 'cmdline.txt'), 'utf8'), 'systemd.run=/boot/s3mp/install.sh');
 
+  const used = bootFolder({
+    'cmdline.txt': `${CMDLINE.trim()} init=/opt/s3mp/bin/overlay-init\n`,
+    'user-data': '#cloud-config\n',
+    'issue.txt': 'Raspberry Pi reference 2025-11-24\n',
+  });
+  for (let run = 0; run < 2; run++) {
+    assert.is(flash('--boot', used, ...METER).status, 0);
+    const cmdline = readFileSync(join(used, 'cmdline.txt'), 'utf8');
+    assert.match(cmdline, ' systemd.run=/boot/firmware/s3mp/install.sh ');
+    assert.not.match(cmdline, 'overlay-init', 'under a read-only root the installation would go to RAM');
+    assert.is(readFileSync(join(used, 'user-data'), 'utf8'), '#cloud-config\n', 'cloud-init runs commands once only');
+  }
+
   const inline = bootFolder({ 'user-data': '#cloud-config\nruncmd: [ ls ]\n' });
   refused(flash('--boot', inline, ...METER), 'card.unusable', /write it as a list/);
   assert.is(readFileSync(join(inline, 'config.txt'), 'utf8'), CONFIG, 'nothing was written');
