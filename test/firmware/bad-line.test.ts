@@ -11,12 +11,12 @@ import { lineTiming } from '#modbus/master';
 import { seeded } from '#test/random';
 import { MeasurementImage, Quality, Quantity } from '../../firmware/measurement-image.ts';
 import { PollLoop } from '../../firmware/poll-loop.ts';
-import { BadLine, type Faults } from './bad-line.ts';
+import { BadLine } from './bad-line.ts';
+import { noFaults, QUANTITIES } from './line-faults.ts';
 
-const QUANTITIES = Object.values(Quantity).slice(0, 9);
 const timing = lineTiming(9600, 'even');
 const BAD = { damaged: 50, stray: 100, echo: true, steady: false };
-const CLEAN: Faults = { damaged: 0, stray: 0, echo: false, hangMs: 0, steady: true };
+const CLEAN = { ...noFaults(), steady: true };
 /** The pass under way when the line became good, and two whole ones. */
 const PASSES = 2;
 
