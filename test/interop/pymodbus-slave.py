@@ -10,6 +10,7 @@ objects may follow on stdin, one a line; each is answered with "set" on stdout o
 import asyncio
 import json
 import sys
+import time
 
 import serial
 from pymodbus.datastore import ModbusServerContext, ModbusSlaveContext, ModbusSparseDataBlock
@@ -22,6 +23,21 @@ except ImportError:
 
 UNIT = 1
 HOLDING = 3
+# Longer than the pauses between the bursts of one frame, shorter than any between two requests.
+FRAME_SILENCE_S = 0.03
+
+
+class SilenceFramer(Framer):
+    """Silence ends a frame (Modbus over serial line V1.02, 2.5.1.1); pymodbus waits for the rest of a broken one for ever."""
+
+    last_at = 0.0
+
+    def processIncomingPacket(self, data, *args, **kwargs):
+        now = time.monotonic()
+        if now - self.last_at > FRAME_SILENCE_S:
+            self.resetFrame()
+        self.last_at = now
+        return super().processIncomingPacket(data, *args, **kwargs)
 
 
 def registers(text):
@@ -46,7 +62,7 @@ async def main():
     block = ModbusSparseDataBlock(initial)
     context = ModbusServerContext(slaves={UNIT: ModbusSlaveContext(hr=block, zero_mode=True)}, single=False)
     # A pty cannot carry parity.
-    server = StartAsyncSerialServer(context=context, framer=Framer, port=path, baudrate=9600, parity="N")
+    server = StartAsyncSerialServer(context=context, framer=SilenceFramer, port=path, baudrate=9600, parity="N")
     task = asyncio.ensure_future(server)
     await asyncio.sleep(0.1)
     print("ready", flush=True)

@@ -52,6 +52,9 @@ export async function startPtyPair(folder: string): Promise<PtyPair> {
 export interface PymodbusSlave {
   /** Writes registers; resolves when they are in force. */
   set(registers: Registers): Promise<void>;
+  /** The process stands still; what is asked meanwhile is answered when it goes on. */
+  pause(): void;
+  resume(): void;
   stop(): Promise<void>;
 }
 
@@ -117,6 +120,8 @@ async function startServer<T>(script: string, path: string, initial: T, onLine: 
       child.stdin.write(`${JSON.stringify(values)}\n`);
       await set;
     },
+    pause: () => void child.kill('SIGSTOP'),
+    resume: () => void child.kill('SIGCONT'),
     stop: () => ended(child),
   };
   try {

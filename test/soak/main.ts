@@ -14,6 +14,7 @@ import { identity } from './identity.ts';
 import { beKilled, kills } from './kills.ts';
 import { lossy } from './lossy.ts';
 import { mutations } from './mutations.ts';
+import { noise } from './noise.ts';
 import { packets } from './packets.ts';
 import { restarts } from './restarts.ts';
 import type { Soak } from './soak.ts';
@@ -28,6 +29,7 @@ const SOAKS: Readonly<Record<string, Soak>> = {
   kills,
   restarts,
   days,
+  noise,
 };
 
 async function main(): Promise<number> {
