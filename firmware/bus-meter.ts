@@ -3,19 +3,18 @@
  * it does not answer. It does no I/O and nothing in it allocates while the meter answers.
  *
  * Registers that are read together form a block. On a line that damages replies a block is read in ever smaller pieces,
- * and in larger ones again when the line has been good for a while. One damaged reply in 65,536 has a good CRC: from a
- * failure on until the line has proved itself again, a value must be read twice alike. The values of a block are judged
- * together and only then reach the image; a contradiction must show twice before it does.
+ * and in larger ones again when the line has been good for a while. What becomes of their values: block-values.ts.
  */
 
 import type { Log } from '#hw/log';
-import { EnergyRegister } from '#modbus/energy-register';
 import { type LineTiming, Outcome, type RtuMaster } from '#modbus/master';
-import { Doubt, judge, slackOf } from '#modbus/plausibility';
+import { Doubt } from '#modbus/plausibility';
 import { joinGap, levelsOf, type PlannedRead, plainRead, planReads, splitRead } from '#modbus/read-plan';
-import { QUANTITY_NAMES, type RegisterMap, readRegister } from '#modbus/register-map';
+import { type RegisterMap, readRegister } from '#modbus/register-map';
 import { EXCEPTIONS } from '#modbus/rtu';
-import { type MeasurementImage, QUANTITY_COUNT, Quality, Quantity } from './measurement-image.ts';
+import { BlockValues } from './block-values.ts';
+import type { MeasurementImage } from './measurement-image.ts';
+import { Block, Slot } from './read-block.ts';
 
 export interface MeterOnBus {
   readonly map: RegisterMap;
@@ -38,66 +37,12 @@ export interface BusMeterOptions extends MeterOnBus {
 const SURE_REFUSALS = 3;
 /** How long a single register that was refused is not asked for, ms. */
 const REFUSED_MS = 60_000;
-/** Pause between two readings of an energy that is not believed yet, ms. */
-const CONFIRM_MS = 1_000;
 const IDENTITY_MS = 3_600_000;
 /** Replies at once, in a row, after which pieces are joined again. */
 const JOIN_AFTER = 40;
-/** Replies at once, in a row, after which a single reading is believed again. */
-const TRUST_AFTER = 32;
-/** Readings in a row at most, until two are alike: what changes faster stays suspect. */
-const READINGS = 4;
 /** Transactions in a row without a good reply, by weight, after which the meter is left alone for a while. */
 const STRIKES = 8;
 const SILENCE_STRIKES = 4;
-const ENERGY = /Energy/;
-
-class Slot {
-  readonly read: PlannedRead;
-  nextAt = 0;
-
-  constructor(read: PlannedRead) {
-    this.read = read;
-  }
-}
-
-/** Registers that are planned as one read. */
-class Block {
-  readonly root: PlannedRead;
-  /** The reads by how small they are: whole, halves … single registers. */
-  levels: Slot[][];
-  level = 0;
-  /** Replies at once in a row on this level. */
-  clean = 0;
-  /** Values read and not yet judged. */
-  fresh = 0;
-  /** The last snapshot contradicted itself. */
-  isContradicted = false;
-  isWarned = false;
-
-  constructor(root: PlannedRead, levels: PlannedRead[][]) {
-    this.root = root;
-    this.levels = levels.map((reads) => reads.map((read) => new Slot(read)));
-  }
-
-  get slots(): Slot[] {
-    return this.levels[this.level]!;
-  }
-
-  /** Makes every read due at `at`, if it was not before. */
-  makeDue(at = 0): void {
-    const { slots } = this;
-    for (let i = 0; i < slots.length; i++) slots[i]!.nextAt = Math.min(slots[i]!.nextAt, at);
-  }
-
-  refine(): boolean {
-    this.clean = 0;
-    if (this.level + 1 >= this.levels.length) return false;
-    this.level++;
-    this.makeDue();
-    return true;
-  }
-}
 
 export class BusMeter {
   /** Passes in which every read due succeeded. */
@@ -106,6 +51,7 @@ export class BusMeter {
   /** Steady ms from which the next pass may begin; see `findDue`. In an array for the reason that RtuMaster gives. */
   readonly dueAt = new Float64Array(1);
   readonly #options: BusMeterOptions;
+  readonly #values: BlockValues;
   #blocks: Block[] = [];
   #gap: number;
   #isTuned = false;
@@ -122,38 +68,17 @@ export class BusMeter {
   #hasAnswered = false;
   /** Damaged replies came in this pass: somebody is there. */
   #wasHeard = false;
-  /** Replies at once in a row, up to `TRUST_AFTER`. */
-  #proved = TRUST_AFTER;
-  /** The read that is done again until it gives the same twice, and how often it was done. */
-  #repeated: Slot | undefined;
-  #readings = 0;
   #refusals = 0;
   #passStartedAt = Number.NEGATIVE_INFINITY;
   #resumeAt = 0;
   #backoffMs = 0;
   #identity = -1;
   #otherIdentity = -1;
-  readonly #energies: (EnergyRegister | undefined)[];
-  readonly #slack: number;
-  /** Values of the block under way by quantity, NaN where there is none; when they were read; what speaks against them. */
-  readonly #snapshot = new Float64Array(QUANTITY_COUNT).fill(Number.NaN);
-  readonly #readAt = new Float64Array(QUANTITY_COUNT);
-  readonly #doubts = new Uint8Array(QUANTITY_COUNT);
-  /** By quantity, whether a value of the snapshot was not found twice alike on a line that damages replies. */
-  readonly #isAlone = new Uint8Array(QUANTITY_COUNT);
 
   constructor(options: BusMeterOptions) {
     this.#options = options;
-    const { map, timing } = options;
-    this.#gap = joinGap(timing, 0);
-    this.#slack = slackOf(map);
-    this.#energies = new Array(QUANTITY_COUNT).fill(undefined);
-    for (const { quantity, type, factor } of map.registers) {
-      // Floats carry what the meter has; they do not count in steps that are worth to fill.
-      const step = type === 'f32' ? 1 : factor;
-      if (ENERGY.test(quantity))
-        this.#energies[QUANTITY_NAMES.indexOf(quantity)] = new EnergyRegister(step, map.phases);
-    }
+    this.#values = new BlockValues(options);
+    this.#gap = joinGap(options.timing, 0);
     this.#plan();
   }
 
@@ -207,7 +132,7 @@ export class BusMeter {
     this.#skippedBlock = -1;
     this.#hasFailed = false;
     this.#wasHeard = false;
-    this.#repeated = undefined;
+    this.#values.startPass();
   }
 
   /**
@@ -227,7 +152,7 @@ export class BusMeter {
         this.#skippedBlock = this.#block;
         this.#skippedSlot = this.#slot;
       }
-      this.#publish(block);
+      this.#values.publish(block);
     }
     if (this.#begun > 0 || this.#skippedBlock < 0) return undefined;
     this.#block = this.#skippedBlock;
@@ -243,7 +168,7 @@ export class BusMeter {
     const slot = block.slots[this.#slot]!;
     const { outcome } = master;
     const isIdentity = slot.read.values.length === 0;
-    this.#proved = outcome !== Outcome.ok || !master.atOnce ? 0 : Math.min(this.#proved + 1, TRUST_AFTER);
+    this.#values.prove(outcome === Outcome.ok && master.atOnce);
     if (outcome === Outcome.ok) {
       this.#strikes = 0;
       this.#refusals = 0;
@@ -251,13 +176,13 @@ export class BusMeter {
       // One good reply ends the patience: on a bad line a whole pass without a failure would not come.
       if (this.#isBackingOff) this.#options.log.info('the energy meter answers again', { unit: this.unit });
       this.#backoffMs = 0;
-      if (!isIdentity && !this.#take(block, slot, master)) return;
+      if (!isIdentity && !this.#values.take(block, slot, master)) return;
       slot.nextAt = now + slot.read.everyMs;
       if (isIdentity) this.#identify(slot, master);
       this.#advance(block, master.atOnce);
       return;
     }
-    if (this.#repeated === slot) this.#drop(block, slot);
+    this.#values.drop(block, slot);
     if (isIdentity && outcome !== Outcome.damaged) {
       // Not every meter of a family has it.
       block.levels = [[]];
@@ -298,7 +223,7 @@ export class BusMeter {
   lose(): void {
     this.isInPass = false;
     this.#resumeAt = 0;
-    this.#snapshot.fill(Number.NaN);
+    this.#values.clear();
     for (let b = 0; b < this.#blocks.length; b++) this.#blocks[b]!.fresh = 0;
     this.#doubtAll();
   }
@@ -330,7 +255,7 @@ export class BusMeter {
     block.clean = isClean ? block.clean + 1 : 0;
     this.#slot++;
     if (this.#slot < block.slots.length) return;
-    this.#publish(block);
+    this.#values.publish(block);
     this.#block++;
     this.#slot = 0;
     if (block.level === 0 || block.clean < JOIN_AFTER) return;
@@ -346,7 +271,7 @@ export class BusMeter {
 
   /** A reply that does not come through may do in smaller pieces. */
   #damage(block: Block, { read }: Slot): void {
-    this.#doubtRead(read, Doubt.unread);
+    this.#values.doubt(read, Doubt.unread);
     if (!block.refine()) {
       this.#strike(1);
       return;
@@ -358,7 +283,7 @@ export class BusMeter {
     this.#strikes = 0;
     this.#slot = 0;
     block.fresh = 0;
-    this.#snapshot.fill(Number.NaN);
+    this.#values.clear();
   }
 
   /**
@@ -374,7 +299,7 @@ export class BusMeter {
     this.#refusals = 0;
     if (slot.read.values.length === 1) {
       slot.nextAt = now[0]! + REFUSED_MS;
-      this.#doubtRead(slot.read, Doubt.unread);
+      this.#values.doubt(slot.read, Doubt.unread);
       this.#strike(1);
       return;
     }
@@ -388,114 +313,6 @@ export class BusMeter {
     this.#slot = 0;
   }
 
-  /** Takes the values of a reply into the snapshot. @returns false if the same is to be read again to be believed */
-  #take(block: Block, slot: Slot, { rx, dataAt, askedAt }: RtuMaster): boolean {
-    const { values } = slot.read;
-    const isRepeated = this.#repeated === slot;
-    this.#readings = isRepeated ? this.#readings + 1 : 1;
-    const mustAgree = this.#proved < TRUST_AFTER;
-    let alone = 0;
-    for (let i = 0; i < values.length; i++) {
-      const { index, offset, type, factor } = values[i]!;
-      const value = Math.round(readRegister(rx, dataAt + offset, type) * factor);
-      // A float register of a meter that has no value holds NaN.
-      if (!Number.isFinite(value)) continue;
-      if (Number.isNaN(this.#snapshot[index]!)) block.fresh++;
-      const isAlone = mustAgree && !(isRepeated && this.#snapshot[index] === value) && !this.#isKnown(index, value);
-      if (isAlone) alone++;
-      this.#isAlone[index] = isAlone ? 1 : 0;
-      this.#snapshot[index] = value;
-      this.#readAt[index] = askedAt[0]!;
-    }
-    const isEnough = alone === 0 || this.#readings >= READINGS;
-    this.#repeated = isEnough ? undefined : slot;
-    return isEnough;
-  }
-
-  /** Forgets what was read once and not found again: the value before it stays, as one that is not confirmed. */
-  #drop(block: Block, { read }: Slot): void {
-    this.#repeated = undefined;
-    for (let i = 0; i < read.values.length; i++) {
-      const { index } = read.values[i]!;
-      if (this.#isAlone[index] === 0 || Number.isNaN(this.#snapshot[index]!)) continue;
-      this.#snapshot[index] = Number.NaN;
-      block.fresh--;
-    }
-  }
-
-  /** Whether the value is the one that was believed last. */
-  #isKnown(index: number, value: number): boolean {
-    const energy = this.#energies[index];
-    if (energy !== undefined) return energy.isLast(value);
-    const { image } = this.#options;
-    const q = index as Quantity;
-    return value === image.value(q) && image.updatedAt(q) > 0 && (image.doubtsOf(q) & ~Doubt.unread) === 0;
-  }
-
-  /** Judges what was read of a block and puts it into the image. */
-  #publish(block: Block): void {
-    if (block.fresh === 0) return;
-    block.fresh = 0;
-    const { image, map } = this.#options;
-    const snapshot = this.#snapshot;
-    const doubts = this.#doubts;
-    const readAt = this.#readAt;
-    const isAlone = this.#isAlone;
-    const isFine = judge(snapshot, doubts, map.phases, this.#slack);
-    const isNews = !isFine && !block.isContradicted;
-    block.isContradicted = !isFine;
-    if (isNews) {
-      // The next snapshot tells whether the line or the meter is at fault.
-      block.makeDue();
-    } else {
-      if (!isFine && !block.isWarned) this.#warnOf(block);
-      block.isWarned = !isFine;
-      image.beginUpdate();
-      for (let q = 0; q < QUANTITY_COUNT; q++) {
-        if (Number.isNaN(snapshot[q]!)) continue;
-        const energy = this.#energies[q];
-        if (isAlone[q] !== 0) doubts[q]! |= Doubt.alone;
-        const quality = doubts[q] === 0 ? Quality.good : Quality.suspect;
-        if (energy !== undefined) this.#count(block, q as Quantity, energy);
-        else image.set(q as Quantity, snapshot[q]!, readAt[q]!, quality, doubts[q]);
-      }
-      if (doubts[Quantity.activePower] === 0) this.#integrate();
-      image.endUpdate();
-    }
-    snapshot.fill(Number.NaN);
-  }
-
-  #count(block: Block, quantity: Quantity, energy: EnergyRegister): void {
-    const { image } = this.#options;
-    const { changes } = energy;
-    if (this.#isAlone[quantity] !== 0) {
-      image.doubt(quantity, Doubt.alone);
-      block.makeDue();
-      return;
-    }
-    const doubts = energy.read(this.#snapshot[quantity]!, this.#readAt[quantity]!);
-    if (energy.changes !== changes) this.#meterChanged();
-    if (doubts === Doubt.step) {
-      image.doubt(quantity, doubts);
-      block.makeDue(this.#readAt[quantity]! + CONFIRM_MS);
-    } else {
-      const quality = doubts === 0 ? Quality.good : Quality.suspect;
-      image.set(quantity, Math.floor(energy.value), energy.readAt, quality, doubts);
-    }
-    if (doubts === Doubt.alone) block.makeDue();
-  }
-
-  #integrate(): void {
-    const energy = this.#energies[Quantity.activeEnergy];
-    const powerW = this.#snapshot[Quantity.activePower]!;
-    if (energy === undefined || Number.isNaN(powerW) || Number.isNaN(energy.readAt)) return;
-    energy.integrate(
-      this.#options.map.countsBothWays ? Math.abs(powerW) : Math.max(powerW, 0),
-      this.#readAt[Quantity.activePower]!,
-    );
-    this.#options.image.adjust(Quantity.activeEnergy, Math.floor(energy.value));
-  }
-
   #identify(slot: Slot, { rx, dataAt }: RtuMaster): void {
     slot.nextAt += IDENTITY_MS;
     const identity = readRegister(rx, dataAt, slot.read.count === 1 ? 'u16' : 'u32');
@@ -505,31 +322,10 @@ export class BusMeter {
         slot.nextAt = 0;
         return;
       }
-      for (const energy of this.#energies) energy?.forget();
-      this.#meterChanged();
+      this.#values.changeMeter();
     }
     this.#identity = identity;
     this.#otherIdentity = -1;
-  }
-
-  #meterChanged(): void {
-    this.#options.log.warn('another energy meter answers in place of the former one', { unit: this.unit });
-    this.#options.onMeterChanged?.();
-  }
-
-  #warnOf({ root }: Block): void {
-    const suspects = root.values.filter(({ index }) => this.#doubts[index] !== 0).map(({ quantity }) => quantity);
-    this.#options.log.warn('values of the energy meter contradict each other', {
-      unit: this.unit,
-      of: suspects.join(' '),
-    });
-  }
-
-  #doubtRead({ values }: PlannedRead, doubts: number): void {
-    const { image } = this.#options;
-    image.beginUpdate();
-    for (let i = 0; i < values.length; i++) image.doubt(values[i]!.index as Quantity, doubts);
-    image.endUpdate();
   }
 
   /** No value is confirmed; each is read again as soon as the meter answers. */
@@ -537,7 +333,7 @@ export class BusMeter {
     for (let b = 0; b < this.#blocks.length; b++) {
       const block = this.#blocks[b]!;
       if (block.root.values.length > 0) block.makeDue();
-      this.#doubtRead(block.root, Doubt.unread);
+      this.#values.doubt(block.root, Doubt.unread);
     }
   }
 }
