@@ -6,18 +6,22 @@ import { CONTROLLERS } from '#hw/display/ssd1306';
 import { RELAY_DRIVERS } from '#hw/relay/open';
 import { SERIAL_DRIVERS } from '#hw/serial/open';
 import { WATCHDOG_DRIVERS } from '#hw/watchdog';
+import { REGISTER_MAPS } from '#modbus/maps/index';
+import { FRESH_LIMIT_MS } from './measurement-image.ts';
 
 export const FIRMWARE_CONFIG: ConfigSpec = {
   'meter.serial': {
     type: 'string',
     help: 'serial number of this meter, at most 13 characters',
     default: '0000000000001',
+    form: [/^[!-~]{1,13}$/, '1 to 13 letters or digits of ASCII'],
   },
 
   'serial.url': {
     type: 'string',
     help: 'the energy meter: a serial port (/dev/ttyAMA0) or raw RTU over TCP (tcp://HOST:PORT)',
     default: '/dev/serial0',
+    form: [/^(\/|tcp:\/\/.+:\d{1,5}$)/, '/dev/… or tcp://HOST:PORT'],
   },
   'serial.baud': { type: 'integer', help: 'bits per second', default: 9600, min: 1200, max: 115_200 },
   'serial.parity': { type: 'string', help: 'parity', default: 'even', choices: ['none', 'even', 'odd'] },
@@ -29,10 +33,16 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
     choices: SERIAL_DRIVERS,
   },
   'serial.unit': { type: 'integer', help: 'Modbus unit address of the energy meter', default: 1, min: 1, max: 247 },
-  'serial.map': { type: 'string', help: 'register map of the energy meter', default: 'or-we-514' },
+  'serial.map': {
+    type: 'string',
+    help: 'register map of the energy meter',
+    default: 'or-we-514',
+    choices: REGISTER_MAPS.map(({ name }) => name),
+  },
   'serial.further': {
     type: 'strings',
     help: 'further energy meters on the bus, each "UNIT" or "UNIT:MAP"; their registers are those of channel 1, 2 …',
+    form: [/^\d{1,3}(:[a-z0-9-]+)?$/, 'UNIT or UNIT:MAP'],
   },
   'serial.timeout_ms': { type: 'integer', help: 'longest wait for an answer', default: 600, min: 10, max: 10_000 },
   'serial.cycle_ms': {
@@ -40,7 +50,7 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
     help: 'shortest time between two polls; 0 polls as fast as the bus allows',
     default: 0,
     min: 0,
-    max: 60_000,
+    max: FRESH_LIMIT_MS / 2,
   },
 
   'relay.driver': {
@@ -94,7 +104,11 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
   'watchdog.device': { type: 'string', help: 'watchdog of the kernel (driver device)', default: '/dev/watchdog' },
 
   'scion.topology': { type: 'string', help: "topology.json of this meter's AS", default: '/etc/scion/topology.json' },
-  'scion.address': { type: 'string', help: 'own IP address on the power-line LAN' },
+  'scion.address': {
+    type: 'string',
+    help: 'own IP address on the power-line LAN',
+    form: [/^(\d{1,3}(\.\d{1,3}){3}|[\da-f.]*:[\da-f:.]*)$/i, 'an IP address'],
+  },
   'scion.port': { type: 'integer', help: 'UDP port of the DLMS server', default: 4059, min: 0, max: 65_535 },
 
   'dlms.tcp_address': {

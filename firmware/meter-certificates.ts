@@ -78,7 +78,12 @@ export class MeterCertificates implements CertificateManager {
   /** Reads what there is, and makes the keys at the first start. @throws ConfigError */
   constructor(options: CertificateOptions) {
     this.#options = options;
-    mkdirSync(this.#file(''), { recursive: true, mode: 0o700 });
+    const pki = this.#file('');
+    try {
+      mkdirSync(pki, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw new ConfigError('config.unreadable', `cannot make ${pki}: ${messageOf(error)}`, { pki }, error);
+    }
     this.#signing = readOrMakeKeyPair(this.#file('signing.key'));
     this.#agreement = readOrMakeKeyPair(this.#file('agreement.key'));
     this.#load();

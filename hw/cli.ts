@@ -6,7 +6,7 @@
 import { basename } from 'node:path';
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
 import { ConfigError, messageOf, S3mpError } from '#base/errors';
-import { type Config, type ConfigSpec, flagOf, loadConfig } from '#hw/config';
+import { type Config, type ConfigSpec, flagOf, helpOf, loadConfig } from '#hw/config';
 import { createLog, LOG_LEVELS, type Log, type LogLevel } from '#hw/log';
 import { nearest } from '#hw/nearest';
 
@@ -198,7 +198,9 @@ function helpText(program: Program, verbName: string, verb: Verb): string {
   text += `\nflags of ${verbName}:\n`;
   for (const flag of Object.entries({ ...verb.flags, ...COMMON_FLAGS })) text += flagLine(flag);
   text += '\nconfiguration (flag, or S3MP_… in the environment, or key in the TOML file):\n';
-  for (const [key, { type, help }] of Object.entries(program.config)) {
+  for (const [key, spec] of Object.entries(program.config)) {
+    const { type } = spec;
+    const help = helpOf(spec);
     if (type === 'tables') text += `${`  [[${key}]]`.padEnd(34)} ${help} (file only)\n`;
     else
       text += flagLine([

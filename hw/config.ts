@@ -19,6 +19,8 @@ export interface KeySpec {
   readonly min?: number;
   readonly max?: number;
   readonly choices?: readonly string[];
+  /** What a text, or each of a list, must look like; and in words, behind "expected". */
+  readonly form?: readonly [pattern: RegExp, words: string];
   /** The value is a secret: masked wherever the configuration is shown. */
   readonly secret?: boolean;
 }
@@ -83,6 +85,9 @@ export class Config {
     }));
   }
 }
+
+/** The help of a key, with its choices. */
+export const helpOf = ({ help, choices }: KeySpec): string => (choices ? `${help} (${choices.join(', ')})` : help);
 
 export const flagOf = (key: string): string => key.replace(/[._]/g, '-');
 export const environmentOf = (key: string): string => `S3MP_${key.replace(/[.-]/g, '_').toUpperCase()}`;
@@ -192,7 +197,7 @@ function checked(key: string, spec: KeySpec, value: unknown, where: string): unk
     case 'string':
       if (typeof value !== 'string') return fail('a text');
       if (spec.choices && !spec.choices.includes(value)) return fail(`one of ${spec.choices.join(', ')}`);
-      return value;
+      return spec.form && !spec.form[0].test(value) ? fail(spec.form[1]) : value;
     case 'boolean':
       return typeof value === 'boolean' ? value : fail('true or false');
     case 'integer':
@@ -205,7 +210,8 @@ function checked(key: string, spec: KeySpec, value: unknown, where: string): unk
       return number;
     }
     case 'strings':
-      return Array.isArray(value) && value.every((v) => typeof v === 'string') ? value : fail('a list of texts');
+      if (!Array.isArray(value) || !value.every((v) => typeof v === 'string')) return fail('a list of texts');
+      return value.every((v) => spec.form?.[0].test(v) ?? true) ? value : fail(`a list, each ${spec.form![1]}`);
     case 'tables':
       return Array.isArray(value) && value.every(isTable) ? value : fail(`a list of tables ([[${key}]])`);
   }

@@ -10,7 +10,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
 import { ERROR_TITLES } from '#base/error-titles';
-import { type ConfigSpec, environmentOf, flagOf, loadConfig } from '#hw/config';
+import { type ConfigSpec, environmentOf, flagOf, helpOf, loadConfig } from '#hw/config';
 import { FIRMWARE_CONFIG } from '../firmware/config.ts';
 import { GATEWAY_CONFIG } from '../gateway/config.ts';
 import { HEADEND_CONFIG } from '../headend/config.ts';
@@ -33,7 +33,9 @@ function configurationPage(): string {
     'One TOML file per device (`--config FILE`), every key optional. A flag beats the environment, which beats the file, which beats the default. `config check` prints what is in force and where it comes from.',
   ];
   for (const [name, spec] of DEVICES) {
-    const rows = Object.entries(spec).map(([key, { type, help, default: preset }]) => {
+    const rows = Object.entries(spec).map(([key, keySpec]) => {
+      const { type, default: preset } = keySpec;
+      const help = helpOf(keySpec);
       const shown = preset === undefined ? '' : `\`${JSON.stringify(preset)}\``;
       const flag = type === 'tables' ? `\`[[${key}]]\` only` : `\`--${flagOf(key)}\` \`${environmentOf(key)}\``;
       return `| \`${key}\` | ${type} | ${cell(shown)} | ${cell(help)} | ${flag} |`;
@@ -56,7 +58,9 @@ function errorPage(): string {
 /** An example file: every key with its default, commented out where it has none. */
 function exampleFile(name: string, spec: ConfigSpec): string {
   const sections = new Map<string, string[]>();
-  for (const [key, { type, help, default: preset }] of Object.entries(spec)) {
+  for (const [key, keySpec] of Object.entries(spec)) {
+    const { type, default: preset } = keySpec;
+    const help = helpOf(keySpec);
     const dot = key.lastIndexOf('.');
     const section = dot < 0 ? '' : key.slice(0, dot);
     const line =

@@ -172,11 +172,15 @@ function checkConfig(device: Device, bundles: string, config: string): void {
     const file = join(folder, 'device.toml');
     writeFileSync(file, config);
     const bundle = join(bundles, `${device}.js`);
-    const { status, stderr } = spawnSync(process.execPath, [bundle, 'config', 'check', '--config', file], {
+    const words = [bundle, 'config', 'check', '--json', '--config', file];
+    const { status, stdout, stderr } = spawnSync(process.execPath, words, {
       encoding: 'utf8',
     });
+    const place = '"key":"scion.address","value":';
+    if (status === 0 && device === 'firmware' && stdout.includes(`${place}null`))
+      throw new ConfigError('config.invalid', 'the configuration has no scion.address, the address of the meter');
     if (status === 0) return;
-    const said = (stderr ?? '').trim().replaceAll(file, 'it');
+    const said = (/"message":(".*")/.exec(stderr ?? '')?.[1] ?? stderr ?? '').trim().replaceAll(file, 'it');
     throw new ConfigError('config.invalid', `${device}.js does not accept the configuration: ${said}`);
   } finally {
     rmSync(folder, { recursive: true, force: true });

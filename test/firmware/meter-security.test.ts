@@ -10,6 +10,7 @@ import { loadConfig } from '#hw/config';
 import { nodeCrypto } from '#hw/crypto';
 import { readKeyFile, writeKeyFile } from '#hw/dlms-keys';
 import { createLog } from '#hw/log';
+import { parseAddress } from '#scion/address';
 import { FIRMWARE_CONFIG } from '../../firmware/config.ts';
 import { meterTitle, openMeterSecurity } from '../../firmware/meter-security.ts';
 import { KEYS } from '../interop/dlms-meter.ts';
@@ -60,6 +61,17 @@ Security('counters that cannot be kept leave the management client out, and the 
   assert.is(security, undefined);
   assert.match(lines.join(''), /no invocation counters/);
   assert.not.match(lines.join(''), toHex(KEYS.unicast));
+});
+
+Security('a state folder that cannot be used is no reason not to measure: the management client is left out', () => {
+  writeFileSync(join(folder, 'file'), '');
+  const lines: string[] = [];
+  const log = createLog('test', { write: (line) => lines.push(line) });
+  const config = loadConfig(FIRMWARE_CONFIG, { flags: { 'state-directory': join(folder, 'file') } });
+  const place = { address: parseAddress('1-ff00:0:111,10.0.0.5'), time: () => ({ nowS: 0, isLowerBound: true }) };
+  const { security, certificates } = openMeterSecurity(config, log, place);
+  assert.equal([security, certificates], [undefined, undefined]);
+  assert.match(lines.join(''), /the management client is not offered .*cannot make .*pki.*ENOTDIR/);
 });
 
 Security('the title is the serial number, and no two serial numbers share one', () => {

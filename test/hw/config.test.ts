@@ -10,6 +10,8 @@ import { seededRandom } from '#hw/random';
 const SPEC: ConfigSpec = {
   'serial.url': { type: 'string', help: 'serial port' },
   'serial.timeout_ms': { type: 'integer', help: 'time', default: 600, min: 1, max: 10_000 },
+  'serial.further': { type: 'strings', help: 'units', form: [/^\d+$/, 'a number'] },
+  'meter.serial': { type: 'string', help: 'number', form: [/^.{1,4}$/, '1 to 4 letters'] },
   'display.driver': { type: 'string', help: 'display', default: 'none', choices: ['none', 'sim'] },
   'dlms.password': { type: 'string', help: 'secret', secret: true },
   'dlms.tcp': { type: 'boolean', help: 'listen on TCP', default: false },
@@ -49,11 +51,19 @@ Configuration('a flag beats the environment, which beats the file, which beats t
   assert.equal(sources, {
     'serial.url': 'flag',
     'serial.timeout_ms': 'environment',
+    'serial.further': 'default',
+    'meter.serial': 'default',
     'display.driver': 'file',
     'dlms.password': 'default',
     'dlms.tcp': 'default',
     meters: 'default',
   });
+});
+
+Configuration('a text that does not look as it must is refused, alone and in a list', () => {
+  assert.is(load('[meter]\nserial = "4711"').string('meter.serial'), '4711');
+  refuses('[meter]\nserial = "12345"', /meter\.serial: expected 1 to 4 letters, got "12345"/);
+  refuses('[serial]\nfurther = ["2", "x"]', /serial\.further: expected a list, each a number/);
 });
 
 Configuration('an unknown key names its nearest match', () => {

@@ -325,6 +325,25 @@ Flash('what is no card is refused with words', () => {
   refused(flash('--boot', twoLines, ...METER), 'card.unusable', /2 lines/);
 });
 
+Flash('a configuration with which the meter would not start is refused with words', () => {
+  const boot = bootFolder();
+  const withConfig = (text: string) => {
+    const file = join(folder, 'meter.toml');
+    writeFileSync(file, text);
+    return flash('--boot', boot, '--node', archive, '--config', file);
+  };
+  const place = '[scion]\naddress = "10.0.0.5"\n';
+  refused(
+    withConfig(`${place}[serial]\nmap = "or-we-51"\n`),
+    'config.invalid',
+    /serial\.map: expected one of or-we-514/,
+  );
+  refused(withConfig(`${place}[meter]\nserial = "12345678901234"\n`), 'config.invalid', /1 to 13/);
+  refused(withConfig('[scion]\naddress = "meter7"\n'), 'config.invalid', /an IP address/);
+  refused(withConfig('[meter]\nserial = "4711"\n'), 'config.invalid', /no scion\.address/);
+  assert.is(withConfig(place).status, 0);
+});
+
 Flash('a Node.js that the board cannot run is refused with words', () => {
   const boot = bootFolder({ 'issue.txt': 'Raspberry Pi reference 2024-07-04\n' });
   const rest = ['--serial', '1', '--address', '10.0.0.5', '--topology', topology];
