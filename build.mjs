@@ -168,17 +168,17 @@ const tomlWithoutDates = {
 };
 
 /**
- * Tables of constants, `export const Tag = { array: 1, … } as const`, are objects for the compiler. Their members, also those
- * taken out by `const { array } = Tag`, are put in as the literals they are, as a `const enum` would be, so that neither names
- * nor tables take room in a bundle.
+ * Constants are put in as the literals they are, so that neither names nor tables take room in a bundle: the members of
+ * tables, `export const Tag = { array: 1, … } as const`, also those taken out by `const { array } = Tag`, as a `const enum`
+ * would be; and numbers, `const MAX_DEPTH = 8`, where that is shorter. What is not put in keeps its declaration.
  */
 const inlineConstants = {
   name: 'inline-constants',
   setup(build) {
     const { imports } = JSON.parse(readFileSync('package.json', 'utf8'));
     const cache = new Map();
-    const tablesOf = (file) => {
-      if (!cache.has(file)) cache.set(file, existsSync(file) ? constantTables(readFileSync(file, 'utf8')) : {});
+    const constantsOf = (file) => {
+      if (!cache.has(file)) cache.set(file, readConstants(existsSync(file) ? readFileSync(file, 'utf8') : ''));
       return cache.get(file);
     };
     const resolve = (spec, importer) => {
@@ -189,34 +189,47 @@ const inlineConstants = {
     build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
       if (path.includes('node_modules')) return undefined;
       const text = readFileSync(path, 'utf8');
-      const tables = { ...tablesOf(path) };
+      const constants = new Map(constantsOf(path));
       for (const [, names, spec] of text.matchAll(/^import \{([^}]*)\} from '([^']+)'/gm)) {
-        const theirs = tablesOf(resolve(spec, path));
-        for (const name of names.split(',').map((word) => word.trim())) if (theirs[name]) tables[name] = theirs[name];
+        const theirs = constantsOf(resolve(spec, path));
+        for (const name of names.split(',').map((word) => word.trim()))
+          if (theirs.get(name)?.isExported) constants.set(name, theirs.get(name));
       }
-      const literalOf = (name, key) => (Object.hasOwn(tables, name) ? tables[name].get(key) : undefined);
+      const member = (name, key) => constants.get(name)?.members?.get(key);
       const contents = text
         .replace(/const \{ ([\w, ]+) \} = ([A-Z]\w*);/g, (whole, keys, name) => {
-          const literals = keys.split(', ').map((key) => `${key} = ${literalOf(name, key)}`);
+          const literals = keys.split(', ').map((key) => `${key} = ${member(name, key)}`);
           return literals.some((literal) => literal.endsWith(' = undefined')) ? whole : `const ${literals.join(', ')};`;
         })
         .replaceAll('Number.NEGATIVE_INFINITY', '(-Infinity)')
-        .replace(/(?<!typeof |[.\w$'])([A-Z]\w*)\.(\w+)\b(?!')/g, (whole, name, key) => literalOf(name, key) ?? whole);
+        .replace(/(?<!typeof |[.\w$'])([A-Z]\w*)\.(\w+)\b(?!')/g, (whole, name, key) => member(name, key) ?? whole)
+        .replace(
+          /^import\b[^;]*;|\/\*[\s\S]*?\*\/|\/\/.*|'(?:[^'\\\n]|\\.)*'|(?<!const |typeof |[.\w$])([A-Z][A-Z\d_]*)\b(?!:|\()|(?<=case )([A-Z][A-Z\d_]*)\b/gm,
+          (whole, name = '', label = name) => constants.get(label)?.number ?? whole,
+        );
       return { contents, loader: 'ts', resolveDir: dirname(path) };
     });
   },
 };
 
-/** Members of a source's constant tables that are literals: for each table a map of texts. */
-function constantTables(text) {
-  const tables = {};
-  for (const [, name, body] of text.matchAll(/^(?:export )?const ([A-Z]\w*) = \{([^{}]*)\} as const;/gm)) {
-    tables[name] = new Map();
+/** Constants of a source that are put in: a number, or the members of a table, as texts. */
+function readConstants(text) {
+  const constants = new Map();
+  for (const [, head, name, body] of text.matchAll(/^(export )?const ([A-Z]\w*) = \{([^{}]*)\} as const;/gm)) {
+    const members = new Map();
     const bare = body.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');
     for (const [, key, value] of bare.matchAll(/(?:^|,)\s*(\w+): (0x[\da-f_]+|0b[01_]+|[\d_]+|'[^']*')(?=\s*(?:,|$))/g))
-      tables[name].set(key, value);
+      members.set(key, value);
+    constants.set(name, { isExported: head !== undefined, members });
   }
-  return tables;
+  for (const [, head, name, number] of text.matchAll(/^(export )?const ([A-Z][A-Z\d_]*) = (0x[\da-f_]+|[\d_]+);/gm)) {
+    const isExported = head !== undefined;
+    const digits = String(Number(number.replaceAll('_', ''))).replace(/0{3,}$/, 'e3').length;
+    const uses = text.match(new RegExp(`\\b${name}\\b`, 'g')).length - 1;
+    // A name has two letters, and its declaration four more.
+    if (isExported ? digits <= 4 : uses * digits <= 2 * uses + digits + 4) constants.set(name, { isExported, number });
+  }
+  return constants;
 }
 
 /**
