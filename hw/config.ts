@@ -18,7 +18,7 @@ export interface KeySpec {
   readonly default?: unknown;
   readonly min?: number;
   readonly max?: number;
-  readonly choices?: readonly string[];
+  readonly choices?: readonly string[] | undefined;
   /** What a text, or each of a list, must look like; and in words, behind "expected". */
   readonly form?: readonly [pattern: RegExp, words: string];
   /** The value is a secret: masked wherever the configuration is shown. */
@@ -26,6 +26,23 @@ export interface KeySpec {
 }
 
 export type ConfigSpec = Readonly<Record<string, KeySpec>>;
+
+/** A key that is a text, one of `choices` where they are given. Without a default it may be left out. */
+export const text = (help: string, preset?: string, choices?: readonly string[]): KeySpec => ({
+  type: 'string',
+  help,
+  default: preset,
+  choices,
+});
+
+/** A key that is a whole number from `min` to `max`. */
+export const whole = (help: string, preset: number, min: number, max: number): KeySpec => ({
+  type: 'integer',
+  help,
+  default: preset,
+  min,
+  max,
+});
 
 export type ConfigSource = 'default' | 'file' | 'environment' | 'flag';
 
