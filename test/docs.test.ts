@@ -8,7 +8,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
+import { type ErrorCode, exitStatusOf, HTTP_STATUS } from '#base/error-codes';
 import { ERROR_TITLES } from '#base/error-titles';
 import { type ConfigSpec, environmentOf, flagOf, helpOf, loadConfig } from '#hw/config';
 import { FIRMWARE_CONFIG } from '../firmware/config.ts';
@@ -49,8 +49,8 @@ function configurationPage(): string {
 }
 
 function errorPage(): string {
-  const rows = Object.entries(ERROR_CODES).map(
-    ([code, { exit, http }]) => `| \`${code}\` | ${ERROR_TITLES[code as ErrorCode]} | ${exit} | ${http} |`,
+  const rows = (Object.entries(HTTP_STATUS) as [ErrorCode, number][]).map(
+    ([code, http]) => `| \`${code}\` | ${ERROR_TITLES[code]} | ${exitStatusOf(code)} | ${http} |`,
   );
   return `${['# Error codes', GENERATED, 'The same code stands in the log, in `--json` output, in API problems and in the error classes.', ['| Code | Meaning | Exit status | HTTP status |', '|---|---|---|---|', ...rows].join('\n')].join('\n\n')}\n`;
 }

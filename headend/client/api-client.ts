@@ -1,7 +1,7 @@
 /** The head end's API as a command of the same bundle uses it: over HTTP, with the operator's token. */
 
 import { existsSync } from 'node:fs';
-import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
+import { type ErrorCode, HTTP_STATUS } from '#base/error-codes';
 import { messageOf, S3mpError } from '#base/errors';
 import type { Config } from '#hw/config';
 import { readSecretFile } from '#hw/files';
@@ -47,7 +47,7 @@ export class ApiClient {
     const answer: unknown = await response.json().catch(() => undefined);
     if (response.ok) return answer as T;
     const problem = answer as { code?: string; detail?: string; title?: string } | undefined;
-    const code = problem?.code !== undefined && Object.hasOwn(ERROR_CODES, problem.code) ? problem.code : 'internal';
+    const code = problem?.code !== undefined && Object.hasOwn(HTTP_STATUS, problem.code) ? problem.code : 'internal';
     throw new S3mpError(code as ErrorCode, problem?.detail ?? problem?.title ?? `HTTP ${response.status}`);
   }
 }

@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
+import { type ErrorCode, HTTP_STATUS } from '#base/error-codes';
 import { ConfigError, messageOf, S3mpError } from '#base/errors';
 import type { FlagSpec, Verb, VerbContext } from '#hw/cli';
 import type {
@@ -88,7 +88,7 @@ async function follow(
   else if (record.evidence) out(JSON.stringify(record.evidence));
   const { error } = record;
   if ((record.state === 'failed' || record.state === 'expired') && error) {
-    const isKnown = error.code.startsWith('firmware.') && Object.hasOwn(ERROR_CODES, error.code);
+    const isKnown = error.code.startsWith('firmware.') && Object.hasOwn(HTTP_STATUS, error.code);
     throw new S3mpError(isKnown ? (error.code as ErrorCode) : 'command.failed', error.detail);
   }
   return record.state === 'verified' ? 0 : record.state === 'unknown' ? 5 : 1;

@@ -1,6 +1,6 @@
 /** The OpenAPI 3.1 document, generated from the route table and the table of error codes. */
 
-import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
+import { type ErrorCode, HTTP_STATUS } from '#base/error-codes';
 import { ERROR_TITLES } from '#base/error-titles';
 import { hasBody, type Route } from './router.ts';
 import type { Schema } from './schema.ts';
@@ -77,7 +77,7 @@ function operationOf(route: Route): Record<string, unknown> {
   };
   const byStatus = new Map<number, ErrorCode[]>();
   for (const code of problemsOf(route)) {
-    const { http } = ERROR_CODES[code];
+    const http = HTTP_STATUS[code];
     byStatus.set(http, [...(byStatus.get(http) ?? []), code]);
   }
   for (const [status, codes] of byStatus) {

@@ -1,6 +1,7 @@
 /** Errors as problem details (RFC 9457), from the one table of error codes. */
 
 import type { ServerResponse } from 'node:http';
+import { HTTP_STATUS } from '#base/error-codes';
 import { ERROR_TITLES } from '#base/error-titles';
 import { messageOf, S3mpError } from '#base/errors';
 import type { ProblemBody } from './wire.ts';
@@ -23,7 +24,7 @@ export function problemOf(error: unknown): ProblemBody {
   return {
     type: `urn:s3mp:problem:${known.code}`,
     title: ERROR_TITLES[known.code],
-    status: known.httpStatus,
+    status: HTTP_STATUS[known.code],
     detail: known.code === 'internal' ? 'the head end failed; see its log' : messageOf(known),
     code: known.code,
     ...(pointer === undefined ? {} : { pointer }),

@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
+import { type ErrorCode, HTTP_STATUS } from '#base/error-codes';
 import { S3mpError } from '#base/errors';
 
 export interface ProcessSpec {
@@ -83,7 +83,7 @@ export class LabProcess {
         this.log.write(`${text}\n`);
         const line = parseLine(text);
         if (line.level === 'error' || line.error !== undefined) lastError = String(line.message ?? text);
-        if (typeof line.error === 'string' && Object.hasOwn(ERROR_CODES, line.error)) code = line.error as ErrorCode;
+        if (typeof line.error === 'string' && Object.hasOwn(HTTP_STATUS, line.error)) code = line.error as ErrorCode;
         if (line.message === 'ready') {
           isReady = true;
           clearTimeout(timer);

@@ -3,7 +3,7 @@
  * names the thing, the value and the limit for a person, and never holds a secret.
  */
 
-import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
+import { type ErrorCode, exitStatusOf } from '#base/error-codes';
 
 export type ErrorContext = Readonly<Record<string, string | number | boolean | null>>;
 
@@ -20,12 +20,7 @@ export class S3mpError extends Error {
 
   /** Process exit status that a command line gives for this error. */
   get exitStatus(): number {
-    return ERROR_CODES[this.code].exit;
-  }
-
-  /** HTTP status that an API problem carries for this error. */
-  get httpStatus(): number {
-    return ERROR_CODES[this.code].http;
+    return exitStatusOf(this.code);
   }
 }
 

@@ -4,7 +4,7 @@ import { createPublicKey } from 'node:crypto';
 import { request as httpRequest } from 'node:http';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
+import { type ErrorCode, HTTP_STATUS } from '#base/error-codes';
 import { verifierOf } from '#hw/crypto';
 import { seededRandom } from '#hw/random';
 import { IMAGE_LIMIT } from '../../../headend/http/firmware-route.ts';
@@ -52,7 +52,7 @@ function send(
 
 function isProblem({ status, json }: Sent, code: ErrorCode, text?: RegExp): void {
   assert.is(json.code, code, JSON.stringify(json));
-  assert.is(status, ERROR_CODES[code].http);
+  assert.is(status, HTTP_STATUS[code]);
   if (text) assert.match(json.detail, text);
 }
 

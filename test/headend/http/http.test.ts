@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ERROR_CODES, type ErrorCode } from '#base/error-codes';
+import { type ErrorCode, HTTP_STATUS } from '#base/error-codes';
 import type { S3mpError } from '#base/errors';
 import { seededRandom } from '#hw/random';
 import { checkSchema } from '../../../headend/http/schema.ts';
@@ -30,7 +30,7 @@ function contextOf(rig: HttpRig): Context {
 
 function isProblem(answer: Answer, code: ErrorCode, pointer?: string): void {
   assert.is(answer.json?.code, code, answer.text.slice(0, 200));
-  assert.is(answer.status, ERROR_CODES[code].http);
+  assert.is(answer.status, HTTP_STATUS[code]);
   assert.is(answer.headers['content-type'], 'application/problem+json');
   checkSchema(answer.json, schemas.PROBLEM);
   if (pointer !== undefined) assert.is(answer.json.pointer, pointer);

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ERROR_CODES } from '#base/error-codes';
+import { HTTP_STATUS } from '#base/error-codes';
 import { exampleOf, openApiDocument, problemsOf } from '../../../headend/http/openapi.ts';
 import { hasBody, Router } from '../../../headend/http/router.ts';
 import { buildRoutes, type RouteServices } from '../../../headend/http/routes.ts';
@@ -25,7 +25,7 @@ OpenApi('every route has a summary, a schema with an example that fits it, and p
     if (hasBody(route.method)) assert.ok(route.body ?? route.upload, `${name} needs a schema of its body`);
     for (const example of route.body?.examples ?? []) checkSchema(example, route.body!);
     if (route.body) assert.ok((route.body.examples?.length ?? 0) > 0, `${name} needs an example`);
-    for (const code of problemsOf(route)) assert.ok(code in ERROR_CODES, `${name} ${code}`);
+    for (const code of problemsOf(route)) assert.ok(code in HTTP_STATUS, `${name} ${code}`);
     for (const member of route.path.matchAll(/\{(\w+)\}/g)) {
       assert.ok(
         route.parameters?.some((p) => p.in === 'path' && p.name === member[1]),
