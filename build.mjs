@@ -186,7 +186,7 @@ const inlineConstants = {
       if (spec.startsWith('.')) return join(dirname(importer), spec);
       return target ? join(root, target.replace('*', spec.slice(spec.indexOf('/') + 1))) : '';
     };
-    build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
+    build.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
       if (path.includes('node_modules')) return undefined;
       const text = readFileSync(path, 'utf8');
       const constants = new Map(constantsOf(path));
@@ -207,10 +207,28 @@ const inlineConstants = {
           /^import\b[^;]*;|\/\*[\s\S]*?\*\/|\/\/.*|'(?:[^'\\\n]|\\.)*'|(?<!const |typeof |[.\w$])([A-Z][A-Z\d_]*)\b(?!:|\()|(?<=case )([A-Z][A-Z\d_]*)\b/gm,
           (whole, name = '', label = name) => constants.get(label)?.number ?? whole,
         );
-      return { contents, loader: 'ts', resolveDir: dirname(path) };
+      return { contents: await asArrows(contents), loader: 'js', resolveDir: dirname(path) };
     });
   },
 };
+
+/**
+ * Functions of a module as arrows, which take 5 to 15 bytes less: they come before everything else, since a function may be
+ * called above its place.
+ */
+async function asArrows(text) {
+  const { code } = await esbuild.transform(text, { loader: 'ts', target: common.target, tsconfigRaw: {} });
+  const arrows = [];
+  const rest = code.replace(
+    /^(export )?(async )?function (\w+)\((.*)\) \{\n([\s\S]*?)^\}$/gm,
+    (whole, head = '', kind = '', name, parameters, body) => {
+      if (/\barguments\b|\bthis\b/.test(body)) return whole;
+      arrows.push(`${head}const ${name} = ${kind}(${parameters}) => {\n${body}};`);
+      return '';
+    },
+  );
+  return `${arrows.join('\n')}\n${rest}`;
+}
 
 /** Constants of a source that are put in: a number, or the members of a table, as texts. */
 function readConstants(text) {
