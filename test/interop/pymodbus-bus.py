@@ -4,7 +4,8 @@
 
 Units map function codes (3 holding, 4 input) to registers by address; a range is readable only where every register of
 it is given. `delay_ms` is how long the unit takes to answer. More objects may follow on stdin, one a line: registers are
-put on top, `"silent": true` takes the unit off the bus; each is answered with "set". Prints "ready" when the port is
+put on top, `delay_ms` is changed, `"silent": true` takes the unit off the bus and `false` puts it back; each is answered
+with "set". Prints "ready" when the port is
 served and "got HEX" for whatever comes from the master, and ends with stdin.
 """
 
@@ -50,19 +51,22 @@ def meter(unit):
     return made
 
 
-async def follow_stdin(context):
+async def follow_stdin(context, meters):
     loop = asyncio.get_running_loop()
     while True:
         line = await loop.run_in_executor(None, sys.stdin.readline)
         if not line:
             return
         for number, unit in json.loads(line).items():
-            if unit.get("silent"):
-                del context[int(number)]
-                continue
+            held = meters[int(number)]
+            held.delay_s = unit.get("delay_ms", 1000 * held.delay_s) / 1000
             for function in ("3", "4"):
                 for address, value in registers(unit, function).items():
-                    context[int(number)].setValues(int(function), address, [value])
+                    held.setValues(int(function), address, [value])
+            if unit.get("silent") is True:
+                del context[int(number)]
+            elif unit.get("silent") is False:
+                context[int(number)] = held
         print("set", flush=True)
 
 
@@ -70,13 +74,14 @@ async def main():
     path, units = sys.argv[1], json.loads(sys.argv[2])
     # pymodbus swallows the error of a port that cannot be opened.
     serial.Serial(path, 9600, parity="N").close()
-    context = ModbusServerContext(slaves={int(number): meter(unit) for number, unit in units.items()}, single=False)
+    meters = {int(number): meter(unit) for number, unit in units.items()}
+    context = ModbusServerContext(slaves=dict(meters), single=False)
     # A pty cannot carry parity.
     line = {"port": path, "baudrate": 9600, "parity": "N", "ignore_missing_slaves": True}
     task = asyncio.ensure_future(StartAsyncSerialServer(context=context, framer=Tracing, **line))
     await asyncio.sleep(0.1)
     print("ready", flush=True)
-    await follow_stdin(context)
+    await follow_stdin(context, meters)
     task.cancel()
 
 

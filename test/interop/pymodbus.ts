@@ -76,6 +76,8 @@ export interface PymodbusBus {
   set(units: Readonly<Record<number, PymodbusUnit>>): Promise<void>;
   /** All bytes that came from the master. */
   readonly heard: () => string;
+  /** The same as requests, with the steady ms at which each was seen. */
+  readonly requests: readonly { readonly at: number; readonly unit: number; readonly start: number }[];
   stop(): Promise<void>;
 }
 
@@ -85,10 +87,17 @@ export async function startPymodbusBus(
   units: Readonly<Record<number, PymodbusUnit>>,
 ): Promise<PymodbusBus> {
   let heard = '';
+  const requests: { at: number; unit: number; start: number }[] = [];
   const slave = await startServer<Readonly<Record<number, PymodbusUnit>>>(BUS_SCRIPT, path, units, (text) => {
-    if (text.startsWith('got ')) heard += text.slice(4);
+    if (!text.startsWith('got ')) return;
+    heard += text.slice(4);
+    // Every read is 8 bytes.
+    for (let i = requests.length; 16 * (i + 1) <= heard.length; i++) {
+      const frame = Buffer.from(heard.slice(16 * i, 16 * (i + 1)), 'hex');
+      requests.push({ at: performance.now(), unit: frame[0]!, start: frame.readUInt16BE(2) });
+    }
   });
-  return { ...slave, heard: () => heard };
+  return { ...slave, heard: () => heard, requests };
 }
 
 async function startServer<T>(script: string, path: string, initial: T, onLine: (text: string) => void = () => {}) {

@@ -13,6 +13,7 @@ import { dlms } from './dlms.ts';
 import { identity } from './identity.ts';
 import { beKilled, kills } from './kills.ts';
 import { lossy } from './lossy.ts';
+import { modbus } from './modbus.ts';
 import { mutations } from './mutations.ts';
 import { noise } from './noise.ts';
 import { packets } from './packets.ts';
@@ -26,6 +27,7 @@ const SOAKS: Readonly<Record<string, Soak>> = {
   cuts,
   lossy,
   dlms,
+  modbus,
   kills,
   restarts,
   days,

@@ -10,6 +10,7 @@ import { dlms } from './dlms.ts';
 import { identity } from './identity.ts';
 import { beKilled, kills } from './kills.ts';
 import { lossy } from './lossy.ts';
+import { modbus } from './modbus.ts';
 import { mutations } from './mutations.ts';
 import { packets } from './packets.ts';
 import { restarts } from './restarts.ts';
@@ -50,6 +51,10 @@ Soaks('broken DLMS frames: every decoder and a meter in every state, and honest 
   const { done, figures } = await run(dlms);
   assert.is(done, 10_000);
   assert.ok(Number(figures?.honest) >= Number(figures?.states), 'each state was met');
+});
+
+Soaks('bytes and tables into what of Modbus takes them: typed errors, ends, and only true answers taken', async () => {
+  assert.is((await run(modbus)).done, 10_000);
 });
 
 Soaks(

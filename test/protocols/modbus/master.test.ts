@@ -346,63 +346,6 @@ Master.run();
 
 const Properties = suite('modbus master properties');
 
-/** Bit by bit, so that an error in the table would show. */
-function slowCrc(bytes: Uint8Array): number {
-  let crc = 0xffff;
-  for (const byte of bytes) {
-    crc ^= byte;
-    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >> 1) ^ 0xa001 : crc >> 1;
-  }
-  return crc;
-}
-
-Properties(
-  'out of 100,000 broken streams only whole replies with the right unit, function, count and CRC are taken',
-  () => {
-    const random = seeded();
-    const reads = [VALUES, ACTIVE_ENERGY, rangeRead(0x0430, 2), rangeRead(0x131, 1), rangeRead(0, 125)];
-    const pick = <T>(list: readonly T[]): T => list[random.below(list.length)]!;
-    const cut = (bytes: Uint8Array) => bytes.subarray(0, random.below(bytes.length + 1));
-    const pieces: ((read: PlannedRead) => Uint8Array)[] = [
-      (read) => replyTo(read, random.below(0x10000)),
-      (read) => damaged(replyTo(read), random.below(read.replyLength)),
-      (read) => cut(replyTo(read)),
-      () => replyTo(pick(reads)),
-      (read) => replyTo({ ...read, unit: random.below(256) }),
-      (read) => replyTo({ ...read, functionCode: random.below(256) }),
-      (read) => read.frame,
-      (read) => cut(read.frame),
-      (read) => damaged(exceptionTo(read, random.below(256)), random.below(5)),
-      () => random.bytes(random.below(12)),
-      (read) => Uint8Array.of(read.unit, read.functionCode, 2 * read.count),
-      (read) => Uint8Array.of(read.unit),
-      () => random.bytes(1 + random.below(300)),
-    ];
-    let accepted = 0;
-    let line = new Line();
-    for (let i = 0; i < 100_000; i++) {
-      if (i % 50 === 0) line = new Line(lineTiming(pick([1200, 9600, 115_200]), 'even'), pick([20, 300, 600]), i % 3);
-      const read = pick(reads);
-      const outcome = line.transact(read, (_attempt, _sent, say) => {
-        let at = random.below(80);
-        for (let n = random.below(4); n > 0; n--) {
-          say(pick(pieces)(read), at);
-          at += random.below(30);
-        }
-      });
-      if (outcome !== Outcome.ok) continue;
-      accepted++;
-      const { rx, dataAt } = line.master;
-      const frame = rx.slice(dataAt - 3, dataAt - 3 + read.replyLength);
-      assert.equal([...frame.subarray(0, 3)], [read.unit, read.functionCode, 2 * read.count]);
-      assert.is(slowCrc(frame), 0);
-      const heard = toHex(Uint8Array.from(line.heard.slice(-3000)));
-      assert.ok(heard.includes(toHex(frame)), 'the frame was on the line');
-    }
-    assert.ok(accepted > 10_000 && accepted < 90_000, `${accepted} accepted`);
-  },
-);
-
 Properties('a reply is never taken for that of another read, however late it comes', () => {
   const random = seeded();
   // Six reads of three lengths; every reply says where it is from. 0x0500 is refused.
