@@ -1,7 +1,7 @@
 /** The bus of the configuration: which energy meters are on it, and the poll loop that reads them. */
 
 import type { SteadyClock } from '#base/crypto';
-import { ConfigError } from '#base/errors';
+import { invalidConfig } from '#base/errors';
 import type { Config } from '#hw/config';
 import type { Log } from '#hw/log';
 import { openBus, type SerialDriver } from '#hw/serial/open';
@@ -23,10 +23,7 @@ export function metersOnBus(config: Config): MeterOnBus[] {
     const parts = /^(\d{1,3})(?::([a-z0-9-]+))?$/.exec(text);
     const unit = Number(parts?.[1]);
     if (!parts || unit < 1 || unit > 247 || meters.some((other) => other.unit === unit)) {
-      throw new ConfigError(
-        'config.invalid',
-        `serial.further ${text}: expected UNIT or UNIT:MAP, each unit 1 to 247 once`,
-      );
+      throw invalidConfig(`serial.further ${text}: expected UNIT or UNIT:MAP, each unit 1 to 247 once`);
     }
     meters.push({ unit, map: registerMap(parts[2] ?? first), image: new MeasurementImage() });
   }

@@ -5,7 +5,7 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError, S3mpError } from '#base/errors';
+import { invalidConfig, S3mpError } from '#base/errors';
 import { stopRequested, type VerbContext } from '#hw/cli';
 import { readSecretFile } from '#hw/files';
 import { UdpSocket } from '#hw/udp';
@@ -29,7 +29,7 @@ async function isRunning({ config }: VerbContext): Promise<boolean> {
 export async function enrolCommand(context: VerbContext): Promise<number> {
   const { config, log, out, json } = context;
   if (config.has('dlms.key_file') || !config.boolean('enrolment.enabled'))
-    throw new ConfigError('config.invalid', 'dlms.key_file or enrolment.enabled = false: this meter is not enrolled');
+    throw invalidConfig('dlms.key_file or enrolment.enabled = false: this meter is not enrolled');
   const file = (name: string) => join(config.string('state.directory'), 'pki', name);
   const meter = (await isRunning(context)) ? undefined : await startMeter(config, log);
   const isEnrolled = () => (meter ? meter.certificates?.isEnrolled === true : existsSync(file('trust.pem')));

@@ -13,7 +13,7 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { equalBytes } from '#base/bytes';
-import { ConfigError, DecodeError, messageOf } from '#base/errors';
+import { ConfigError, DecodeError, invalidFile, messageOf } from '#base/errors';
 import {
   type Certificate,
   isIssuedBy,
@@ -147,7 +147,7 @@ export class MeterCertificates implements CertificateManager {
       // They were judged when they came.
       const [root, ...others] = certificates;
       // An enrolled meter that has lost whom it believes must not show a code to whoever stands before it.
-      if (!root || trust.pin(root)) throw new ConfigError('config.invalid', `${file}: it holds no root`, { file });
+      if (!root || trust.pin(root)) throw invalidFile(file, 'it holds no root');
       for (const each of others) trust.keep(each);
       for (const list of lists) trust.takeList(list);
     }

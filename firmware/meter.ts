@@ -1,7 +1,7 @@
 /** Puts the meter together from its configuration: bus and poll loop, relay, display, DLMS server, SCION end host. */
 
 import { performance } from 'node:perf_hooks';
-import { ConfigError, messageOf } from '#base/errors';
+import { invalidConfig, messageOf } from '#base/errors';
 import { decodeUtf8, encodeUtf8 } from '#base/utf8';
 import { managementAssociation, passwordAssociation, publicAssociation } from '#dlms/association';
 import { isRefusal } from '#dlms/result';
@@ -336,7 +336,7 @@ function legacyPlace(config: Config, key: string): { host: string; port: number 
     const { host, port } = parseIpPort(address);
     return { host, port };
   } catch (error) {
-    throw new ConfigError('config.invalid', `${key}: ${messageOf(error)}`, { address }, error);
+    throw invalidConfig(`${key}: ${messageOf(error)}`, { address }, error);
   }
 }
 

@@ -6,7 +6,7 @@
 
 import { readFileSync } from 'node:fs';
 import { parse } from 'smol-toml';
-import { ConfigError, messageOf } from '#base/errors';
+import { ConfigError, invalidConfig, messageOf } from '#base/errors';
 import { nearest } from '#hw/nearest';
 
 export type KeyType = 'string' | 'integer' | 'number' | 'boolean' | 'strings' | 'tables';
@@ -83,8 +83,7 @@ export class Config {
   #required<T>(key: string): T {
     const value = this.#values.get(key);
     if (value === undefined) {
-      throw new ConfigError(
-        'config.invalid',
+      throw invalidConfig(
         `${key} is not set: give --${flagOf(key)}, ${environmentOf(key)} or ${key} in the file (${this.spec[key]?.help})`,
         { key },
       );
@@ -159,7 +158,7 @@ function fileKeys(file: string, spec: ConfigSpec): [string, unknown][] {
   } catch (error) {
     const line = (error as { line?: number }).line ?? 0;
     const reason = messageOf(error).split('\n')[0]!;
-    throw new ConfigError('config.invalid', `${file}${line ? `, line ${line}` : ''}: ${reason}`, { file, line }, error);
+    throw invalidConfig(`${file}${line ? `, line ${line}` : ''}: ${reason}`, { file, line }, error);
   }
   const found: [string, unknown][] = [];
   const walk = (node: Record<string, unknown>, prefix: string) => {
@@ -169,14 +168,10 @@ function fileKeys(file: string, spec: ConfigSpec): [string, unknown][] {
       else if (isTable(value) && Object.keys(spec).some((k) => k.startsWith(`${key}.`))) walk(value, `${key}.`);
       else {
         const guess = nearest(key, Object.keys(spec));
-        throw new ConfigError(
-          'config.invalid',
-          `${file}: unknown key ${key}${guess ? `; did you mean ${guess}?` : ''}`,
-          {
-            file,
-            key,
-          },
-        );
+        throw invalidConfig(`${file}: unknown key ${key}${guess ? `; did you mean ${guess}?` : ''}`, {
+          file,
+          key,
+        });
       }
     }
   };
@@ -201,14 +196,14 @@ function fromText(spec: KeySpec, text: string, where: string): unknown {
     case 'number':
       return text.trim() === '' ? text : Number(text);
     case 'tables':
-      throw new ConfigError('config.invalid', `${where}: this key can only be set in the configuration file`);
+      throw invalidConfig(`${where}: this key can only be set in the configuration file`);
   }
 }
 
 function checked(key: string, spec: KeySpec, value: unknown, where: string): unknown {
   const shown = spec.secret ? 'a secret' : JSON.stringify(value);
   const fail = (expected: string): never => {
-    throw new ConfigError('config.invalid', `${where}: expected ${expected}, got ${shown}`, { key });
+    throw invalidConfig(`${where}: expected ${expected}, got ${shown}`, { key });
   };
   switch (spec.type) {
     case 'string':

@@ -17,7 +17,7 @@ import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { parse } from 'smol-toml';
 import { fromHex, toHex } from '#base/bytes';
 import type { SigningKey, VerifyKey } from '#base/crypto';
-import { ConfigError, messageOf } from '#base/errors';
+import { ConfigError, invalidFile, messageOf } from '#base/errors';
 import { isSameCertificate, KeyUsage } from '#base/x509';
 import type { KeySet } from '#dlms/security';
 import { nodeCrypto, signerOf, verifierOf } from '#hw/crypto';
@@ -50,25 +50,25 @@ export function readKeyFile(file: string): KeyFile {
   try {
     table = parse(text);
   } catch {
-    throw new ConfigError('config.invalid', `${file}: not a TOML file`, { file });
+    throw invalidFile(file, 'not a TOML file');
   }
   const key = (name: string): Uint8Array | undefined => {
     const value = table[name];
     if (value === undefined) return undefined;
     const size = SIZES[name]!;
     if (typeof value !== 'string' || !/^[0-9a-f]*$/i.test(value) || value.length !== 2 * size)
-      throw new ConfigError('config.invalid', `${file}: ${name} must be ${size} bytes in hexadecimal`, { file });
+      throw invalidFile(file, `${name} must be ${size} bytes in hexadecimal`);
     return fromHex(value);
   };
   const needed = (name: string): Uint8Array => {
     const value = key(name);
-    if (!value) throw new ConfigError('config.invalid', `${file}: ${name} is missing`, { file });
+    if (!value) throw invalidFile(file, `${name} is missing`);
     return value;
   };
   const unknown = Object.keys(table).find((name) => !(name in SIZES) && name !== 'suite' && name !== 'policy');
-  if (unknown) throw new ConfigError('config.invalid', `${file}: unknown key ${unknown}`, { file });
+  if (unknown) throw invalidFile(file, `unknown key ${unknown}`);
   const { suite = 0, policy } = table;
-  if (suite !== 0 && suite !== 1) throw new ConfigError('config.invalid', `${file}: suite is 0 or 1`, { file });
+  if (suite !== 0 && suite !== 1) throw invalidFile(file, 'suite is 0 or 1');
   const unicast = needed('unicast');
   const signing = suite === 1 ? needed('signing') : undefined;
   const peer = suite === 1 ? needed('peer') : undefined;
@@ -87,7 +87,7 @@ export function readKeyFile(file: string): KeyFile {
     };
   } catch (error) {
     if (error instanceof ConfigError) throw error;
-    throw new ConfigError('config.invalid', `${file}: signing and peer are keys of P-256`, { file });
+    throw invalidFile(file, 'signing and peer are keys of P-256');
   }
 }
 
@@ -120,11 +120,10 @@ export function readCommandVerifier(
   try {
     if (!leaf) return verifierOf(createPublicKey(text));
   } catch (error) {
-    throw new ConfigError('config.invalid', `${file}: no public key: ${messageOf(error)}`, { file });
+    throw invalidFile(file, `no public key: ${messageOf(error)}`);
   }
   const [root] = rootFile === undefined ? [] : readPemFile(rootFile).certificates;
-  if (!root)
-    throw new ConfigError('config.invalid', `${file}: a command certificate needs its root, dlms.root_file`, { file });
+  if (!root) throw invalidFile(file, 'a command certificate needs its root, dlms.root_file');
   const trust = new Trust({ verifyKey: verifyCertified, roles: [] });
   const judge = () => trust.judge(leaf, 'command', KeyUsage.digitalSignature, time());
   const faults = [
@@ -134,7 +133,7 @@ export function readCommandVerifier(
     judge(),
   ];
   const fault = faults.find((each) => each !== null);
-  if (fault) throw new ConfigError('config.invalid', `${file}: the certificate is not believed: ${fault}`, { file });
+  if (fault) throw invalidFile(file, `the certificate is not believed: ${fault}`);
   const key = verifyCertified(leaf.publicKey);
   return { verify: (message, signature) => key.verify(message, signature) && judge() === null };
 }
@@ -145,6 +144,6 @@ export function readCommandSigner(file: string): SigningKey {
   try {
     return signerOf(createPrivateKey(text));
   } catch {
-    throw new ConfigError('config.invalid', `${file}: no private key`, { file });
+    throw invalidFile(file, 'no private key');
   }
 }

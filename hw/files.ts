@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
-import { ConfigError, messageOf, ScionError } from '#base/errors';
+import { ConfigError, invalidFile, messageOf, ScionError } from '#base/errors';
 import { type FileTopology, parseHostTopology } from '#scion/host-topology';
 import { parseTopology, type Topology } from '#scion/topology';
 
@@ -41,9 +41,9 @@ function parsedFile<T>(file: string, parse: (json: unknown) => T): T {
 export function readSecretFile(file: string): Uint8Array {
   const text = readTextFile(file).replace(/\r?\n$/, '');
   if ((statSync(file).mode & 0o077) !== 0) {
-    throw new ConfigError('config.invalid', `${file}: others may read this secret; run chmod 600 ${file}`, { file });
+    throw invalidFile(file, `others may read this secret; run chmod 600 ${file}`);
   }
-  if (text === '') throw new ConfigError('config.invalid', `${file}: the secret is empty`, { file });
+  if (text === '') throw invalidFile(file, 'the secret is empty');
   return Uint8Array.from(Buffer.from(text, 'utf8'));
 }
 

@@ -7,7 +7,7 @@ import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:cryp
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { SigningKey, VerifyKey } from '#base/crypto';
-import { ConfigError, messageOf } from '#base/errors';
+import { invalidFile, messageOf } from '#base/errors';
 import { type Certificate, parseCertificate, parseRevocationList, type RevocationList } from '#base/x509';
 import { nodeCrypto, signerOf } from '#hw/crypto';
 import { readSecretFile, readTextFile, writeFileAtomic } from '#hw/files';
@@ -48,7 +48,7 @@ export function readKeyPair(file: string): KeyPair {
   try {
     return keyPairOf(createPrivateKey(text));
   } catch {
-    throw new ConfigError('config.invalid', `${file}: no private key of P-256`, { file });
+    throw invalidFile(file, 'no private key of P-256');
   }
 }
 
@@ -89,7 +89,7 @@ export function parsePem(text: string, file: string): PemContents {
       else if (label === 'X509 CRL') contents.lists.push(parseRevocationList(der));
     }
   } catch (error) {
-    throw new ConfigError('config.invalid', `${file}: ${messageOf(error)}`, { file }, error);
+    throw invalidFile(file, messageOf(error), error);
   }
   return contents;
 }

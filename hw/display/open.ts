@@ -1,6 +1,6 @@
 /** Opens the display that a configuration names. */
 
-import { ConfigError } from '#base/errors';
+import { invalidConfig } from '#base/errors';
 import { type Display, noDisplay } from '#hw/display';
 import { openOled } from '#hw/display/oled';
 import {
@@ -36,8 +36,7 @@ export interface DisplaySettings {
 /** @throws ConfigError `config.invalid` for a height that no panel has */
 export function openDisplay(settings: DisplaySettings, log: Log): Display {
   const { driver, path, bus, address, controller, height, root = '/sys', devices = '/dev' } = settings;
-  if (height !== 64 && height !== 32)
-    throw new ConfigError('config.invalid', `display.height ${height}: expected 64 or 32`, { height });
+  if (height !== 64 && height !== 32) throw invalidConfig(`display.height ${height}: expected 64 or 32`, { height });
   if (driver === 'none') return noDisplay;
   if (driver === 'sim') return openSimDisplay(path!, { controller, height, log });
   const place = `0x${address.toString(16)} of i2c-${bus}`;

@@ -1,6 +1,6 @@
 /** Opens the bus that a configuration names, with the driver that it names or that can be loaded. */
 
-import { ConfigError, messageOf } from '#base/errors';
+import { invalidConfig, messageOf } from '#base/errors';
 import type { Log } from '#hw/log';
 import { keepOpen, type OpenLine, type SerialSettings } from '#hw/serial/line';
 import type { BytePort } from '#hw/serial/port';
@@ -26,7 +26,7 @@ export function openBus(url: string, settings: BusSettings): BytePort {
   const tcp = /^tcp:\/\/(\[[^\]]+\]|[^:/]+):(\d{1,5})$/.exec(url);
   const port = Number(tcp?.[2]);
   if (!tcp || port < 1 || port > 65_535) {
-    throw new ConfigError('config.invalid', `serial.url ${url}: expected /dev/… or tcp://HOST:PORT`, { url });
+    throw invalidConfig(`serial.url ${url}: expected /dev/… or tcp://HOST:PORT`, { url });
   }
   return openTcpPort(tcp[1]!.replace(/^\[|\]$/g, ''), port);
 }

@@ -53,6 +53,16 @@ export class ConfigError extends S3mpError {
   override name = 'ConfigError';
 }
 
+/** What a configuration says cannot be: `config.invalid`. */
+export function invalidConfig(message: string, context?: ErrorContext, cause?: unknown): ConfigError {
+  return new ConfigError('config.invalid', message, context, cause);
+}
+
+/** What a file of the configuration holds cannot be: `config.invalid`. */
+export function invalidFile(file: string, why: string, cause?: unknown): ConfigError {
+  return invalidConfig(`${file}: ${why}`, { file }, cause);
+}
+
 /** The text of anything thrown, for a log line. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -8,7 +8,7 @@
  * A geofence is an ACL. Left out: options, extends, and the local and remote lists of policy objects.
  */
 
-import { ConfigError } from '#base/errors';
+import { invalidConfig } from '#base/errors';
 import { asOf, formatIsdAs, isdOf, parseAs } from '#scion/isd-as';
 import type { PathInterface, ScionPath } from '#scion/path-metadata';
 import { parseSequence, type Sequence, sequenceMatches } from '#scion/sequence';
@@ -66,7 +66,7 @@ function matches(predicate: HopPredicate | undefined, hop: PathInterface, inboun
   return wanted === 0 || wanted === hop.id;
 }
 
-const invalid = (message: string) => new ConfigError('config.invalid', `path policy: ${message}`);
+const invalid = (message: string) => invalidConfig(`path policy: ${message}`);
 
 function parseAcl(lines: readonly string[]): AclEntry[] {
   const entries = lines.map(parseAclEntry);

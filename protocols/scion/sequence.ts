@@ -10,7 +10,7 @@
  * printed (`1-FF00:0:110`) are errors there too, where it accepts what never matches.
  */
 
-import { ConfigError } from '#base/errors';
+import { type ConfigError, invalidConfig } from '#base/errors';
 import { asOf, formatAs, isdOf, parseAs } from '#scion/isd-as';
 import type { PathInterface } from '#scion/path-metadata';
 
@@ -212,6 +212,6 @@ class Parser {
   }
 
   private invalid(message: string): ConfigError {
-    return new ConfigError('config.invalid', `path policy: sequence "${this.text.slice(0, 200)}": ${message}`);
+    return invalidConfig(`path policy: sequence "${this.text.slice(0, 200)}": ${message}`);
   }
 }
