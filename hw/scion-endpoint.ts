@@ -9,9 +9,10 @@
  */
 
 import { randomInt } from 'node:crypto';
-import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import type { RemoteInfo, Socket } from 'node:dgram';
 import { messageOf, S3mpError } from '#base/errors';
 import type { Log } from '#hw/log';
+import { bindUdp } from '#hw/udp';
 import { formatHost, parseHost } from '#scion/address';
 import { EndHost, type HostEndpoint, type PeerRef } from '#scion/end-host';
 import { type HostTopology, type PortRange, SHIM_PORT } from '#scion/host-topology';
@@ -45,7 +46,6 @@ export interface BoundSockets {
   readonly shim: Socket | undefined;
 }
 
-const RECEIVE_BUFFER = 4 * 1024 * 1024;
 /** Lower ports need rights. */
 const FIRST_USER_PORT = 1024;
 const PORT_TRIES = 32;
@@ -159,7 +159,7 @@ export async function bindEndpoint(options: EndpointOptions): Promise<BoundSocke
   const socket = await bindDispatched(options.hostIp, options.port ?? 0, options.topology.dispatchedPorts);
   if (options.shim === false || socket.address().port === SHIM_PORT) return { socket, shim: undefined };
   try {
-    return { socket, shim: await bind(options.hostIp, SHIM_PORT) };
+    return { socket, shim: await bindUdp(options.hostIp, SHIM_PORT) };
   } catch (error) {
     options.log.info('echo requests are left to another program', { why: messageOf(error) });
     return { socket, shim: undefined };
@@ -168,40 +168,14 @@ export async function bindEndpoint(options: EndpointOptions): Promise<BoundSocke
 
 /** Takes the port, or with 0 a free one to which the routers of the AS deliver; other ports get nothing from outside. */
 export async function bindDispatched(host: string, port: number, range: PortRange | undefined): Promise<Socket> {
-  if (port !== 0 || range === undefined || range.min > range.max) return bind(host, port);
+  if (port !== 0 || range === undefined || range.min > range.max) return bindUdp(host, port);
   const from = Math.max(range.min, FIRST_USER_PORT);
-  if (from > range.max) return bind(host, port);
+  if (from > range.max) return bindUdp(host, port);
   for (let tries = 1; ; tries++) {
     try {
-      return await bind(host, randomInt(from, range.max + 1));
+      return await bindUdp(host, randomInt(from, range.max + 1));
     } catch (error) {
       if (tries === PORT_TRIES || !(error instanceof S3mpError && error.code === 'socket.in-use')) throw error;
     }
   }
-}
-
-/** Opens a UDP socket that never resolves names. */
-function bind(host: string, port: number): Promise<Socket> {
-  const family = host.includes(':') ? 6 : 4;
-  const socket = createSocket({
-    type: family === 6 ? 'udp6' : 'udp4',
-    lookup: (name, _options, callback) => callback(null, name, family),
-  });
-  return new Promise((resolve, reject) => {
-    socket.once('error', (error: NodeJS.ErrnoException) => {
-      socket.close();
-      const inUse = error.code === 'EADDRINUSE';
-      const message = inUse ? `UDP ${host}:${port} is already in use` : `UDP ${host}:${port}: ${error.message}`;
-      reject(new S3mpError(inUse ? 'socket.in-use' : 'socket.failed', message, { host, port }, error));
-    });
-    socket.bind({ address: host, port, exclusive: true }, () => {
-      socket.removeAllListeners('error');
-      try {
-        socket.setRecvBufferSize(RECEIVE_BUFFER);
-      } catch {
-        // The system's limit holds; a smaller buffer only means earlier loss under a flood.
-      }
-      resolve(socket);
-    });
-  });
 }

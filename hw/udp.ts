@@ -42,30 +42,12 @@ export class UdpSocket {
    * Opens and binds a socket.
    * @throws S3mpError `socket.in-use` when the address is taken, `socket.failed` for any other reason; both name it
    */
-  static open(options: UdpSocketOptions): Promise<UdpSocket> {
-    const { host, port, onDatagram, onError } = options;
-    const family = options.family ?? (host.includes(':') ? 6 : 4);
-    const socket = createSocket({
-      type: family === 6 ? 'udp6' : 'udp4',
-      // IPv4 has its own socket; mapped addresses would never equal a neighbour's.
-      ...(family === 6 ? { ipv6Only: true } : {}),
-      // Every address is a literal; the default look-up would cost a turn of the event loop per datagram.
-      lookup: (name, _options, callback) => callback(null, name, family),
-    });
-    return new Promise((resolve, reject) => {
-      const refuse = (error: unknown) => {
-        socket.close();
-        reject(openError(formatIpPort(host || (family === 6 ? '::' : '0.0.0.0'), port), error));
-      };
-      socket.once('error', refuse);
-      socket.bind({ port, exclusive: true, ...(host === '' ? {} : { address: host }) }, () => {
-        socket.off('error', refuse);
-        socket.on('error', (error) => onError?.(error));
-        growBuffers(socket);
-        socket.on('message', onDatagram);
-        resolve(new UdpSocket(socket));
-      });
-    });
+  static async open(options: UdpSocketOptions): Promise<UdpSocket> {
+    const { host, port, family, onDatagram, onError } = options;
+    const socket = await bindUdp(host, port, family);
+    socket.on('error', (error) => onError?.(error));
+    socket.on('message', onDatagram);
+    return new UdpSocket(socket);
   }
 
   /** Sends a datagram. The bytes must stay as they are until the next turn of the event loop. */
@@ -79,6 +61,33 @@ export class UdpSocket {
     this.#open = false;
     return new Promise((resolve) => this.#socket.close(() => resolve()));
   }
+}
+
+/**
+ * Binds a socket of node:dgram that never resolves names. Its errors are the caller's to hear from then on.
+ * @param host  IP address; '' binds every address of `family`
+ * @throws S3mpError `socket.in-use` when the address is taken, `socket.failed` for any other reason; both name it
+ */
+export function bindUdp(host: string, port: number, family = host.includes(':') ? 6 : 4): Promise<Socket> {
+  const socket = createSocket({
+    type: family === 6 ? 'udp6' : 'udp4',
+    // IPv4 has its own socket; mapped addresses would never equal a neighbour's.
+    ipv6Only: family === 6,
+    // Every address is a literal; the default look-up would cost a turn of the event loop per datagram.
+    lookup: (name, _options, callback) => callback(null, name, family),
+  });
+  return new Promise((resolve, reject) => {
+    const refuse = (error: unknown) => {
+      socket.close();
+      reject(openError(formatIpPort(host || (family === 6 ? '::' : '0.0.0.0'), port), error));
+    };
+    socket.once('error', refuse);
+    socket.bind({ port, exclusive: true, ...(host === '' ? {} : { address: host }) }, () => {
+      socket.off('error', refuse);
+      growBuffers(socket);
+      resolve(socket);
+    });
+  });
 }
 
 function growBuffers(socket: Socket): void {
