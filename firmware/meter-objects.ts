@@ -4,7 +4,7 @@
  *
  * Access columns are the roles of the associations (client 16 `public`, 17 `password`, 1 `management`); an empty cell
  * hides the object. `r` reads, `w2` writes attribute 2, `x1` runs method 1; `!` marks what can switch the supply or replace
- * the firmware and so needs a signature where commands are signed.
+ * the firmware and so needs a signature where commands are signed, as does the time (`~`), by which commands are judged.
  */
 
 import type { AccessRow } from '#dlms/cosem/logical-device';
@@ -25,7 +25,7 @@ export const OBJECTS = {
   logicalDeviceName: { obis: '0-0:42.0.0.255', access: { ...OPEN, enrolment: 'r' } },
   clock: {
     obis: '0-0:1.0.0.255',
-    access: { public: 'r', ...both('r w2 w3 w5 w6 w7 w8 x1 x2 x3 x6') },
+    access: { public: 'r', ...both('r w2~ w3 w5 w6 w7 w8 x1! x2! x3! x6!') },
   },
   unixClock: { obis: '0-0:1.1.0.255', access: READ },
   localTime: { obis: '1-0:0.9.1.255', access: READ },

@@ -4,6 +4,7 @@ import { performance } from 'node:perf_hooks';
 import { invalidConfig, messageOf } from '#base/errors';
 import { decodeUtf8, encodeUtf8 } from '#base/utf8';
 import { managementAssociation, passwordAssociation, publicAssociation } from '#dlms/association';
+import { judgingTime } from '#dlms/cosem/clock';
 import { isRefusal } from '#dlms/result';
 import { DlmsServer } from '#dlms/server';
 import { EventCode } from '#dlms/well-known';
@@ -203,10 +204,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     associations,
     maxDatagramPdu: MAX_DATAGRAM_PDU,
     commands: keys.authority,
-    epochS: () => {
-      const { epochMs, isSet } = wallClock.read();
-      return isSet ? Math.floor(epochMs / 1000) : undefined;
-    },
+    epochS: judgingTime(wallClock.read),
     onEvent: (event) => {
       model.onServerEvent(event);
       const { kind, ...fields } = event;

@@ -48,6 +48,16 @@ export interface ControlReading {
   readonly path: PathTaken | null;
 }
 
+/** The meter's clock beside the head end's. */
+export interface ClockComparison {
+  /** Whether the meter believes its clock; if not, it obeys no command. */
+  readonly isSet: boolean;
+  /** Meter minus head end in ms, the meter's time taken as that of the middle of the round trip. */
+  readonly offsetMs: number;
+  /** From request to answer, ms; the offset is known to half of it. */
+  readonly roundTripMs: number;
+}
+
 /** One candidate path as the end host sees it now. */
 export interface PathReport extends PathTaken {
   readonly pinned: boolean;
@@ -140,6 +150,12 @@ export interface MeterConnection {
   readSelfTest(deadlineMs: number): Promise<string>;
   /** Reads rows of a profile. @param obis  the profile object */
   readProfile(obis: string, request: ProfileRequest, deadlineMs: number): Promise<ProfileReading>;
+  readClock(deadlineMs: number): Promise<ClockComparison>;
+  /**
+   * Sets the meter's clock to the head end's, ahead by half a round trip. As `switchOutput` when the answer is lost.
+   * @param roundTripMs  as measured right before
+   */
+  setClock(roundTripMs: number, deadlineMs: number): Promise<void>;
   readFirmware(deadlineMs: number): Promise<FirmwareReading>;
   /**
    * Sends blocks of an image that the meter does not have. After a failure it asks the meter first what it has.

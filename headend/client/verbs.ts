@@ -6,6 +6,7 @@ import { type ErrorCode, HTTP_STATUS } from '#base/error-codes';
 import { ConfigError, messageOf, S3mpError } from '#base/errors';
 import type { FlagSpec, Verb, VerbContext } from '#hw/cli';
 import type {
+  ClockBody,
   CommandBody,
   MeterStateBody,
   PathReportBody,
@@ -68,30 +69,46 @@ async function follow(
   taken: CommandBody,
   limitMs = Number.POSITIVE_INFINITY,
 ): Promise<number> {
-  let record = taken;
-  const end = Date.now() + limitMs;
   const progress = new ProgressLine();
   let shown = '';
-  for (;;) {
-    if (!json && record.state !== shown) {
+  const record = await untilEnded(api, taken, limitMs, (now) => {
+    if (json) return;
+    if (now.state !== shown) {
       progress.end();
-      process.stderr.write(`${record.state}\n`);
+      process.stderr.write(`${now.state}\n`);
     }
-    shown = record.state;
-    if (!json) showProgress(progress, record);
-    if (ENDED.has(record.state) || Date.now() > end) break;
-    await new Promise((resolve) => setTimeout(resolve, COMMAND_POLL_MS));
-    record = await api.call<CommandBody>('GET', `commands/${record.id}`);
-  }
+    shown = now.state;
+    showProgress(progress, now);
+  });
   progress.end();
   if (json) out(JSON.stringify(record));
   else if (record.evidence) out(JSON.stringify(record.evidence));
-  const { error } = record;
-  if ((record.state === 'failed' || record.state === 'expired') && error) {
-    const isKnown = error.code.startsWith('firmware.') && Object.hasOwn(HTTP_STATUS, error.code);
-    throw new S3mpError(isKnown ? (error.code as ErrorCode) : 'command.failed', error.detail);
-  }
+  if ((record.state === 'failed' || record.state === 'expired') && record.error) throw failureOf(record);
   return record.state === 'verified' ? 0 : record.state === 'unknown' ? 5 : 1;
+}
+
+async function untilEnded(
+  api: ApiClient,
+  taken: CommandBody,
+  limitMs: number,
+  told: (record: CommandBody) => void,
+): Promise<CommandBody> {
+  const end = Date.now() + limitMs;
+  for (let record = taken; ; record = await api.call<CommandBody>('GET', `commands/${record.id}`)) {
+    told(record);
+    if (ENDED.has(record.state) || Date.now() > end) return record;
+    await new Promise((resolve) => setTimeout(resolve, COMMAND_POLL_MS));
+  }
+}
+
+/** Codes that say more than that a command has failed. */
+const TELLING = /^(firmware|clock)\./;
+
+function failureOf({ state, error }: CommandBody): S3mpError {
+  const code = error?.code ?? '';
+  const isTelling = TELLING.test(code) && Object.hasOwn(HTTP_STATUS, code);
+  const text = error?.detail ?? `the command is ${state}`;
+  return new S3mpError(isTelling ? (code as ErrorCode) : 'command.failed', text);
 }
 
 function showProgress(line: ProgressLine, { progress, type, state }: CommandBody): void {
@@ -100,6 +117,53 @@ function showProgress(line: ProgressLine, { progress, type, state }: CommandBody
     else line.line(progress.waiting ?? 'asking the meter what it runs');
   } else if (type === 'firmware' && state === 'acknowledged')
     line.line('waiting for the meter to come back and prove it');
+}
+
+/** Sets the clock of one meter, or of all that need it. @returns 5 when only some could be set */
+async function syncClocks(api: ApiClient, context: VerbContext): Promise<number> {
+  const { positionals, flags, json, out } = context;
+  const [meter] = positionals;
+  if ((meter === undefined) === (flags.all !== true))
+    throw new ConfigError('usage.invalid', 'give a METER, or --all for every meter whose clock is not set');
+  const { jump, reason } = flags;
+  const body = { type: 'sync-clock', ...(jump ? { jump } : {}), ...(reason === undefined ? {} : { reason }) };
+  const meters = meter === undefined ? await unsetMeters(api) : [meter];
+  let failures = 0;
+  for (const id of meters) {
+    try {
+      const taken = await order(api, `${meterPath(id)}/commands`, body);
+      const record = await untilEnded(api, taken, COMMAND_LIMIT_MS, () => {});
+      if (json) out(JSON.stringify(record));
+      if (record.state !== 'verified') throw failureOf(record);
+      const { clockBefore, clock } = record.evidence!;
+      if (!json) out(`${id}: ${clockText(clockBefore)} before, ${clockText(clock)} now`);
+    } catch (error) {
+      if (meter !== undefined) throw error;
+      failures++;
+      process.stderr.write(`${id}: ${messageOf(error)}\n`);
+    }
+  }
+  if (meters.length === 0 && !json) out('the clock of every meter that answers is set');
+  return failures === 0 ? 0 : failures < meters.length ? 5 : 1;
+}
+
+async function unsetMeters(api: ApiClient): Promise<string[]> {
+  const unset: string[] = [];
+  for (let cursor = ''; ; ) {
+    const { meters, next } = await api.call<{ meters: MeterStateBody[]; next: string | null }>(
+      'GET',
+      `meters?limit=1000${cursor}`,
+    );
+    for (const { id, clock } of meters) if (clock?.isSet === false) unset.push(id);
+    if (next === null) return unset;
+    cursor = `&cursor=${encodeURIComponent(next)}`;
+  }
+}
+
+function clockText(clock: ClockBody | undefined): string {
+  if (!clock) return 'unknown';
+  const offset = `${clock.offsetMs < 0 ? '−' : '+'}${(Math.abs(clock.offsetMs) / 1000).toFixed(3)} s`;
+  return `${clock.isSet ? '' : 'not set, '}${offset} ± ${Math.ceil(clock.roundTripMs / 2)} ms`;
 }
 
 /** Sends an image and waits until the meter runs it. */
@@ -165,6 +229,16 @@ export const CLIENT_VERBS: Readonly<Record<string, Verb>> = {
   ),
   connect: switchVerb('connect', 'connect the load of a meter and read back that it is'),
   disconnect: switchVerb('disconnect', 'disconnect the load of a meter and read back that it is'),
+  'sync-clock': verb(
+    "set a meter's clock from the head end's, which it needs after a power failure to obey commands",
+    ['METER?'],
+    syncClocks,
+    {
+      all: { type: 'boolean', help: 'every meter whose clock is not set, in place of METER' },
+      jump: { type: 'boolean', help: 'also when it is off by more than a day: you have looked at the clocks' },
+      reason: { type: 'string', value: 'TEXT', help: 'why, for the audit' },
+    },
+  ),
   firmware: verb(
     'install a signed firmware image on a meter and wait until it runs it',
     ['METER', 'FILE'],

@@ -13,10 +13,11 @@
 import { randomUUID } from 'node:crypto';
 import type { ErrorCode } from '#base/error-codes';
 import { messageOf, S3mpError } from '#base/errors';
-import type { CommandState, CommandType, Severity } from '../http/wire.ts';
+import type { ClockBody, CommandState, CommandType, EvidenceBody, Severity } from '../http/wire.ts';
 import type { CommandRecord, ImageInfo, Store } from '../store/store.ts';
 import { timeText } from './bodies.ts';
 import type { FleetClock } from './clock.ts';
+import { notSet } from './clock-sync.ts';
 import {
   type CommandTarget,
   type CommandTimes,
@@ -37,6 +38,8 @@ export interface CommandRequest {
   readonly bodyHash: string;
   /** ms since the epoch: not sent after this. */
   readonly expiresAt: number;
+  /** Of a command that sets the clock: also by more than a day. */
+  readonly jump?: boolean;
   /** Of a firmware command. */
   readonly image?: ImageInfo & { readonly content: Uint8Array };
 }
@@ -62,6 +65,8 @@ const WITHOUT_EFFECT: ReadonlySet<ErrorCode> = new Set([
   'dlms.refused',
   'dlms.temporarily-unavailable',
   'firmware.refused',
+  'clock.not-set',
+  'clock.refused',
   'scion.address',
   'scion.topology',
   'scion.path-service',
@@ -69,6 +74,8 @@ const WITHOUT_EFFECT: ReadonlySet<ErrorCode> = new Set([
   'path.none-conforming',
   'meter.busy',
 ]);
+/** How meters refuse what they do not believe or cannot judge. */
+const REFUSED: ReadonlySet<ErrorCode> = new Set(['dlms.access-denied', 'dlms.temporarily-unavailable']);
 /** Images that are on their way at the same time, each in memory. */
 const TRANSFERS = 32;
 /** Listeners hear of a transfer's progress this often. */
@@ -80,6 +87,21 @@ export interface CommandHooks {
   /** What is brought for the command has come further. */
   readonly progress: (record: CommandRecord) => void;
   readonly event: (kind: string, severity: Severity, meter: string, message: string) => void;
+}
+
+function clockDetail(when: string, clock: ClockBody | undefined): Record<string, number | boolean> {
+  return clock ? { [`${when}IsSet`]: clock.isSet, [`${when}OffsetMs`]: clock.offsetMs } : {};
+}
+
+/** A meter refuses a command without saying that it is for want of the time. */
+async function explain(target: CommandTarget, { type }: CommandRecord, error: unknown): Promise<unknown> {
+  const isRefusal = error instanceof S3mpError && REFUSED.has(error.code);
+  if (!isRefusal || type === 'message') return error;
+  const clock = await target.readClock().catch(() => undefined);
+  if (clock?.isSet === false && type !== 'sync-clock') return notSet(target.id, error);
+  if (error.code !== 'dlms.access-denied') return error;
+  const hint = 'a command needs the signature of a key that the meter believes (dlms.command_key_file)';
+  return new S3mpError(error.code, `${error.message}; ${hint}`, error.context, error);
 }
 
 const infoOf = ({ model, version, bytes, sha256 }: ImageInfo): ImageInfo => ({ model, version, bytes, sha256 });
@@ -233,10 +255,12 @@ export class Commands {
       return;
     }
     try {
-      await PROCEDURES[record.type].send(target, record, waitMs, async () => {
-        record = await this.step(record, 'sent');
-      });
-    } catch (error) {
+      const sent = async (evidence?: EvidenceBody) => {
+        record = await this.step(record, 'sent', evidence ? { evidence } : {});
+      };
+      await PROCEDURES[record.type].send(target, record, waitMs, sent, this.tools);
+    } catch (thrown) {
+      const error = await explain(target, record, thrown);
       const code = error instanceof S3mpError ? error.code : 'internal';
       const failure = { code, detail: messageOf(error) };
       if (record.state === 'queued' && code === 'meter.busy' && this.stopped) return;
@@ -309,6 +333,8 @@ export class Commands {
         ...(record.text === null ? {} : { text: record.text }),
         ...(record.image ? { version: record.image.version, sha256: record.image.sha256 } : {}),
         ...(evidence?.firmware === undefined ? {} : { firmware: evidence.firmware }),
+        ...clockDetail('before', evidence?.clockBefore),
+        ...clockDetail('after', evidence?.clock),
         ...(evidence?.outputState === undefined ? {} : { outputState: evidence.outputState }),
         ...(evidence?.controlState === undefined ? {} : { controlState: evidence.controlState }),
         ...(evidence?.powerAfterW === undefined ? {} : { powerAfterW: evidence.powerAfterW }),

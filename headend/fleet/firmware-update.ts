@@ -11,6 +11,7 @@ import type { FirmwareReading, FirmwareToSend } from '../meter-connection.ts';
 import type { CommandRecord } from '../store/store.ts';
 import { timeText } from './bodies.ts';
 import { type FleetClock, pause } from './clock.ts';
+import { notSet } from './clock-sync.ts';
 import type { CommandTarget, Finding, Preparation, ProcedureTools } from './procedures.ts';
 
 /** What a slice shall take of the lane, ms. */
@@ -29,7 +30,7 @@ const isAnswer = (error: unknown) => error instanceof S3mpError && ANSWERS.test(
 
 /**
  * Brings an image to the meter and has it verified.
- * @throws S3mpError `firmware.unsupported`, `firmware.refused`, `command.expired`
+ * @throws S3mpError `firmware.unsupported`, `firmware.refused`, `clock.not-set`, `command.expired`
  */
 export async function bringFirmware(
   target: CommandTarget,
@@ -43,7 +44,10 @@ export async function bringFirmware(
   const progress: Preparation = { stored: 0, blocks: 0, waiting: null };
   const attempt = patiently(target, record, clock, isStopped, progress, told);
 
-  await attempt(async () => judge(await target.readFirmware(), image));
+  await attempt(async () => {
+    judge(await target.readFirmware(), image);
+    if (!(await target.readClock()).isSet) throw notSet(target.id);
+  });
   let count = 1;
   for (let isWhole = false; !isWhole; ) {
     const startedAt = clock.steady();
@@ -89,7 +93,7 @@ function patiently(
         return result;
       } catch (error) {
         const code = error instanceof S3mpError ? error.code : 'internal';
-        if (code === 'internal' || code.startsWith('firmware.')) throw error;
+        if (code === 'internal' || /^(firmware|clock)\./.test(code)) throw error;
         if (isAnswer(error) && ++refusals >= SURE_REFUSALS)
           throw new S3mpError('firmware.refused', `the meter refuses the transfer: ${messageOf(error)}`, {}, error);
         progress.waiting = messageOf(error);

@@ -4,8 +4,18 @@
  */
 
 import { messageOf, S3mpError } from '#base/errors';
-import type { LiveBody, MeterState, MeterStateBody, PathBody, ReadingBody, Severity, ValueBody } from '../http/wire.ts';
 import type {
+  ClockBody,
+  LiveBody,
+  MeterState,
+  MeterStateBody,
+  PathBody,
+  ReadingBody,
+  Severity,
+  ValueBody,
+} from '../http/wire.ts';
+import type {
+  ClockComparison,
   ControlReading,
   FirmwareReading,
   FirmwareToSend,
@@ -22,6 +32,7 @@ import type { StoredValue } from '../store/store.ts';
 import { type AgeLimits, ageLimits, meterStateAt, retryPause } from './ageing.ts';
 import { pathBody, readingBody, storedValues, timeText, valueBody } from './bodies.ts';
 import type { FleetClock } from './clock.ts';
+import { clockBody, offsetText } from './clock-sync.ts';
 import { DelayWindow } from './delay-window.ts';
 import type { FeedItem } from './feed.ts';
 import { Lane, type Operation, type Priority } from './lane.ts';
@@ -69,6 +80,8 @@ const NOT_A_MISS = new Set([
 const PROFILE_DEADLINE_MS = 30_000;
 /** The meter looks at its parts first. */
 const SELF_TEST_DEADLINE_MS = 10_000;
+/** A clock that is off by more is worth an event. */
+const OFFSET_LIMIT_MS = 5_000;
 /** The meter hashes the image and checks its signature, which takes a Pi Zero a moment. */
 const IMAGE_DEADLINE_MS = 20_000;
 /** A slice of an image waits for its turn as long as this. */
@@ -90,6 +103,9 @@ export class MeterAgent implements CommandTarget {
   private path: PathTaken | null = null;
   private control: (ControlReading & { at: number; steady: number }) | null = null;
   private message: { text: string; at: number } | null = null;
+  private clockNow: ClockBody | null = null;
+  /** Whether the last reading had a time of measurement. */
+  private wasTimed = true;
   /** Steady time of the newest reading; null until the first one since the start. */
   private readAt: number | null = null;
   private lastSeenAt: number | null = null;
@@ -227,6 +243,7 @@ export class MeterAgent implements CommandTarget {
         readAt: timeText(control.at),
         ageMs: Math.round(now - control.steady),
       },
+      clock: this.clockNow,
       message: message && { text: message.text, readAt: timeText(message.at) },
       messageLimit: this.settings.messageLimit,
     };
@@ -276,6 +293,16 @@ export class MeterAgent implements CommandTarget {
 
   readForCommand(): Promise<Reading> {
     return this.readNow('command');
+  }
+
+  async readClock(priority: Priority = 'command'): Promise<ClockComparison> {
+    const clock = await this.call(priority, this.settings.deadlineMs, (ms) => this.connection.readClock(ms));
+    this.clockRead(clock);
+    return clock;
+  }
+
+  setClock(roundTripMs: number, waitMs: number, onTurn: () => Promise<void>): Promise<void> {
+    return this.commandCall((ms) => this.connection.setClock(roundTripMs, ms), waitMs, onTurn);
   }
 
   readFirmware(): Promise<FirmwareReading> {
@@ -328,6 +355,10 @@ export class MeterAgent implements CommandTarget {
   private accept(reading: Reading, priority: Priority): void {
     this.readAt = this.clock.steady();
     this.values = storedValues(reading);
+    const isTimed = reading.measuredAt !== null;
+    // The meter may have lost its time: look now.
+    if (this.wasTimed && !isTimed) this.refreshedAt = Number.NEGATIVE_INFINITY;
+    this.wasTimed = isTimed;
     if (priority === 'live') this.delays.add(this.readAt, reading.delayMs);
     this.hooks.store(this.id, reading);
     const moved = this.path?.fingerprint !== reading.path?.fingerprint;
@@ -345,13 +376,31 @@ export class MeterAgent implements CommandTarget {
     this.refresh();
   }
 
-  /** Reads control state and message now and then, behind everything else. */
+  /** Tells of a clock that is not set, which makes the meter refuse commands, and of one that goes wrong. */
+  private clockRead(clock: ClockComparison): void {
+    const before = this.clockNow;
+    this.clockNow = clockBody(clock, this.clock.wall());
+    const away = offsetText(clock.offsetMs);
+    const cure = `headend.js sync-clock ${this.id}`;
+    if (!clock.isSet && before?.isSet !== false) {
+      const text = `its clock is not set (${away}), as after a power failure: it measures on and obeys no command`;
+      this.hooks.event('clock.not-set', 'warning', this.id, `${text}; set it: ${cure}`);
+    } else if (clock.isSet && before?.isSet === false) {
+      this.hooks.event('clock.set', 'info', this.id, `its clock is set, ${away}`);
+    } else if (clock.isSet && isFarOff(clock) && !(before && isFarOff(before))) {
+      this.hooks.event('clock.offset', 'warning', this.id, `its clock is ${away}; set it: ${cure}`);
+    }
+    this.evaluate();
+  }
+
+  /** Reads control state, message and clock now and then, behind everything else. */
   private refresh(): void {
     const now = this.clock.steady();
     if (this.stopped || now - this.refreshedAt < this.settings.refreshMs) return;
     this.refreshedAt = now;
     void this.readControl('background')
       .then(() => this.readMessage('background'))
+      .then(() => this.readClock('background'))
       // The failure is on record already (`call`); nobody waits for this one.
       .catch(() => {});
   }
@@ -448,8 +497,14 @@ export class MeterAgent implements CommandTarget {
     if (before !== this.state) this.tellTransition(before);
     const body = this.stateBody();
     // Ages and the next try change by themselves; the page ages its values with its own clock.
-    const { ageMs: _age, lastSeenAt: _seen, control, ...told } = body;
-    const signature = JSON.stringify({ ...told, output: control?.outputState, control: control?.controlState });
+    const { ageMs: _age, lastSeenAt: _seen, control, clock, ...told } = body;
+    const signature = JSON.stringify({
+      ...told,
+      output: control?.outputState,
+      control: control?.controlState,
+      isClockSet: clock?.isSet,
+      offsetS: clock && Math.round(clock.offsetMs / 1000),
+    });
     if (signature === this.lastPublished) return;
     this.lastPublished = signature;
     this.hooks.publish({ topic: 'state', meter: this.id, data: body });
@@ -476,6 +531,10 @@ export class MeterAgent implements CommandTarget {
       delayP95Ms: roundOrNull(this.delays.percentile(now, DELAY_WINDOW_MS, 0.95)),
     };
   }
+}
+
+function isFarOff({ offsetMs, roundTripMs }: Pick<ClockComparison, 'offsetMs' | 'roundTripMs'>): boolean {
+  return Math.abs(offsetMs) - roundTripMs / 2 > OFFSET_LIMIT_MS;
 }
 
 function round2(value: number): number {

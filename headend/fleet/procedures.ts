@@ -6,6 +6,7 @@
 import type { ErrorCode } from '#base/error-codes';
 import type { CommandType, EvidenceBody } from '../http/wire.ts';
 import type {
+  ClockComparison,
   ControlReading,
   FirmwareReading,
   FirmwareToSend,
@@ -15,6 +16,7 @@ import type {
 import type { CommandRecord } from '../store/store.ts';
 import { timeText } from './bodies.ts';
 import { type FleetClock, pause } from './clock.ts';
+import { readBackClock, setClock } from './clock-sync.ts';
 import { bringFirmware, readBackFirmware, startFirmware } from './firmware-update.ts';
 import { powerOf } from './registers.ts';
 
@@ -27,6 +29,8 @@ export interface CommandTarget {
   readForCommand(): Promise<Reading>;
   writeMessage(text: string, waitMs: number, onTurn: () => Promise<void>): Promise<void>;
   readMessage(): Promise<string>;
+  readClock(): Promise<ClockComparison>;
+  setClock(roundTripMs: number, waitMs: number, onTurn: () => Promise<void>): Promise<void>;
   readFirmware(): Promise<FirmwareReading>;
   /** Sends some blocks, behind everything else that waits. */
   sendFirmware(image: FirmwareToSend, count: number): Promise<TransferProgress>;
@@ -78,12 +82,13 @@ export interface Procedure {
     tools: ProcedureTools,
     told: (progress: Preparation) => void,
   ) => Promise<void>;
-  /** Sends it once. @param sent  called right before it leaves */
+  /** Sends it once. @param sent  called right before it leaves, with what was found before */
   readonly send: (
     target: CommandTarget,
     record: CommandRecord,
     waitMs: number,
-    sent: () => Promise<void>,
+    sent: (evidence?: EvidenceBody) => Promise<void>,
+    tools: ProcedureTools,
   ) => Promise<void>;
   readonly readBack: (target: CommandTarget, record: CommandRecord, tools: ProcedureTools) => Promise<Finding>;
 }
@@ -101,6 +106,10 @@ export const PROCEDURES: Readonly<Record<CommandType, Procedure>> = {
       const evidence = { text, readAt: timeText(clock.wall()) };
       return { as: text === record.text, evidence, detail: 'the meter holds another text' };
     },
+  },
+  'sync-clock': {
+    send: (target, record, waitMs, sent, { clock }) => setClock(target, record, waitMs, sent, clock.wall),
+    readBack: readBackClock,
   },
   firmware: {
     prepare: bringFirmware,

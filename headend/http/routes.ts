@@ -453,20 +453,23 @@ async function command(fleet: Fleet, labMode: boolean, call: Call): Promise<Repl
   const meter = params.id!;
   const key = idempotencyKey(call);
   const { type, reason, text, expiresAt } = body as Record<string, string | undefined> & { type: CommandType };
+  const jump = body.jump === true;
   if (type === 'disconnect') {
     if (reason === undefined) throw new RequestError('a disconnect needs a reason', '/reason');
     if (!labMode && !client.hasToken) throw new S3mpError('auth.required', 'a disconnect needs a token');
   }
+  if (jump && type !== 'sync-clock') throw new RequestError(`jump belongs to sync-clock, not to ${type}`, '/jump');
   checkMessage(type, text, fleet.settings.messageLimit);
   const submitted = await fleet.submit({
     meter,
     type,
     reason: reason?.trim() ?? null,
     text: text ?? null,
+    ...(jump ? { jump } : {}),
     actor: client.actor,
     idempotencyKey: key,
     bodyHash: createHash('sha256')
-      .update(JSON.stringify([meter, type, reason ?? null, text ?? null, expiresAt ?? null]))
+      .update(JSON.stringify([meter, type, reason ?? null, text ?? null, expiresAt ?? null, ...(jump ? [jump] : [])]))
       .digest('hex'),
     expiresAt: expiryOf(expiresAt, fleet.now()),
   });

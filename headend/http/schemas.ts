@@ -27,9 +27,12 @@ const COMMAND_STATE: Schema = {
   enum: ['queued', 'sent', 'acknowledged', 'verified', 'failed', 'expired', 'unknown'],
   examples: ['verified'],
 };
-export const COMMAND_TYPE: Schema = { type: 'string', enum: ['connect', 'disconnect', 'message', 'firmware'] };
+export const COMMAND_TYPE: Schema = {
+  type: 'string',
+  enum: ['connect', 'disconnect', 'message', 'sync-clock', 'firmware'],
+};
 /** Types that a JSON body can order; an image comes by a route of its own. */
-const ORDERED_TYPE: Schema = { type: 'string', enum: ['connect', 'disconnect', 'message'] };
+const ORDERED_TYPE: Schema = { type: 'string', enum: ['connect', 'disconnect', 'message', 'sync-clock'] };
 const OBIS_TEXT = text('canonical OBIS code', '1-0:16.7.0.255');
 
 export const RELOADED: Schema = object({
@@ -76,6 +79,13 @@ export const READING: Schema = object({
   values: list(VALUE),
 });
 
+const CLOCK: Schema = object({
+  isSet: { type: 'boolean', description: 'whether the meter believes its clock; if not, it obeys no command' },
+  offsetMs: number('meter minus head end, known to half of the round trip', 12),
+  roundTripMs: number('of the reading', 74),
+  readAt: time('clock of the head end'),
+});
+
 export const EVIDENCE: Schema = object(
   {
     controlState: text('attribute 3 of the disconnect control', 'disconnected'),
@@ -83,10 +93,12 @@ export const EVIDENCE: Schema = object(
     powerAfterW: orNull(number('active power after the switch', 0)),
     text: text('what the meter holds'),
     firmware: text('version of the firmware that runs', '0.2.0'),
+    clockBefore: CLOCK,
+    clock: CLOCK,
     pathFingerprint: orNull(text('path of the read-back')),
     readAt: time('of the read-back'),
   },
-  ['controlState', 'outputState', 'powerAfterW', 'text', 'firmware', 'pathFingerprint'],
+  ['controlState', 'outputState', 'powerAfterW', 'text', 'firmware', 'clockBefore', 'clock', 'pathFingerprint'],
 );
 
 export const COMMAND: Schema = object({
@@ -148,6 +160,7 @@ export const METER: Schema = object({
       ageMs: number('since read back', 900),
     }),
   ),
+  clock: orNull(CLOCK),
   message: orNull(object({ text: text('what the display holds'), readAt: time('read back') })),
   messageLimit: number('longest message, bytes of UTF-8', 160),
   values: list(VALUE),
@@ -333,6 +346,10 @@ export const COMMAND_REQUEST: Schema = {
       type: ORDERED_TYPE,
       reason: { type: 'string', minLength: 3, maxLength: 200, description: 'mandatory for disconnect' },
       text: { type: 'string', maxLength: 1024, description: 'of a message' },
+      jump: {
+        type: 'boolean',
+        description: 'of sync-clock: somebody has seen that the clock is off by more than a day',
+      },
       expiresAt: {
         type: 'string',
         format: 'date-time',
@@ -340,11 +357,12 @@ export const COMMAND_REQUEST: Schema = {
         description: 'not sent after this; default 60 s',
       },
     },
-    ['reason', 'text', 'expiresAt'],
+    ['reason', 'text', 'expiresAt', 'jump'],
   ),
   examples: [
     { type: 'disconnect', reason: 'non-payment, order 4711' },
     { type: 'connect' },
+    { type: 'sync-clock' },
     { type: 'message', text: 'Planned outage Monday 09:00-11:00' },
   ],
 };

@@ -12,7 +12,7 @@ export type Quality = 'good' | 'suspect' | 'stale' | 'missing';
  */
 export type MeterState = 'unknown' | 'online' | 'late' | 'stale' | 'offline';
 
-export type CommandType = 'connect' | 'disconnect' | 'message' | 'firmware';
+export type CommandType = 'connect' | 'disconnect' | 'message' | 'sync-clock' | 'firmware';
 export type CommandState = 'queued' | 'sent' | 'acknowledged' | 'verified' | 'failed' | 'expired' | 'unknown';
 export type Severity = 'info' | 'warning' | 'error';
 
@@ -97,6 +97,16 @@ export interface MessageBody {
   readonly readAt: string;
 }
 
+/** The meter's clock beside the head end's. */
+export interface ClockBody {
+  /** Whether the meter believes its clock; if not, it obeys no command until somebody sets it. */
+  readonly isSet: boolean;
+  /** Meter minus head end, ms; known to half of the round trip. */
+  readonly offsetMs: number;
+  readonly roundTripMs: number;
+  readonly readAt: string;
+}
+
 export interface LiveBody {
   readonly intervalMs: number;
   readonly viewers: number;
@@ -124,6 +134,7 @@ export interface MeterStateBody {
   readonly nextTryAt: string | null;
   readonly live: LiveBody | null;
   readonly control: ControlBody | null;
+  readonly clock: ClockBody | null;
   readonly message: MessageBody | null;
   /** Longest message in bytes of UTF-8. */
   readonly messageLimit: number;
@@ -151,6 +162,9 @@ export interface EvidenceBody {
   readonly text?: string;
   /** Version of the firmware that runs. */
   readonly firmware?: string;
+  /** The meter's clock before and after it was set. */
+  readonly clockBefore?: ClockBody;
+  readonly clock?: ClockBody;
   readonly pathFingerprint?: string | null;
   readonly readAt: string;
 }

@@ -9,8 +9,9 @@ import { decodeUtf8, encodeUtf8 } from '#base/utf8';
 import type { Data } from '#dlms/axdr';
 import { DlmsClient } from '#dlms/client';
 import type { ClientSecurityOptions } from '#dlms/client-security';
+import { CLOCK } from '#dlms/cosem/clock';
 import { IMAGE_TRANSFER, ImageStatus } from '#dlms/cosem/image-transfer';
-import { ClockStatus, decodeDateTime } from '#dlms/date-time';
+import { ClockStatus, DATE_TIME_SIZE, decodeDateTime, encodeDateTime } from '#dlms/date-time';
 import type { Exchange } from '#dlms/exchange';
 import type { GetResult } from '#dlms/get';
 import { activateImage, ImageSending, verifyImage } from '#dlms/image-sender';
@@ -34,6 +35,7 @@ import type { PathReport as ManagedPath } from '#scion/path-manager';
 import type { PathRules } from '#scion/path-preference';
 import { ALLOW_ALL, type PathPolicy, parsePolicy } from '#scion/policy';
 import type {
+  ClockComparison,
   ControlReading,
   FirmwareReading,
   FirmwareToSend,
@@ -90,6 +92,7 @@ const dataObject = (obis: string) => ({ classId: 1, ln: parseObis(obis), attribu
 const CLOCKED = [dataObject(MEASUREMENT_TIME), dataObject(SUSPECT_QUANTITIES)];
 const MESSAGE = dataObject('0-0:96.13.0.255');
 const SELF_TEST_RESULT = dataObject(SELF_TEST);
+const CLOCK_TIME = { classId: 8, ln: parseObis(CLOCK), attribute: 2 };
 const imageAttribute = (attribute: number) => ({ classId: 18, ln: parseObis(IMAGE_TRANSFER), attribute });
 const FIRMWARE = [dataObject(FIRMWARE_ID), imageAttribute(5), imageAttribute(6), dataObject(IMAGE_REFUSAL)];
 const DISCONNECT_CONTROL = { classId: 70, ln: parseObis('0-0:96.3.10.255') };
@@ -240,6 +243,36 @@ export class DlmsConnection implements MeterConnection {
         values: row.values.filter(isValue),
       })),
     };
+  }
+
+  async readClock(deadlineMs: number): Promise<ClockComparison> {
+    let sentAt = 0;
+    let receivedAt = 0;
+    const client = this.client;
+    function* timed(): Exchange<Data> {
+      sentAt = Date.now();
+      const data = yield* client.get(CLOCK_TIME);
+      receivedAt = Date.now();
+      return data;
+    }
+    const data = await this.inquire(timed, deadlineMs);
+    const time = data.type === 'octet-string' ? decodeDateTime(data.value) : undefined;
+    if (typeof time?.epochMs !== 'number') throw new DlmsError('dlms.unexpected-answer', 'the meter gave no time');
+    return {
+      isSet: time.status === 0xff || (time.status & (ClockStatus.invalid | ClockStatus.doubtful)) === 0,
+      offsetMs: time.epochMs - (sentAt + receivedAt) / 2,
+      roundTripMs: receivedAt - sentAt,
+    };
+  }
+
+  async setClock(roundTripMs: number, deadlineMs: number): Promise<void> {
+    const sign = this.signer?.sign('set the clock');
+    await this.run(() => {
+      const value = new Uint8Array(DATE_TIME_SIZE);
+      encodeDateTime(value, 0, Date.now() + roundTripMs / 2, 0, 0);
+      const set = this.client.set(CLOCK_TIME, { type: 'octet-string', value });
+      return sign ? this.client.signed(sign, set) : set;
+    }, deadlineMs);
   }
 
   async readFirmware(deadlineMs: number): Promise<FirmwareReading> {

@@ -5,8 +5,9 @@
 
 import type { CommandBody } from '../http/wire.ts';
 import { ApiError, call, currentToken, newKey, setToken } from './api.ts';
+import { ClockNote } from './clock-note.ts';
 import { byId, make, setAttribute, setText } from './dom.ts';
-import { ageText, clockText, valueText } from './format.ts';
+import { ageText, clockText, offsetText, valueText } from './format.ts';
 import type { MeterView } from './meter-view.ts';
 
 const OPEN_STATES = new Set(['queued', 'sent', 'acknowledged', 'unknown']);
@@ -23,6 +24,7 @@ const TITLE: Readonly<Record<string, string>> = {
   connect: 'Connect',
   disconnect: 'Disconnect',
   message: 'Message',
+  'sync-clock': 'Clock',
   firmware: 'Firmware',
 };
 
@@ -36,6 +38,7 @@ export class OutputPanel {
   private readonly linked: () => boolean;
   private readonly connect = byId<HTMLButtonElement>('connect');
   private readonly disconnect = byId<HTMLButtonElement>('disconnect');
+  private readonly clock: ClockNote;
   private readonly dialog = byId<HTMLDialogElement>('disconnect-dialog');
   private readonly reason = byId<HTMLInputElement>('reason');
   private readonly token = byId<HTMLInputElement>('disconnect-token-text');
@@ -57,6 +60,7 @@ export class OutputPanel {
     this.linked = linked;
     this.submitted = submitted;
     this.failed = failed;
+    this.clock = new ClockNote((jump) => void this.submit({ type: 'sync-clock', ...(jump ? { jump } : {}) }));
     this.connect.addEventListener('click', () => void this.submit({ type: 'connect' }));
     this.disconnect.addEventListener('click', () => this.ask());
     this.reason.addEventListener('input', () => this.checkDialog());
@@ -72,6 +76,7 @@ export class OutputPanel {
     const output = view?.meter.control?.outputState;
     this.setRests(this.connect, resting || output === true);
     this.setRests(this.disconnect, resting || output === false);
+    this.clock.render(view?.meter.clock ?? null, resting);
     this.restoreFocus();
     if (this.dialog.open) this.checkDialog();
     const isOld = !this.linked() || view?.state() === 'offline';
@@ -96,7 +101,8 @@ export class OutputPanel {
     if (this.unfocused === undefined || this.dialog.open) return;
     const { activeElement, body } = document;
     const isLost = activeElement === body || activeElement === this.unfocused;
-    const next = [this.unfocused, this.connect, this.disconnect].find((button) => !button.disabled);
+    const isPressable = (button: HTMLButtonElement) => !button.disabled && button.offsetParent !== null;
+    const next = [this.unfocused, this.connect, this.disconnect].find(isPressable);
     if (isLost && next === undefined) return;
     if (isLost) next?.focus({ preventScroll: true });
     this.unfocused = undefined;
@@ -148,11 +154,12 @@ export class OutputPanel {
     void this.submit({ type: 'disconnect', reason: this.reason.value.trim() }, () => setToken(before));
   }
 
-  private async submit(body: Record<string, string>, denied: () => void = () => {}): Promise<void> {
+  private async submit(body: Record<string, string | boolean>, denied: () => void = () => {}): Promise<void> {
     const meter = this.view()?.meter.id;
     if (meter === undefined || this.sending) return;
     this.sending = true;
-    this.unfocused = body.type === 'connect' ? this.connect : this.disconnect;
+    const { connect, disconnect, clock } = this;
+    this.unfocused = body.type === 'connect' ? connect : body.type === 'disconnect' ? disconnect : clock.button;
     this.render();
     try {
       this.submitted(await submitCommand(meter, body));
@@ -166,7 +173,7 @@ export class OutputPanel {
 }
 
 /** Sends a command; a lost answer is repeated under the same key, which cannot run it twice. */
-export async function submitCommand(meter: string, body: Record<string, string>): Promise<CommandBody> {
+export async function submitCommand(meter: string, body: Record<string, string | boolean>): Promise<CommandBody> {
   const path = `/meters/${encodeURIComponent(meter)}/commands`;
   const key = { 'idempotency-key': newKey() };
   try {
@@ -182,6 +189,8 @@ function evidenceText({ evidence, error, image, progress }: CommandBody): string
   if (image) parts.push(`${image.model} ${image.version}`);
   if (progress && progress.blocks > 0) parts.push(`${progress.stored} of ${progress.blocks} blocks`);
   if (progress?.waiting) parts.push(`waits: ${progress.waiting}`);
+  if (evidence?.clockBefore && evidence.clock)
+    parts.push(`clock ${offsetText(evidence.clockBefore.offsetMs)} before, ${offsetText(evidence.clock.offsetMs)} now`);
   if (evidence?.firmware !== undefined) parts.push(`runs ${evidence.firmware}`);
   if (evidence?.outputState !== undefined) parts.push(`output ${evidence.outputState ? 'on' : 'off'}`);
   if (evidence?.controlState !== undefined) parts.push(`control ${evidence.controlState}`);

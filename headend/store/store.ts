@@ -69,6 +69,8 @@ export interface CommandRecord {
   readonly text: string | null;
   /** Of a firmware command. */
   readonly image?: ImageInfo;
+  /** Of a command that sets the clock: also by more than a day. */
+  readonly jump?: boolean;
   readonly actor: string;
   readonly idempotencyKey: string;
   /** Hash of meter and body: tells a repeat from another command under the same key. */

@@ -56,6 +56,8 @@ export const ERROR_TITLES: Readonly<Record<ErrorCode, string>> = {
   'command.conflict': 'The idempotency key was used for another command',
   'command.failed': 'The meter did not carry out the command',
   'command.expired': 'The command expired before it was sent',
+  'clock.not-set': 'The clock of the meter is not set',
+  'clock.refused': 'The clock of the meter is not set to this time',
   'firmware.unsupported': 'The meter takes no firmware images',
   'firmware.refused': 'The meter does not take the firmware image',
   'firmware.fell-back': 'The firmware failed, and the meter runs the one before again',

@@ -271,7 +271,7 @@ export class ServerAssociation {
     try {
       const command = decodeSigned(r);
       const { number, content } = command;
-      const refusal = commands ? judgeCommand(command, commands, epochS()) : 'signature';
+      const refusal = commands ? judgeCommand(command, commands, epochS(content)) : 'signature';
       if (!refusal) {
         emit({ kind: 'command-accepted', key, clientSap, number, reason: command.reason });
         r.reset(content, 0, content.length);

@@ -92,8 +92,8 @@ export interface ServerOptions {
   readonly lockout?: LockoutOptions;
   /** Who may sign commands; without it every signed request is refused. */
   readonly commands?: CommandAuthority | undefined;
-  /** Seconds since the Unix epoch, undefined while the clock is not set; signed commands need it. */
-  readonly epochS?: () => number | undefined;
+  /** Time by which a signed request is judged, s since the Unix epoch; undefined while nobody knows it: see `judgingTime`. */
+  readonly epochS?: (request: Uint8Array) => number | undefined;
   readonly onEvent?: (event: ServerEvent) => void;
 }
 
@@ -117,7 +117,7 @@ export interface ServerCore {
   readonly inactivityMs: number;
   readonly duplicateWindowMs: number;
   readonly commands: CommandAuthority | undefined;
-  readonly epochS: () => number | undefined;
+  readonly epochS: (request: Uint8Array) => number | undefined;
   readonly emit: (event: ServerEvent) => void;
 }
 

@@ -6,6 +6,7 @@ import { parseIsdAs } from '#scion/isd-as';
 import type { ScionPath } from '#scion/path-metadata';
 import { parsePolicy, whyForbidden } from '#scion/policy';
 import type {
+  ClockComparison,
   ControlReading,
   FirmwareReading,
   FirmwareToSend,
@@ -84,6 +85,11 @@ export class ScriptedMeter implements MeterConnection {
   isClosed = false;
   now: () => number = Date.now;
   wait: (ms: number) => Promise<void> = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  /** The meter's clock: whether it believes it, and how far ahead it is. */
+  clock = { isSet: true, offsetMs: 3 };
+  clockSets = 0;
+  /** The line holds up the next time on its way, ms. */
+  clockDelayMs = 0;
   firmware = { version: '0.1.0', isOffered: true, status: 0, refusal: '' };
   /** What the meter says of the next image. */
   verdict = '';
@@ -102,7 +108,7 @@ export class ScriptedMeter implements MeterConnection {
       const receivedAt = this.now();
       return {
         values: this.values(),
-        measuredAt: receivedAt,
+        measuredAt: this.clock.isSet ? receivedAt : null,
         receivedAt,
         delayMs: this.delayMs || 1.5,
         path: this.path,
@@ -159,6 +165,22 @@ export class ScriptedMeter implements MeterConnection {
         rows.push({ at, quality: values.includes(null) ? 'missing' : 'good', values });
       }
       return { fields: isLog ? [{ obis: '0-0:96.11.0.255', unit: '' }] : fields, period: isLog ? 0 : 900, rows };
+    });
+  }
+
+  readClock(): Promise<ClockComparison> {
+    return this.answer(() => ({ ...this.clock, roundTripMs: 40 }));
+  }
+
+  setClock(roundTripMs: number): Promise<void> {
+    return this.answer(() => {
+      this.clockSets++;
+      if (this.refusal) throw this.refusal;
+      const { loseAnswer } = this;
+      this.loseAnswer = false;
+      this.clock = { isSet: true, offsetMs: roundTripMs / 2 - 20 - this.clockDelayMs };
+      this.clockDelayMs = 0;
+      if (loseAnswer) throw new S3mpError('meter.unreachable', 'no answer');
     });
   }
 

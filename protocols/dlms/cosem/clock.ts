@@ -4,6 +4,8 @@
  * (4, 5) is not offered. Zone and rules are settings; as delivered they say UTC without daylight saving.
  */
 
+import { equalBytes } from '#base/bytes';
+import { ApduTag } from '#dlms/apdu';
 import { type Data, Tag, writeOctetString } from '#dlms/axdr';
 import { epochOfLocal, type LocalTime, localDay, localOfEpoch, localTimeAt, type Zone } from '#dlms/cosem/local-time';
 import type { CosemObject } from '#dlms/cosem/logical-device';
@@ -11,6 +13,7 @@ import { bool, i8, i16, octets, Setting, type SettingStore } from '#dlms/cosem/s
 import { attribute, type MethodRunner, NO_METHOD, TableObject } from '#dlms/cosem/table-object';
 import { ClockStatus, DATE_TIME_SIZE, decodeDateTime, encodeDateTime } from '#dlms/date-time';
 import { Result } from '#dlms/result';
+import { SetChoice } from '#dlms/set';
 import type { ByteWriter } from '#dlms/writer';
 
 /** The wall clock and whether anybody has set it since the start. */
@@ -32,6 +35,33 @@ export const CLOCK = '0-0:1.0.0.255';
 const BASE_CRYSTAL = 1;
 const DAY_AND_TIME_OPEN = Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x80, 0x00, 0xff);
 const QUARTER_MS = 900_000;
+
+/** A SET of attribute 2 by an octet-string of 12, behind its tag, choice and invoke id: reference, no selection, type. */
+const SET_TIME = Uint8Array.of(0, 8, 0, 0, 1, 0, 0, 255, 2, 0, 9, DATE_TIME_SIZE);
+
+/** The time that a set-request sets the clock to, ms since the Unix epoch; undefined for any other request. */
+export function timeSetBy(request: Uint8Array): number | undefined {
+  const at = 3 + SET_TIME.length;
+  const isTime =
+    request[0] === ApduTag.setRequest &&
+    request[1] === SetChoice.normal &&
+    equalBytes(request.subarray(3, at), SET_TIME);
+  const time = isTime && request.length === at + DATE_TIME_SIZE ? decodeDateTime(request, at) : undefined;
+  // Without deviation it is local time, which is another one in another zone.
+  return typeof time?.deviationMinutes === 'number' ? (time.epochMs ?? undefined) : undefined;
+}
+
+/**
+ * What signed requests are judged by, in seconds: one that sets the clock by the time that it sets, since nobody here knows
+ * a better one; any other by the clock, and by none while that is not set.
+ */
+export function judgingTime(read: () => ClockReading): (request: Uint8Array) => number | undefined {
+  return (request) => {
+    const { epochMs, isSet } = read();
+    const judgedMs = timeSetBy(request) ?? (isSet ? epochMs : undefined);
+    return judgedMs === undefined ? undefined : Math.floor(judgedMs / 1000);
+  };
+}
 
 /** The octets of a date-time value in either of its types; undefined for anything else. */
 export function dateTimeOctets(value: Data): Uint8Array | undefined {

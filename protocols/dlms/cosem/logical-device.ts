@@ -72,7 +72,7 @@ interface Access {
 }
 
 /** No right, a right, or one that asks for protection of the request. */
-const Right = { none: 0, plain: 1, authenticated: 2, command: 3 } as const;
+const Right = { none: 0, plain: 1, authenticated: 2, command: 3, readying: 4 } as const;
 type Right = (typeof Right)[keyof typeof Right];
 
 /** Whether commands, the rights marked `!`, need the signature of a command certificate. */
@@ -81,7 +81,8 @@ export type CommandPolicy = 'association' | 'signed';
 /**
  * Access rights per role, written `r` (read every attribute), `r3` (read attribute 3), `w2` (write attribute 2), `x1` (run
  * method 1). A role that is not named does not see the object. `+` behind a right asks for an authenticated request, `!` for
- * a signed one where the device takes signed commands only.
+ * a signed one where the device takes signed commands only, and a device that is ready for commands; `~` for one that
+ * must be signed likewise, but is what makes the device ready.
  */
 export type AccessRow = Readonly<Record<string, string>>;
 
@@ -93,14 +94,20 @@ interface Entry {
 const NAME_ATTRIBUTE = 1;
 const NO_BYTES = new Uint8Array(0);
 
+const RIGHTS: Readonly<Record<string, Right>> = {
+  '+': Right.authenticated,
+  '!': Right.command,
+  '~': Right.readying,
+};
+
 function parseAccess(text: string, object: CosemObject): Access {
   const canRead = new Array<Right>(object.attributes + 1).fill(Right.none);
   const canWrite = new Array<Right>(object.attributes + 1).fill(Right.none);
   const canRun = new Array<Right>(object.methods + 1).fill(Right.none);
   canRead[NAME_ATTRIBUTE] = Right.plain;
   for (const word of text.split(' ').filter(Boolean)) {
-    const [, kind, digits, mark] = /^([rwx])(\d*)([+!]?)$/.exec(word) ?? [];
-    const right = mark === '!' ? Right.command : mark === '+' ? Right.authenticated : Right.plain;
+    const [, kind, digits, mark] = /^([rwx])(\d*)([+!~]?)$/.exec(word) ?? [];
+    const right = RIGHTS[mark ?? ''] ?? Right.plain;
     const list = kind === 'r' ? canRead : kind === 'w' ? canWrite : kind === 'x' ? canRun : undefined;
     const id = Number(digits);
     if (!list || (digits === '' && kind !== 'r') || id >= list.length)
@@ -135,7 +142,7 @@ export class LogicalDevice {
   /** Judges a right: missing (3), or asking for more protection than the request has (13). */
   #judge(right: Right | undefined, context: RequestContext): number {
     if (!right) return Result.readWriteDenied;
-    const needsSignature = right === Right.command && this.commands === 'signed';
+    const needsSignature = right >= Right.command && this.commands === 'signed';
     if (needsSignature && !context.isSigned) return Result.scopeOfAccessViolated;
     if (right === Right.command && !this.#takesCommands()) return Result.temporaryFailure;
     const needsTag = right === Right.authenticated;

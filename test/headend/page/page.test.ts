@@ -110,6 +110,21 @@ PageTest('reads continuously while it is wanted', async (context) => {
   });
 });
 
+PageTest('a clock that is not set is shown with what to do, and set from the page', async (context) => {
+  await withPage(context, {}, async (page, rig) => {
+    assert.ok(await page.getByTestId('clock').isHidden());
+    rig.meter.clock = { isSet: false, offsetMs: -7_300_000 };
+    await page.getByTestId('read-once').click();
+    await page.getByTestId('sync-clock').waitFor({ state: 'visible' });
+    assert.match((await page.getByTestId('clock').textContent())!, /not set \(2 h behind\).*obeys no command/);
+    await page.getByTestId('sync-clock').click();
+    await seen(page, '#command-stage[data-type="sync-clock"][data-state="verified"]');
+    await page.getByTestId('clock').waitFor({ state: 'hidden' });
+    assert.match((await page.getByTestId('evidence').textContent())!, /clock 2 h behind before, 0\.0 s ahead now/);
+    assert.is(rig.meter.clockSets, 1);
+  });
+});
+
 PageTest('disconnects with a reason only, and shows what was read back', async (context) => {
   await withPage(context, {}, async (page, rig) => {
     await page.getByTestId('read-once').click();

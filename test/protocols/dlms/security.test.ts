@@ -4,10 +4,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { asciiBytes, fromHex, readU32, toHex, writeU32 } from '#base/bytes';
 import { DlmsError } from '#base/errors';
+import type { Data } from '#dlms/axdr';
 import { CIPHER_HEADROOM, CipherKey, GENERAL_GLO, sealApdu } from '#dlms/cipher';
 import { DlmsClient } from '#dlms/client';
 import { type ClientSecurityOptions, MemoryCounter } from '#dlms/client-security';
+import { judgingTime } from '#dlms/cosem/clock';
 import { CounterBook, type CounterStorage, MAX_COUNTER } from '#dlms/counters';
+import { DATE_TIME_SIZE, encodeDateTime } from '#dlms/date-time';
 import { exchangeSync } from '#dlms/exchange';
 import { parseObis } from '#dlms/obis';
 import { Policy } from '#dlms/security';
@@ -684,10 +687,13 @@ function signer(extra: Partial<SignedCommand> = {}, key = COMMANDER) {
   };
 }
 
-function commanded(epochS: () => number | undefined = () => NOW) {
+function commanded(
+  epochS: (request: Uint8Array) => number | undefined = () => NOW,
+  port: Parameters<typeof testMeter>[0] = {},
+) {
   const security = testSecurity();
   return testMeter(
-    { security, commands: 'signed' },
+    { security, commands: 'signed', ...port },
     {
       epochS,
       commands: {
@@ -738,6 +744,112 @@ Security('commands that are forged, early, expired, for another meter or without
   line.run(line.client.associate());
   assert.is(failure(() => line.run(line.client.signed(signer(), line.client.action(DISCONNECT)))).context?.result, 13);
   assert.equal(reasons(timeless), ['clock']);
+});
+
+const CLOCK_TIME = { classId: 8, ln: parseObis('0-0:1.0.0.255'), attribute: 2 };
+
+function timeOf(epochMs: number, deviation = 0): Data {
+  const value = new Uint8Array(DATE_TIME_SIZE);
+  encodeDateTime(value, 0, epochMs, deviation, 0);
+  return { type: 'octet-string', value };
+}
+
+/** A meter whose clock stands at a bound, two hours behind `NOW`. */
+function timeless() {
+  const clock = { epochMs: (NOW - 7200) * 1000, isSet: false };
+  const meter = commanded(
+    judgingTime(() => clock),
+    {
+      wallClock: () => clock,
+      setTime: (epochMs) => {
+        clock.epochMs = epochMs;
+        clock.isSet = true;
+        return true;
+      },
+    },
+  );
+  const { client, run } = connect(meter);
+  run(client.associate());
+  const resultOf = (work: () => unknown) => failure(work).context?.result;
+  return { clock, meter, client, run, resultOf };
+}
+
+Security('a clock that is not set is set by a signed request only, and then commands are obeyed', () => {
+  const { clock, meter, client, run, resultOf } = timeless();
+  const set = (epochMs: number) => client.set(CLOCK_TIME, timeOf(epochMs));
+  assert.is(
+    resultOf(() => run(set(NOW * 1000))),
+    13,
+    'unsigned',
+  );
+  assert.is(
+    resultOf(() => run(client.signed(signer(), client.action(DISCONNECT)))),
+    13,
+  );
+  assert.equal(reasons(meter), ['clock']);
+  run(client.signed(signer({ number: 2 }), set(NOW * 1000 + 250)));
+  assert.equal(clock, { epochMs: NOW * 1000 + 250, isSet: true });
+  run(client.signed(signer({ number: 3 }), client.action(DISCONNECT)));
+  assert.not.ok(meter.relay.connected);
+});
+
+Security('a request that sets the clock is judged by the time that it sets, and obeyed once', () => {
+  const { clock, meter, client, run, resultOf } = timeless();
+  const before = { ...clock };
+  const setting = (epochMs: number, extra: Partial<SignedCommand>, key?: typeof COMMANDER, deviation = 0) =>
+    client.signed(signer(extra, key), client.set(CLOCK_TIME, timeOf(epochMs, deviation)));
+  const bad: readonly (readonly [string, Parameters<typeof setting>])[] = [
+    ['expired', [(NOW + 3600) * 1000, {}]],
+    ['not-yet', [(NOW - 3600) * 1000, {}]],
+    ['signature', [NOW * 1000, {}, nodeCrypto.signingKey(fromHex(METER_KEY))]],
+    ['recipient', [NOW * 1000, { recipient: asciiBytes('S3M09999') }]],
+    // Without deviation nobody knows which time it is.
+    ['clock', [NOW * 1000, {}, COMMANDER, -0x8000]],
+  ];
+  for (const [reason, parameters] of bad) {
+    assert.is(
+      resultOf(() => run(setting(...parameters))),
+      13,
+      reason,
+    );
+    assert.is(reasons(meter).at(-1), reason);
+    assert.equal(clock, before, reason);
+  }
+  run(setting(NOW * 1000, { number: 5 }));
+  clock.isSet = false;
+  assert.is(
+    resultOf(() => run(setting(NOW * 1000, { number: 5 }))),
+    13,
+    'the same once more',
+  );
+  assert.is(reasons(meter).at(-1), 'replayed');
+  assert.not.ok(clock.isSet);
+});
+
+Security('a clock that is not set is not adjusted either: that would make it look as if it were', () => {
+  const { clock, client, run, resultOf } = timeless();
+  for (const method of [1, 2, 3, 6]) {
+    const parameter: Data = method === 6 ? { type: 'long', value: 60 } : { type: 'integer', value: 0 };
+    const adjust = () => client.action({ ...CLOCK_TIME, method }, parameter);
+    assert.is(
+      resultOf(() => run(adjust())),
+      13,
+      `method ${method}`,
+    );
+    assert.is(
+      resultOf(() => run(client.signed(signer({ number: method }), adjust()))),
+      13,
+      `method ${method}, signed`,
+    );
+  }
+  assert.not.ok(clock.isSet);
+  const plain = testMeter({ wallClock: () => clock });
+  const context = { ...plain.model.device.ownContext('test'), role: 'password' };
+  const ln = parseObis('0-0:1.0.0.255');
+  assert.is(
+    plain.model.device.invoke(context, 8, ln, 0, 3, { type: 'integer', value: 0 }, new ByteWriter(new Uint8Array(8))),
+    2,
+  );
 });
 
 Security('any change of a signed command breaks it', () => {
