@@ -178,7 +178,13 @@ const inlineConstants = {
     const { imports } = JSON.parse(readFileSync('package.json', 'utf8'));
     const cache = new Map();
     const constantsOf = (file) => {
-      if (!cache.has(file)) cache.set(file, readConstants(existsSync(file) ? readFileSync(file, 'utf8') : ''));
+      if (!cache.has(file)) {
+        const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
+        const constants = readConstants(text);
+        for (const [, names, spec] of text.matchAll(/^export \{ ([\w, ]+) \} from '([^']+)'/gm))
+          for (const name of names.split(', ')) constants.set(name, constantsOf(resolve(spec, file)).get(name) ?? {});
+        cache.set(file, constants);
+      }
       return cache.get(file);
     };
     const resolve = (spec, importer) => {
@@ -197,8 +203,9 @@ const inlineConstants = {
       }
       const member = (name, key) => constants.get(name)?.members?.get(key);
       const contents = text
-        .replace(/const \{ ([\w, ]+) \} = ([A-Z]\w*);/g, (whole, keys, name) => {
-          const literals = keys.split(', ').map((key) => `${key} = ${member(name, key)}`);
+        .replace(/const \{\s*([\w:,\s]+?),?\s*\} = ([A-Z]\w*);/g, (whole, keys, name) => {
+          const pairs = keys.split(/,\s*/).map((key) => key.split(': '));
+          const literals = pairs.map(([key, own = key]) => `${own} = ${member(name, key)}`);
           return literals.some((literal) => literal.endsWith(' = undefined')) ? whole : `const ${literals.join(', ')};`;
         })
         .replaceAll('Number.NEGATIVE_INFINITY', '(-Infinity)')

@@ -5,39 +5,9 @@
  */
 
 import { Doubt } from '#modbus/plausibility';
+import type { Quantity } from '#modbus/register-map';
 
-/** Quantities and the unit in which the image holds them, each an exact integer. */
-export const Quantity = {
-  /** 0.01 V */
-  voltage: 0,
-  /** 0.001 A */
-  current: 1,
-  /** 0.01 Hz */
-  frequency: 2,
-  /** W, negative when exporting */
-  activePower: 3,
-  /** var, signed */
-  reactivePower: 4,
-  /** VA */
-  apparentPower: 5,
-  /** 0.001, signed */
-  powerFactor: 6,
-  /** Wh */
-  activeEnergy: 7,
-  /** varh */
-  reactiveEnergy: 8,
-  /** 0.01 V and 0.001 A of the further phases; never set where there is one phase only */
-  voltageL2: 9,
-  voltageL3: 10,
-  currentL2: 11,
-  currentL3: 12,
-  /** Wh by tariff; never set where the energy meter has none */
-  activeEnergyT1: 13,
-  activeEnergyT2: 14,
-  activeEnergyT3: 15,
-  activeEnergyT4: 16,
-} as const;
-export type Quantity = (typeof Quantity)[keyof typeof Quantity];
+export { Quantity } from '#modbus/register-map';
 
 export const QUANTITY_COUNT = 17;
 

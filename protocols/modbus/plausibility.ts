@@ -4,7 +4,7 @@
  * must be seen for what they are.
  */
 
-import { QUANTITY_NAMES, type QuantityName, type RegisterMap } from '#modbus/register-map';
+import { Quantity, type RegisterMap } from '#modbus/register-map';
 
 /** Why a value is suspect, as bits. */
 export const Doubt = {
@@ -23,20 +23,19 @@ export const Doubt = {
 /** Most that a directly connected meter of these families carries, A per phase. */
 export const MAX_AMPERES = 100;
 
-const at = (name: QuantityName): number => QUANTITY_NAMES.indexOf(name);
-const U = at('voltage');
-const I = at('current');
-const F = at('frequency');
-const P = at('activePower');
-const Q = at('reactivePower');
-const S = at('apparentPower');
-const PF = at('powerFactor');
-const [U2, U3, I2, I3] = (['voltageL2', 'voltageL3', 'currentL2', 'currentL3'] as const).map(at) as [
-  number,
-  number,
-  number,
-  number,
-];
+const {
+  voltage: U,
+  voltageL2: U2,
+  voltageL3: U3,
+  current: I,
+  currentL2: I2,
+  currentL3: I3,
+  frequency: F,
+  activePower: P,
+  reactivePower: Q,
+  apparentPower: S,
+  powerFactor: PF,
+} = Quantity;
 
 /** Of three phases, VA. */
 const MAX_VA = 3 * 300 * 1.5 * MAX_AMPERES;

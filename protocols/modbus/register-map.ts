@@ -5,29 +5,42 @@
 
 import { readI16, readI32, readU16, readU32 } from '#base/bytes';
 
-/** Quantities in the order of their numbers, with the unit of their value: an exact integer for meters with scaled integers. */
-export const QUANTITY_NAMES = [
-  'voltage', // 0.01 V
-  'current', // 0.001 A
-  'frequency', // 0.01 Hz
-  'activePower', // W
-  'reactivePower', // var
-  'apparentPower', // VA
-  'powerFactor', // 0.001
-  'activeEnergy', // Wh
-  'reactiveEnergy', // varh
-  // Of the further phases, where there are any: `voltage` and `current` are then those of L1.
-  'voltageL2', // 0.01 V
-  'voltageL3', // 0.01 V
-  'currentL2', // 0.001 A
-  'currentL3', // 0.001 A
-  // Of the tariffs, where the meter has any.
-  'activeEnergyT1', // Wh
-  'activeEnergyT2', // Wh
-  'activeEnergyT3', // Wh
-  'activeEnergyT4', // Wh
-] as const;
-export type QuantityName = (typeof QUANTITY_NAMES)[number];
+/** Quantities by number, with the unit of their value: an exact integer for meters with scaled integers. */
+export const Quantity = {
+  /** 0.01 V */
+  voltage: 0,
+  /** 0.001 A */
+  current: 1,
+  /** 0.01 Hz */
+  frequency: 2,
+  /** W, negative when exporting */
+  activePower: 3,
+  /** var, signed */
+  reactivePower: 4,
+  /** VA */
+  apparentPower: 5,
+  /** 0.001, signed */
+  powerFactor: 6,
+  /** Wh */
+  activeEnergy: 7,
+  /** varh */
+  reactiveEnergy: 8,
+  /** 0.01 V and 0.001 A of the further phases; never set where there is one phase only */
+  voltageL2: 9,
+  voltageL3: 10,
+  currentL2: 11,
+  currentL3: 12,
+  /** Wh by tariff; never set where the energy meter has none */
+  activeEnergyT1: 13,
+  activeEnergyT2: 14,
+  activeEnergyT3: 15,
+  activeEnergyT4: 16,
+} as const;
+export type Quantity = (typeof Quantity)[keyof typeof Quantity];
+export type QuantityName = keyof typeof Quantity;
+
+/** Quantities in the order of their numbers. */
+export const QUANTITY_NAMES = Object.keys(Quantity) as readonly QuantityName[];
 
 /** Word order is high word first, as every meter in the maps has it. */
 export type RegisterType = 'u16' | 'i16' | 'u32' | 'i32' | 'f32';
@@ -57,11 +70,9 @@ export interface IdentityRegisters {
 export interface RegisterMap {
   /** Name in configurations. */
   readonly name: string;
-  readonly models: readonly string[];
   readonly phases: 1 | 3;
   /** 3 holding or 4 input registers. */
   readonly functionCode: 3 | 4;
-  readonly defaults: { readonly baud: number; readonly parity: Parity; readonly unit: number };
   /** Most registers that the meter is known to answer in one read. */
   readonly maxRead: number;
   readonly registers: readonly RegisterSpec[];

@@ -1,6 +1,7 @@
 /**
  * Eastron SDM120, SDM230 and SDM630: floats in input registers, the same addresses in all of them as far as they exist.
- * Energies are those that flow in. The serial number lies in holding registers.
+ * Energies are those that flow in. The serial number lies in holding registers. As delivered they are unit 1 at 2400 8N1,
+ * the SDM630 at 9600 8N1.
  */
 
 import { type RegisterMap, type RegisterRow, registerRows } from '#modbus/register-map';
@@ -18,7 +19,6 @@ const EASTRON = { functionCode: 4, maxRead: 60, identity: { functionCode: 3, add
 const SINGLE_PHASE = {
   ...EASTRON,
   phases: 1,
-  defaults: { baud: 2400, parity: 'none', unit: 1 },
   registers: registerRows('f32', 1_000, [
     ...COMMON,
     ['activePower', 0x000c, 1],
@@ -28,16 +28,14 @@ const SINGLE_PHASE = {
   ]),
 } as const;
 
-export const SDM120: RegisterMap = { ...SINGLE_PHASE, name: 'sdm120', models: ['SDM120'] };
+export const SDM120: RegisterMap = { ...SINGLE_PHASE, name: 'sdm120' };
 
-export const SDM230: RegisterMap = { ...SINGLE_PHASE, name: 'sdm230', models: ['SDM230'] };
+export const SDM230: RegisterMap = { ...SINGLE_PHASE, name: 'sdm230' };
 
 export const SDM630: RegisterMap = {
   ...EASTRON,
   name: 'sdm630',
-  models: ['SDM630'],
   phases: 3,
-  defaults: { baud: 9600, parity: 'none', unit: 1 },
   registers: registerRows('f32', 1_000, [
     ...COMMON,
     ['voltageL2', 0x0002, 100],

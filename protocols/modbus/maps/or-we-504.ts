@@ -1,13 +1,11 @@
-/** ORNO OR-WE-504: a small meter with everything in eleven registers. */
+/** ORNO OR-WE-504: a small meter with everything in eleven registers. As delivered it is unit 1 at 9600 8E1. */
 
 import { type RegisterMap, registerRows } from '#modbus/register-map';
 
 export const OR_WE_504: RegisterMap = {
   name: 'or-we-504',
-  models: ['OR-WE-504'],
   phases: 1,
   functionCode: 3,
-  defaults: { baud: 9600, parity: 'even', unit: 1 },
   maxRead: 11,
   registers: registerRows('u16', 0, [
     ['voltage', 0, 10],

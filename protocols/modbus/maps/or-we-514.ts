@@ -1,6 +1,6 @@
 /**
  * ORNO OR-WE-514, also sold as YTL DDS353H: the rows of the vendor's register sheet that hold for one phase, and the
- * OR-WE-515, which has tariffs beside.
+ * OR-WE-515, which has tariffs beside. As delivered they are unit 1 at 9600 8E1.
  * Read the power of the phase (0x140), never the three-phase sums, which these meters do not fill.
  */
 
@@ -20,10 +20,8 @@ const ROWS: readonly RegisterRow[] = [
 
 export const OR_WE_514: RegisterMap = {
   name: 'or-we-514',
-  models: ['OR-WE-514', 'DDS353H'],
   phases: 1,
   functionCode: 3,
-  defaults: { baud: 9600, parity: 'even', unit: 1 },
   maxRead: 41,
   registers: registerRows('i32', 1_000, ROWS),
   identity: { functionCode: 3, address: 0x000b, count: 1, value: 0x00a2 },
@@ -32,7 +30,6 @@ export const OR_WE_514: RegisterMap = {
 export const OR_WE_515: RegisterMap = {
   ...OR_WE_514,
   name: 'or-we-515',
-  models: ['OR-WE-515'],
   registers: registerRows('i32', 1_000, [
     ...ROWS,
     ['activeEnergyT1', 0xa002, 10, 'u32'],

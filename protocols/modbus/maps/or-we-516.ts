@@ -1,13 +1,14 @@
-/** ORNO OR-WE-516 and 517: three phases, floats in kW and kWh. Energies are those that flow in (forward). */
+/**
+ * ORNO OR-WE-516 and 517: three phases, floats in kW and kWh. Energies are those that flow in (forward). As delivered they
+ * are unit 1 at 9600 8E1.
+ */
 
 import { type RegisterMap, registerRows } from '#modbus/register-map';
 
 export const OR_WE_516: RegisterMap = {
   name: 'or-we-516',
-  models: ['OR-WE-516', 'OR-WE-517'],
   phases: 3,
   functionCode: 3,
-  defaults: { baud: 9600, parity: 'even', unit: 1 },
   maxRead: 60,
   registers: registerRows('f32', 1_000, [
     ['voltage', 0x000e, 100],
