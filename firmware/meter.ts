@@ -16,6 +16,7 @@ import { serveDlmsOverScion } from '#hw/dlms-scion';
 import { type DlmsTcpListener, listenDlmsTcp } from '#hw/dlms-tcp';
 import { listenDlmsUdp } from '#hw/dlms-udp';
 import { readHostTopologyFile, readSecretFile } from '#hw/files';
+import { holdFolder } from '#hw/folder-lock';
 import type { Log } from '#hw/log';
 import { openRelay } from '#hw/relay/open';
 import { ScionEndpoint } from '#hw/scion-endpoint';
@@ -83,6 +84,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const topology = readHostTopologyFile(config.string('scion.topology'));
   const serial = config.string('meter.serial');
   const display = openDisplay(displaySettings(config), log.child('display'));
+  const letGo = await holdFolder(config.string('state.directory'));
   const files = new StateFiles(config.string('state.directory'), log.child('state'));
   const settings = files.settings();
   const commanded = commandedPosition(settings);
@@ -304,6 +306,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
       relay.close();
       keys.close();
       files.close();
+      letGo();
     },
   };
 }

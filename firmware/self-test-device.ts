@@ -16,6 +16,7 @@ import { nodeCrypto } from '#hw/crypto';
 import { openDisplay } from '#hw/display/open';
 import { writeKeyFile } from '#hw/dlms-keys';
 import { readHostTopologyFile } from '#hw/files';
+import { holdFolder } from '#hw/folder-lock';
 import { createLog, type Log } from '#hw/log';
 import { openRelay } from '#hw/relay/open';
 import { ScionEndpoint } from '#hw/scion-endpoint';
@@ -77,6 +78,7 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
     child: () => quiet,
   };
   let loop: ReturnType<typeof openPollLoop> | undefined;
+  let letGo = () => {};
   let topology: FileTopology | undefined;
 
   async function bus(): Promise<string> {
@@ -97,6 +99,7 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
     const options = relaySettings(config);
     if (options.driver === 'none') throw new Skipped('no relay is configured');
     if (!movesRelay) throw new Skipped('moved with --relay only');
+    letGo = await holdFolder(config.string('state.directory'));
     let fault: unknown;
     const hearing: Log = {
       ...quiet,
@@ -181,6 +184,7 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
       loop?.stop();
       await loop?.close();
       files.close();
+      letGo();
     },
   };
 }
