@@ -20,61 +20,66 @@ const OPEN: AccessRow = { public: 'r', ...both('r') };
 const READ = both('r');
 const ASSOCIATION = 'r2 r3 r4 r5 r6 r8 r9 r10 r11';
 
+/** An object by its logical name, and who may do what with it. */
+interface MeterObject {
+  readonly obis: string;
+  readonly access: AccessRow;
+}
+const object = (obis: string, access: AccessRow): MeterObject => ({ obis, access });
+
 /** Objects that are not registers, by the part of meter-model.ts that makes them. */
 export const OBJECTS = {
-  logicalDeviceName: { obis: '0-0:42.0.0.255', access: { ...OPEN, enrolment: 'r' } },
-  clock: {
-    obis: '0-0:1.0.0.255',
-    access: { public: 'r', ...both('r w2~ w3 w5 w6 w7 w8 x1! x2! x3! x6!') },
-  },
-  unixClock: { obis: '0-0:1.1.0.255', access: READ },
-  localTime: { obis: '1-0:0.9.1.255', access: READ },
-  localDate: { obis: '1-0:0.9.2.255', access: READ },
+  logicalDeviceName: object('0-0:42.0.0.255', { ...OPEN, enrolment: 'r' }),
+  clock: object('0-0:1.0.0.255', { public: 'r', ...both('r w2~ w3 w5 w6 w7 w8 x1! x2! x3! x6!') }),
+  unixClock: object('0-0:1.1.0.255', READ),
+  localTime: object('1-0:0.9.1.255', READ),
+  localDate: object('1-0:0.9.2.255', READ),
   /** Attribute 7, the secret, has no right at all. */
-  association: {
-    obis: '0-0:40.0.0.255',
-    access: { public: ASSOCIATION, password: ASSOCIATION, management: `${ASSOCIATION} x1` },
-  },
-  sapAssignment: { obis: '0-0:41.0.0.255', access: OPEN },
-  serialNumber: { obis: '0-0:96.1.0.255', access: READ },
-  equipmentId: { obis: '0-0:96.1.1.255', access: READ },
-  moduleSerial: { obis: '0-0:96.1.2.255', access: READ },
-  firmwareId: { obis: FIRMWARE_ID, access: READ },
+  association: object('0-0:40.0.0.255', {
+    public: ASSOCIATION,
+    password: ASSOCIATION,
+    management: `${ASSOCIATION} x1`,
+  }),
+  sapAssignment: object('0-0:41.0.0.255', OPEN),
+  serialNumber: object('0-0:96.1.0.255', READ),
+  equipmentId: object('0-0:96.1.1.255', READ),
+  moduleSerial: object('0-0:96.1.2.255', READ),
+  firmwareId: object(FIRMWARE_ID, READ),
   /** With keys only, as the next one. Not for everyone else: a policy that is seen is a policy that is probed. */
-  securitySetup: { obis: '0-0:43.0.0.255', access: { management: 'r x1 x2' } },
+  securitySetup: object('0-0:43.0.0.255', { management: 'r x1 x2' }),
   /** In its place where keys come from certificates; the role `enrolment` is that of whoever knows the one-time code. */
-  certificateSetup: { obis: '0-0:43.0.0.255', access: { management: 'r x5 x6', enrolment: 'r x4 x5 x6' } },
-  revocationLists: { obis: '0-0:128.3.0.255', access: { management: 'r', enrolment: 'r' } },
-  revocationInbox: { obis: '0-0:128.3.1.255', access: { management: 'w2', enrolment: 'w2' } },
+  certificateSetup: object('0-0:43.0.0.255', { management: 'r x5 x6', enrolment: 'r x4 x5 x6' }),
+  revocationLists: object('0-0:128.3.0.255', { management: 'r', enrolment: 'r' }),
+  revocationInbox: object('0-0:128.3.1.255', { management: 'w2', enrolment: 'w2' }),
   /** Where a client of any head end looks before it associates with keys. */
-  invocationCounter: { obis: '0-0:43.1.0.255', access: { public: 'r', management: 'r' } },
-  tcpUdpSetup: { obis: '0-0:25.0.0.255', access: READ },
-  ipv4Setup: { obis: '0-0:25.1.0.255', access: READ },
-  imageTransfer: { obis: '0-0:44.0.0.255', access: both('r w5 x1 x2 x3 x4!') },
-  imageRefusal: { obis: IMAGE_REFUSAL, access: READ },
-  disconnectControl: { obis: '0-0:96.3.10.255', access: both('r w4! x1! x2!') },
-  relayOutput: { obis: '0-0:96.4.0.255', access: READ },
-  limiter: { obis: '0-0:17.0.0.255', access: both('r w4! w5! w6! w7! w8! w9! w11!') },
-  billingScripts: { obis: '0-0:10.0.1.255', access: both('r x1') },
-  disconnectScripts: { obis: '0-0:10.0.106.255', access: both('r x1!') },
-  pushScripts: { obis: '0-0:10.0.108.255', access: both('r x1') },
-  billingSchedule: { obis: '0-0:15.0.0.255', access: both('r w2! w4') },
-  disconnectSchedule: { obis: '0-0:15.0.1.255', access: both('r w2! w4!') },
-  pushSchedule: { obis: '0-0:15.0.4.255', access: both('r w2! w4') },
-  pushInterval: { obis: '0-0:25.9.0.255', access: both('r w2 w3 w5 w6 w7 x1') },
-  pushAlarm: { obis: '0-1:25.9.0.255', access: both('r w2 w3 w5 w6 w7 x1') },
-  status: { obis: '0-0:96.10.1.255', access: READ },
-  dayStatus: { obis: '0-0:96.10.2.255', access: READ },
-  measurementTime: { obis: MEASUREMENT_TIME, access: READ },
-  suspectQuantities: { obis: SUSPECT_QUANTITIES, access: READ },
-  selfTest: { obis: SELF_TEST, access: READ },
-  consumerMessage: { obis: '0-0:96.13.0.255', access: both('r w2') },
-  demand: { obis: '1-0:1.4.0.255', access: both('r x1 x2') },
-  maximumDemand: { obis: '1-0:1.6.0.255', access: both('r x1') },
-  voltageSags: { obis: '1-0:32.32.0.255', access: READ },
-  voltageSwells: { obis: '1-0:32.36.0.255', access: READ },
-  powerFailures: { obis: '0-0:96.7.21.255', access: READ },
-} as const satisfies Record<string, { obis: string; access: AccessRow }>;
+  invocationCounter: object('0-0:43.1.0.255', { public: 'r', management: 'r' }),
+  tcpUdpSetup: object('0-0:25.0.0.255', READ),
+  ipv4Setup: object('0-0:25.1.0.255', READ),
+  imageTransfer: object('0-0:44.0.0.255', both('r w5 x1 x2 x3 x4!')),
+  imageRefusal: object(IMAGE_REFUSAL, READ),
+  disconnectControl: object('0-0:96.3.10.255', both('r w4! x1! x2!')),
+  relayOutput: object('0-0:96.4.0.255', READ),
+  limiter: object('0-0:17.0.0.255', both('r w4! w5! w6! w7! w8! w9! w11!')),
+  billingScripts: object('0-0:10.0.1.255', both('r x1')),
+  disconnectScripts: object('0-0:10.0.106.255', both('r x1!')),
+  pushScripts: object('0-0:10.0.108.255', both('r x1')),
+  billingSchedule: object('0-0:15.0.0.255', both('r w2! w4')),
+  disconnectSchedule: object('0-0:15.0.1.255', both('r w2! w4!')),
+  pushSchedule: object('0-0:15.0.4.255', both('r w2! w4')),
+  pushInterval: object('0-0:25.9.0.255', both('r w2 w3 w5 w6 w7 x1')),
+  pushAlarm: object('0-1:25.9.0.255', both('r w2 w3 w5 w6 w7 x1')),
+  status: object('0-0:96.10.1.255', READ),
+  dayStatus: object('0-0:96.10.2.255', READ),
+  measurementTime: object(MEASUREMENT_TIME, READ),
+  suspectQuantities: object(SUSPECT_QUANTITIES, READ),
+  selfTest: object(SELF_TEST, READ),
+  consumerMessage: object('0-0:96.13.0.255', both('r w2')),
+  demand: object('1-0:1.4.0.255', both('r x1 x2')),
+  maximumDemand: object('1-0:1.6.0.255', both('r x1')),
+  voltageSags: object('1-0:32.32.0.255', READ),
+  voltageSwells: object('1-0:32.36.0.255', READ),
+  powerFailures: object('0-0:96.7.21.255', READ),
+} as const satisfies Record<string, MeterObject>;
 
 /** Entries 0-0:40.0.e.255 beside the current association. */
 export const ASSOCIATION_ENTRY_ACCESS = both(ASSOCIATION);

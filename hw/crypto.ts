@@ -96,10 +96,6 @@ export const nodeCrypto: CryptoProvider = {
   gcmKey: (key) => new NodeGcmKey(key),
   hash: (name, message) => createHash(name).update(message).digest(),
   hkdf: (salt, secret, info, length) => new Uint8Array(hkdfSync('sha256', secret, salt, info, length)),
-  wrapKey(kek, key) {
-    const cipher = createCipheriv(kek.length === 32 ? 'id-aes256-wrap' : 'id-aes128-wrap', kek, WRAP_IV);
-    return Buffer.concat([cipher.update(key), cipher.final()]);
-  },
   unwrapKey(kek, wrapped) {
     try {
       const decipher = createDecipheriv(kek.length === 32 ? 'id-aes256-wrap' : 'id-aes128-wrap', kek, WRAP_IV);

@@ -53,9 +53,7 @@ export interface CryptoProvider {
   hash(name: 'sha256' | 'sha1' | 'md5', message: Uint8Array): Uint8Array;
   /** HKDF with SHA-256 (RFC 5869). */
   hkdf(salt: Uint8Array, secret: Uint8Array, info: Uint8Array, length: number): Uint8Array;
-  /** AES key wrap (RFC 3394). */
-  wrapKey(kek: Uint8Array, key: Uint8Array): Uint8Array;
-  /** @returns undefined when the wrapped key is not whole multiples of 8 bytes, or not under this key */
+  /** AES key wrap (RFC 3394). @returns undefined when the wrapped key is not whole multiples of 8 bytes, or not under this key */
   unwrapKey(kek: Uint8Array, wrapped: Uint8Array): Uint8Array | undefined;
   /** x coordinate of ECDH on P-256. @returns undefined when the public key is no point of the curve */
   agree(privateKey: Uint8Array, publicKey: Uint8Array): Uint8Array | undefined;

@@ -7,13 +7,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fromHex, toHex } from '#base/bytes';
 import { loadConfig } from '#hw/config';
-import { nodeCrypto } from '#hw/crypto';
 import { readKeyFile, writeKeyFile } from '#hw/dlms-keys';
 import { createLog } from '#hw/log';
 import { parseAddress } from '#scion/address';
 import { FIRMWARE_CONFIG } from '../../firmware/config.ts';
 import { meterTitle, openMeterSecurity } from '../../firmware/meter-security.ts';
 import { KEYS } from '../interop/dlms-meter.ts';
+import { wrapKey } from '../protocols/dlms/wrap-key.ts';
 
 const Security = suite('meter security');
 const folder = mkdtempSync(join(tmpdir(), 's3mp-meter-keys-'));
@@ -40,7 +40,7 @@ Security(
     const first = open('kept');
     const counters = first.security!.options.counters;
     const used = [counters.next(), counters.next()];
-    assert.ok(first.security!.transfer([[0, nodeCrypto.wrapKey(KEYS.master, NEW_KEY)]]));
+    assert.ok(first.security!.transfer([[0, wrapKey(KEYS.master, NEW_KEY)]]));
     first.close();
     const second = open('kept');
     assert.ok(second.security!.options.counters.next() > used[1]!);

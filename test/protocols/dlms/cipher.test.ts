@@ -18,6 +18,7 @@ import { ByteWriter } from '#dlms/writer';
 import { nodeCrypto } from '#hw/crypto';
 import { seeded } from '#test/random';
 import { vector, vectors } from './vectors.ts';
+import { wrapKey } from './wrap-key.ts';
 
 const Cipher = suite('dlms cipher');
 
@@ -199,7 +200,7 @@ Cipher('a signature over the titles and challenges holds for this order only', (
 Cipher('keys wrap and unwrap as published, and a changed one does not unwrap', () => {
   for (const name of ['AES-128 key wrap', 'AES-256 key wrap of 256-bit key (suite 2)']) {
     const { inputs, expected } = vector(name);
-    assert.is(toHex(nodeCrypto.wrapKey(hex(inputs.kek), hex(inputs.key))), expected);
+    assert.is(toHex(wrapKey(hex(inputs.kek), hex(inputs.key))), expected);
     assert.is(toHex(nodeCrypto.unwrapKey(hex(inputs.kek), hex(expected))!), inputs.key);
     const wrong = hex(expected);
     wrong[3]! ^= 0x10;

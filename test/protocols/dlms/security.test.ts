@@ -28,6 +28,7 @@ import {
   testMeter,
   testSecurity,
 } from '../../interop/dlms-meter.ts';
+import { wrapKey } from './wrap-key.ts';
 
 const Security = suite('dlms security');
 
@@ -588,7 +589,7 @@ Security('keys are transferred all or none, hold from the next request on, and r
       type: 'structure',
       value: [
         { type: 'enum', value: id },
-        { type: 'octet-string', value: nodeCrypto.wrapKey(master, key) },
+        { type: 'octet-string', value: wrapKey(master, key) },
       ],
     }) as const;
   const transfer = (...value: ReturnType<typeof wrap>[]) =>
@@ -619,7 +620,7 @@ Security('a key transfer that cannot be stored changes nothing', () => {
       throw new Error('no space');
     },
   });
-  assert.not.ok(security.transfer([[0, nodeCrypto.wrapKey(KEYS.master, KEYS.master)]]));
+  assert.not.ok(security.transfer([[0, wrapKey(KEYS.master, KEYS.master)]]));
   assert.not.ok(security.activate(Policy.both));
 });
 
