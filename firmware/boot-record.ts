@@ -28,6 +28,8 @@ export interface BootRecord {
   readonly news: 'none' | 'activated' | 'fell-back';
 }
 
+/** What runs here, as images name it. */
+export const MODEL = 's3mp-meter';
 export const MAX_STARTS = 3;
 const FILE = 'boot.json';
 

@@ -27,6 +27,7 @@ import {
   type BootRecord,
   fallBack,
   freeSlot,
+  MODEL,
   onTrial,
   proven,
   readBootRecord,
@@ -121,8 +122,6 @@ export class FileImageSlot implements ImageSlot {
   }
 }
 
-/** What runs here, as images name it. */
-export const MODEL = 's3mp-meter';
 /** An image on trial has this long to read the energy meter, when the one before it could. */
 const TRIAL_MS = 600_000;
 

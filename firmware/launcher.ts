@@ -19,6 +19,7 @@ import {
   endedInOrder,
   FACTORY,
   fallBack,
+  MODEL,
   nextStart,
   readBootRecord,
   type Slot,
@@ -38,6 +39,7 @@ function loadSlot(slot: Slot, keyFile: string): string {
   const hash = (name: string, bytes: Uint8Array) => createHash(name).update(bytes).digest();
   const refusal = verifyFirmwareImage(image, key, { hash });
   if (refusal !== null) throw new Error(`its ${refusal} is wrong`);
+  if (image.model !== MODEL) throw new Error(`it is for ${image.model}`);
   // A card that was flashed again comes with a newer bundle than the slots on its state partition.
   if (compareVersions(image.version, parseVersion(S3MP_VERSION)!) <= 0)
     throw new Error('it is not newer than the bundle of the card');

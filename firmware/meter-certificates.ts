@@ -35,6 +35,7 @@ import { writeFileAtomic } from '#hw/files';
 import type { Log } from '#hw/log';
 import { type KeyPair, pemText, readOrMakeKeyPair, readPemFile, verifyCertified } from '#hw/pki-files';
 import { formatAddress, type ScionAddress } from '#scion/address';
+import { formatIsdAs } from '#scion/isd-as';
 import { certificateKeys, mayBear } from '#session/certificate-keys';
 import { CODE_SIZE, enrolmentKeys, formatCode } from '#session/enrolment-code';
 import { addressExtension, addressOf, roleOf, titleName, titleOf } from '#session/identity';
@@ -164,14 +165,17 @@ export class MeterCertificates implements CertificateManager {
   // --- What DLMS asks for ------------------------------------------------------------------------------------------------
 
   /** Keys of a client: under the code before the enrolment, of certified head ends behind it. */
-  readonly keysOf = (clientTitle: Uint8Array): ClientKeys | null => {
+  readonly keysOf = (clientTitle: Uint8Array, source = ''): ClientKeys | null => {
     const meter = this.#own(keyAgreement);
     if (!meter)
       return this.#code ? { ...enrolmentKeys(nodeCrypto, this.#code, clientTitle), role: ENROLMENT_ROLE } : null;
     const time = this.#options.time();
     const headEnd = this.#trust
       .find('head-end', keyAgreement)
-      .find((held) => mayBear(held, clientTitle) && !this.#trust.judge(held, 'head-end', keyAgreement, time));
+      .find(
+        (held) =>
+          mayBear(held, clientTitle) && isAt(held, source) && !this.#trust.judge(held, 'head-end', keyAgreement, time),
+      );
     return (headEnd && certificateKeys(nodeCrypto, this.#agree(headEnd), headEnd, meter, clientTitle)) ?? null;
   };
 
@@ -317,6 +321,16 @@ export class MeterCertificates implements CertificateManager {
     this.onChange();
     return true;
   }
+}
+
+/**
+ * Whether a certificate names the AS that a request came from over SCION. Hosts inside that AS may change: a head end that
+ * moved could else reach no meter any more, not even to bring another certificate. Legacy transports tell no AS.
+ */
+function isAt(certificate: Certificate, source: string): boolean {
+  const [ia, host] = source.split(',');
+  const named = addressOf(certificate);
+  return host === undefined || (named !== undefined && formatIsdAs(named.ia) === ia);
 }
 
 function emptyTrust(): Trust {

@@ -252,14 +252,15 @@ export function buildMeter(port: MeterPort): Meter {
     control,
     tick() {
       const steadyMs = port.steadyClock();
-      const { epochMs } = port.wallClock();
+      const { epochMs, isSet } = port.wallClock();
       watchClock(epochMs, steadyMs);
       const watts = readPower();
       demand.sample(watts, epochMs);
       for (const profile of profiles) profile.tick(epochMs);
       limiter.tick(device, watts, steadyMs);
       watchVoltage(steadyMs);
-      for (const schedule of schedules) schedule.tick(device, clock.localMs(epochMs));
+      for (const { schedule, switches } of schedules)
+        schedule.tick(device, isSet || !switches ? clock.localMs(epochMs) : undefined);
       for (const push of pushes ? [pushes.interval, pushes.alarm] : []) push.tick(device, steadyMs);
     },
     onServerEvent(event) {
@@ -563,7 +564,13 @@ function addLimiter({ device, clock, settings, events }: Parts): Limiter {
   return limiter;
 }
 
-function addSchedules({ port, device, settings }: Parts): SingleActionSchedule[] {
+interface MeterSchedule {
+  readonly schedule: SingleActionSchedule;
+  /** Whether it can switch the supply: a clock that nobody has set must not. */
+  readonly switches: boolean;
+}
+
+function addSchedules({ port, device, settings }: Parts): MeterSchedule[] {
   const { billingScripts, billingSchedule, disconnectScripts, disconnectSchedule, pushScripts, pushSchedule } = OBJECTS;
   const billing = PROFILES.find(({ period }) => period === 0)!;
   device.add(
@@ -577,13 +584,13 @@ function addSchedules({ port, device, settings }: Parts): SingleActionSchedule[]
   );
   const schedules = [
     { row: billingSchedule, table: billingScripts.obis, id: 1, initial: MONTHLY },
-    { row: disconnectSchedule, table: disconnectScripts.obis, id: 0 },
+    { row: disconnectSchedule, table: disconnectScripts.obis, id: 0, switches: true },
     ...(port.sendPush ? [{ row: pushSchedule, table: pushScripts.obis, id: 1 }] : []),
   ];
-  return schedules.map(({ row, table, id, initial }) => {
+  return schedules.map(({ row, table, id, initial, switches = false }) => {
     const schedule = new SingleActionSchedule(settings, row.obis, { table, id }, initial);
     device.add(schedule.object, row.access);
-    return schedule;
+    return { schedule, switches };
   });
 }
 

@@ -88,7 +88,8 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const files = new StateFiles(config.string('state.directory'), log.child('state'));
   const settings = files.settings();
   const commanded = commandedPosition(settings);
-  const relay = await openRelay(relaySettings(config), commanded, log.child('relay'));
+  // Claiming the line supplies the load or leaves it as it is; a disconnection is restored by the guard, event first.
+  const relay = await openRelay(relaySettings(config), commanded || undefined, log.child('relay'));
   let restart = (_status: number) => {};
   const restarted = new Promise<number>((resolve) => {
     restart = resolve;
@@ -105,10 +106,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const wallClock = openWallClock(config, settings);
   const place = {
     address: { ia: topology.ia, host: parseHost(config.string('scion.address')) },
-    time: () => {
-      const { epochMs, isSet } = wallClock.read();
-      return { nowS: Math.floor(epochMs / 1000), isLowerBound: !isSet };
-    },
+    time: () => ({ nowS: Math.floor(wallClock.latestMs / 1000), isLowerBound: !wallClock.read().isSet }),
   };
   const keys = openMeterSecurity(config, log.child('keys'), place);
   const { security, certificates } = keys;

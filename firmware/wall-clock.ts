@@ -9,7 +9,8 @@
  *   service    an authenticated source; a jump forward by more than a day needs a second one that agrees
  *   host       the system's clock, whatever sets it (NTP): taken with `clock.source = "system"` only
  *
- * Nobody takes the time back below the bound, but for a correction of at most an hour: what has expired stays expired.
+ * Nobody takes the time back below the bound, but for a correction of at most an hour: what has expired stays expired, since
+ * certificates are judged by `latestMs`.
  */
 
 import { readFileSync } from 'node:fs';
@@ -84,6 +85,11 @@ export class WallClock {
     }
     return { epochMs: this.#base + steadyClock() - this.#baseSteady, isSet: this.#isSet && source === 'bound' };
   };
+
+  /** The later of the present and the bound: a correction takes it back by a quarter of an hour at most, what is not stored. */
+  get latestMs(): number {
+    return Math.max(this.#bound, this.read().epochMs);
+  }
 
   /**
    * Offers a time.

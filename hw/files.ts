@@ -1,7 +1,17 @@
 /** Files that every device reads: the AS's topology, and secrets that nobody else may read. */
 
 import { randomBytes } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { ConfigError, invalidFile, messageOf, ScionError } from '#base/errors';
 import { type FileTopology, parseHostTopology } from '#scion/host-topology';
 import { parseTopology, type Topology } from '#scion/topology';
@@ -53,13 +63,21 @@ export function readOrMakeToken(file: string): string {
   return Buffer.from(readSecretFile(file)).toString('utf8');
 }
 
-/** Replaces a file so that a power cut leaves either the old or the new one. @throws ConfigError `config.unreadable` */
+/**
+ * Replaces a file so that a power cut leaves either the old or the new one. What an earlier attempt left behind is removed:
+ * neither its mode nor a link in its place is taken over.
+ * @throws ConfigError `config.unreadable`
+ */
 export function writeFileAtomic(file: string, text: string, mode = 0o644): void {
   try {
-    const descriptor = openSync(`${file}.new`, 'w', mode);
-    writeFileSync(descriptor, text);
-    fsyncSync(descriptor);
-    closeSync(descriptor);
+    rmSync(`${file}.new`, { force: true });
+    const descriptor = openSync(`${file}.new`, 'wx', mode);
+    try {
+      writeFileSync(descriptor, text);
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
     renameSync(`${file}.new`, file);
   } catch (error) {
     throw new ConfigError('config.unreadable', `cannot write ${file}: ${messageOf(error)}`, { file }, error);

@@ -13,6 +13,7 @@ import {
   openSync,
   readSync,
   renameSync,
+  rmSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
@@ -41,7 +42,8 @@ export const fileMedium: Medium = {
   exists: existsSync,
   create(path, bytes) {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    const file = openSync(`${path}.new`, 'w', 0o600);
+    rmSync(`${path}.new`, { force: true });
+    const file = openSync(`${path}.new`, 'wx', 0o600);
     try {
       fileMedium.write(file, bytes, 0);
       fsyncSync(file);

@@ -104,6 +104,7 @@ export class UtilityPki {
       const roles = NAMES.flatMap((each) => AUTHORITIES[each].roles);
       this.#writeCertificates('root.pem', [this.#authority(name, key, roles, LIFE_S.root, 1)]);
     }
+    this.#initRegister();
     for (const name of NAMES) {
       const { roles, title } = AUTHORITIES[name];
       if (!existsSync(this.file(`${name}.pem`))) {
@@ -114,6 +115,12 @@ export class UtilityPki {
       }
       if (!existsSync(this.file(`${name}.crl`))) this.#writeList(name, 1);
     }
+  }
+
+  /** A register that is lost is not made anew, unless nothing can have been revoked. */
+  #initRegister(): void {
+    const hasRevoked = NAMES.some((name) => existsSync(this.file(`${name}.crl`)) && this.list(name).number > 1);
+    if (!existsSync(this.file('register.json')) && !hasRevoked) this.#store([]);
   }
 
   #authority(
@@ -323,7 +330,19 @@ export class UtilityPki {
 
   #register(): RegisterEntry[] {
     const file = this.file('register.json');
-    return existsSync(file) ? (JSON.parse(readTextFile(file)) as RegisterEntry[]) : [];
+    const fail = (why: string, cause?: unknown) => {
+      const message = `${file} ${why}: what it has revoked would be believed again; put it back from a backup`;
+      throw new ConfigError('config.invalid', message, { file }, cause);
+    };
+    if (!existsSync(file)) fail('is missing');
+    let register: unknown;
+    try {
+      register = JSON.parse(readTextFile(file));
+    } catch (error) {
+      fail('is broken', error);
+    }
+    if (!Array.isArray(register)) fail('is no list');
+    return register as RegisterEntry[];
   }
 
   #record(entry: RegisterEntry): void {

@@ -59,9 +59,10 @@ export interface SecurityOptions {
   readonly keys: KeySet;
   /**
    * Gives each client keys of its own, in place of `keys`, out of the title that it claims; null serves it nothing. Asked
-   * when an association opens, and again after `renew`.
+   * when an association opens, and again after `renew`. The bytes are the asker's, who wipes them.
+   * @param source  where the request came from: `ISD-AS,host` over SCION, else an address of the transport
    */
-  readonly keysOf?: ((clientTitle: Uint8Array) => ClientKeys | null) | undefined;
+  readonly keysOf?: ((clientTitle: Uint8Array, source: string) => ClientKeys | null) | undefined;
   /**
    * Asked before keys are tried that come from a code: whether they may be now.
    * @param mustWait  the source has failed too often
@@ -94,7 +95,7 @@ export class ServerSecurity {
     this.options = options;
     this.suite = options.suite ?? 0;
     this.#policy = options.policy ?? Policy.both;
-    this.#keys = options.keys;
+    this.#keys = copyOf(options.keys);
     this.#unicast = this.cipherKey(options.keys.unicast);
     this.#broadcast = options.keys.broadcast ? this.cipherKey(options.keys.broadcast) : null;
     this.lastClient = options.clientTitle ?? new Uint8Array(TITLE_SIZE);
@@ -140,13 +141,16 @@ export class ServerSecurity {
   transfer(wrapped: readonly (readonly [number, Uint8Array])[]): boolean {
     const next: { -readonly [Name in keyof KeySet]: KeySet[Name] } = { ...this.#keys };
     const size = this.#keys.unicast.length;
-    for (const [number, value] of wrapped) {
+    const isWhole = wrapped.every(([number, value]) => {
       const name = KEY_NAMES[number];
       const key = this.options.crypto.unwrapKey(this.#keys.master, value);
       if (!name || key?.length !== size) return false;
       next[name] = key;
-    }
-    return wrapped.length > 0 && this.#change(next, this.#policy);
+      return true;
+    });
+    const isDone = isWhole && wrapped.length > 0 && this.#change(next, this.#policy);
+    if (!isDone) wipe(next, this.#keys);
+    return isDone;
   }
 
   #change(keys: KeySet, policy: number): boolean {
@@ -157,11 +161,21 @@ export class ServerSecurity {
     }
     this.#policy = policy;
     if (keys === this.#keys) return true;
+    wipe(this.#keys, keys);
     this.#keys = keys;
     this.#unicast = this.cipherKey(keys.unicast);
     this.#broadcast = keys.broadcast ? this.cipherKey(keys.broadcast) : null;
     return true;
   }
+}
+
+function copyOf(keys: KeySet): KeySet {
+  return Object.fromEntries(Object.entries(keys).map(([name, key]) => [name, key?.slice()])) as unknown as KeySet;
+}
+
+/** Wipes the keys of a set that another one has not kept. */
+function wipe(keys: KeySet, kept: KeySet): void {
+  for (const name of KEY_NAMES) if (keys[name] !== kept[name]) keys[name]?.fill(0);
 }
 
 /**
@@ -187,8 +201,12 @@ export class AssociationCipher {
   /** Last counter without a tag to vouch for it; not worth persisting. */
   #unauthenticatedLast = -1;
 
-  constructor(security: ServerSecurity) {
+  readonly #source: string;
+
+  /** @param source  whom requests come from, see `keysOf` */
+  constructor(security: ServerSecurity, source = '') {
     this.security = security;
+    this.#source = source;
     this.#answerKey = security.unicast;
   }
 
@@ -202,6 +220,7 @@ export class AssociationCipher {
 
   setDedicated(key: Uint8Array | null): void {
     this.#dedicated = key && this.security.cipherKey(key, this.#own?.authentication);
+    key?.fill(0);
     this.#dedicatedLast = -1;
   }
 
@@ -212,8 +231,10 @@ export class AssociationCipher {
     if (!keysOf) return security.unicast;
     if (this.#generation !== security.generation) {
       this.#generation = security.generation;
-      this.#own = keysOf(this.clientTitle);
+      this.#own?.authentication.fill(0);
+      this.#own = keysOf(this.clientTitle, this.#source);
       this.#ownKey = this.#own && security.cipherKey(this.#own.unicast, this.#own.authentication);
+      this.#own?.unicast.fill(0);
     }
     return this.#ownKey;
   }

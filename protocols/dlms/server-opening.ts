@@ -116,7 +116,7 @@ export function judgeAarq(
     if (expectedTitle && !equalBytes(expectedTitle, clientTitle)) return { opening: 'undecipherable' };
     const isGuess = security.options.mayGuess?.(lockout.isLocked(source, nowMs));
     if (isGuess === false) return { isTransient: true };
-    cipher = new AssociationCipher(security);
+    cipher = new AssociationCipher(security, source);
     cipher.begin(clientTitle);
     const opening = initiate.buf[0] === 0x01 ? 'unprotected' : cipher.open(initiate);
     if (opening !== 'open') {

@@ -70,5 +70,7 @@ export function deriveDlmsKeys(crypto: CryptoProvider, inputs: DlmsKeyInputs): D
   const secret = new Uint8Array([...(hostKey ?? []), ...(agreement ?? [])]);
   const length = suite === 2 ? 32 : 16;
   const derive = (label: 'guek' | 'gak') => crypto.hkdf(SALT, secret, keyInfo(label, inputs), length);
-  return { unicast: derive('guek'), authentication: derive('gak') };
+  const keys = { unicast: derive('guek'), authentication: derive('gak') };
+  secret.fill(0);
+  return keys;
 }

@@ -354,6 +354,13 @@ Launcher(
     assert.is(await meter.runningVersion(), OWN);
     assert.ok(meter.log.some((line) => line.includes('its signature is wrong')));
     await meter.stop();
+
+    const other = { model: 's3mp-gateway' };
+    meter.prepare('b', imageOf('8.0.0', 'process.exit(77)', release.privateKey, other), { isProven: true });
+    assert.ok(await meter.start());
+    assert.is(await meter.runningVersion(), OWN);
+    assert.ok(meter.log.some((line) => line.includes('it is for s3mp-gateway')));
+    await meter.stop();
   },
 );
 

@@ -334,6 +334,9 @@ Certificates('a revoked head end gets no keys any more, and an older list does n
   const before = pki.list('system').der;
   assert.ok(meter.certificates.keysOf(START));
   assert.is(meter.certificates.keysOf(Uint8Array.of(...asciiBytes('S3H'), 1, 0, 0, 0, 5)), null, 'another head end');
+  assert.ok(meter.certificates.keysOf(START, '1-ff00:0:112,10.2.0.77'), 'another host of its AS');
+  assert.is(meter.certificates.keysOf(START, '1-ff00:0:113,10.2.0.9'), null, 'its address in another AS');
+  assert.ok(meter.certificates.keysOf(START, '10.2.0.9'), 'a legacy transport tells no AS');
   pki.revoke('system', [identity.agreement.serial], 'stolen');
   assert.ok(meter.certificates.importList(pki.list('system').der));
   assert.is(meter.certificates.keysOf(START), null);
@@ -384,6 +387,26 @@ Certificates('command certificates: brought later, believed until they are revok
   pki.revokeName('command', 'ops', 'test');
   assert.ok(meter.certificates.importList(pki.list('command').der));
   assert.not.ok(meter.certificates.verifyCommand(message, signature));
+});
+
+Certificates('a lost or broken register revokes nothing anew and takes nothing back', () => {
+  const pki = utility('pki-r');
+  const { serial } = pki.read().headEnd[0]!;
+  pki.revoke('system', [serial], 'test');
+  const file = pki.file('register.json');
+  const before = readFileSync(file, 'utf8');
+  const list = readFileSync(pki.file('system.crl'), 'utf8');
+  for (const text of ['', '{}', before.slice(0, 40), undefined]) {
+    if (text === undefined) rmSync(file);
+    else writeFileSync(file, text);
+    for (const change of [() => pki.revoke('system', [], ''), () => pki.commandKey(`key-${text?.length}`)])
+      assert.is(refusal(change), 'config.invalid', text);
+    pki.init();
+  }
+  assert.is(readFileSync(pki.file('system.crl'), 'utf8'), list);
+  writeFileSync(file, before);
+  pki.revoke('system', [], '');
+  assert.ok(pki.list('system').serials.has(toHex(serial)));
 });
 
 Certificates('mutated certificates and lists change nothing', () => {

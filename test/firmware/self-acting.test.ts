@@ -191,6 +191,32 @@ Acting('a schedule disconnects at its local time, once, as a local act', () => {
   assert.is(codes(2).at(0), EventCode.localDisconnect);
 });
 
+Acting('a clock that nobody has set switches nothing: neither a schedule nor an emergency profile', () => {
+  const { meter, contact } = guarded(0);
+  const { set, get } = connect(meter);
+  const at = new Date(meter.clock.epochMs + 30_000);
+  const time = Uint8Array.of(at.getUTCHours(), at.getUTCMinutes(), at.getUTCSeconds(), 0);
+  set(22, '0-0:15.0.1.255', 2, structure(octets(parseObis('0-0:10.0.106.255')), u16(1)));
+  set(22, '0-0:15.0.1.255', 4, array(structure(octets(time), octets(new Uint8Array(5).fill(0xff)))));
+  const activation = new Uint8Array(12);
+  encodeDateTime(activation, 0, meter.clock.epochMs + 10_000, 0, 0);
+  set(71, LIMITER, 4, u32(900));
+  set(71, LIMITER, 5, u32(300));
+  set(71, LIMITER, 6, u32(5));
+  set(71, LIMITER, 9, array(u16(7)));
+  set(71, LIMITER, 8, structure(u16(7), octets(activation), u32(86_400)));
+  meter.clock.isSet = false;
+  passWith(meter, 120, () => 500);
+  assert.ok(contact.connected);
+  assert.is(get(71, LIMITER, 3), 900, 'the higher threshold');
+  meter.clock.isSet = true;
+  passWith(meter, 4, () => 500);
+  assert.is(get(71, LIMITER, 3), 300);
+  assert.ok(contact.connected, 'the time that has passed meanwhile is not made up for');
+  passWith(meter, 4, () => 500);
+  assert.not(contact.connected);
+});
+
 Acting('the guard lets the contact rest, writes the event first, and reports a contact that does not follow', () => {
   const { meter, contact } = guarded(10_000);
   const { action, codes, get } = connect(meter);

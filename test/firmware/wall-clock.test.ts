@@ -70,6 +70,20 @@ Clocks('a person sets it; a power failure leaves the last stored quarter, which 
   assert.ok(lost >= 0 && lost <= 900_000, `${lost} ms`);
 });
 
+Clocks('a correction takes the time back, but not what certificates are judged by', () => {
+  const { start, pass, powerFailure } = rig();
+  const clock = start();
+  const time = BUILD + DAY;
+  clock.offer(time, 'person');
+  pass(clock, 1_800_000);
+  const before = clock.latestMs;
+  assert.ok(clock.offer(time + 600_000, 'person'));
+  assert.is(clock.read().epochMs, time + 600_000);
+  assert.ok(clock.latestMs <= before && clock.latestMs >= before - 900_000, 'to within a stored quarter');
+  assert.ok(clock.latestMs > clock.read().epochMs);
+  assert.ok(powerFailure().latestMs >= before - 900_000);
+});
+
 Clocks('a restart without power failure loses nothing: the steady clock of the kernel has gone on', () => {
   const { start, pass, world } = rig();
   const clock = start();

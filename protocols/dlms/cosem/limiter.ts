@@ -1,7 +1,8 @@
 /**
  * Class 71, Limiter v0: runs a script when the monitored value stays above the active threshold for long enough, another
  * one when it stays below. The emergency threshold holds while an emergency profile of one of our groups is active. As
- * delivered the thresholds are the highest number, which no value exceeds.
+ * delivered the thresholds are the highest number, which no value exceeds. While the clock is not set nobody knows which of
+ * the two holds: the higher one does, since no failure of the time may switch the supply off.
  */
 
 import { Tag, writeOctetString } from '#dlms/axdr';
@@ -37,7 +38,8 @@ export class Limiter {
   readonly #profile: Setting;
   readonly #groups: Setting;
   readonly #actions: Setting;
-  #isEmergency = false;
+  /** Undefined: nobody knows, for want of the time. */
+  #isEmergency: boolean | undefined = false;
   #isExceeded = false;
   /** Steady ms since when the value is on the other side; undefined while it is not. */
   #since: number | undefined;
@@ -77,7 +79,9 @@ export class Limiter {
 
   /** Threshold that holds now, raw. */
   get threshold(): number {
-    return (this.#isEmergency ? this.#emergency : this.#normal).number;
+    const [normal, emergency] = [this.#normal.number, this.#emergency.number];
+    if (this.#isEmergency === undefined) return Math.max(normal, emergency);
+    return this.#isEmergency ? emergency : normal;
   }
 
   /**
@@ -102,7 +106,7 @@ export class Limiter {
     if (actions.type === 'structure') runScript(device, actions.value[isOver ? 0 : 1]!, 'limiter');
   }
 
-  #emergencyHolds(): boolean {
+  #emergencyHolds(): boolean | undefined {
     const profile = this.#profile.value;
     const groups = this.#groups.value;
     if (profile.type !== 'structure' || groups.type !== 'array') return false;
@@ -113,7 +117,8 @@ export class Limiter {
     const { clock } = this.#options;
     const from = clock.instantOf(activation.value);
     if (typeof from !== 'number') return false;
-    const { epochMs } = clock.now();
+    const { epochMs, isSet } = clock.now();
+    if (!isSet) return undefined;
     return epochMs >= from && epochMs < from + duration.value * 1000;
   }
 }

@@ -101,8 +101,15 @@ export class SingleActionSchedule {
     this.object = new TableObject(22, 0, obis, [this.#script, type, this.#times]);
   }
 
-  /** Runs the script once when a time of the schedule has come since the last look. @param localMs  local time */
-  tick(device: LogicalDevice, localMs: number): void {
+  /**
+   * Runs the script once when a time of the schedule has come since the last look.
+   * @param localMs  local time; undefined when it is not known, then nothing is due
+   */
+  tick(device: LogicalDevice, localMs: number | undefined): void {
+    if (localMs === undefined) {
+      this.#second = undefined;
+      return;
+    }
     const now = Math.floor(localMs / 1000);
     const last = this.#second ?? now - 1;
     this.#second = now;

@@ -13,7 +13,7 @@ import { CounterBook, type CounterStorage, MAX_COUNTER } from '#dlms/counters';
 import { DATE_TIME_SIZE, encodeDateTime } from '#dlms/date-time';
 import { exchangeSync } from '#dlms/exchange';
 import { parseObis } from '#dlms/obis';
-import { Policy } from '#dlms/security';
+import { type KeySet, Policy } from '#dlms/security';
 import type { ServerSession } from '#dlms/server';
 import { encodeSigned, type SignedCommand } from '#dlms/signing';
 import { EventCode } from '#dlms/well-known';
@@ -130,6 +130,7 @@ function failure(run: () => unknown): DlmsError {
   throw new Error('nothing was thrown');
 }
 
+const random16 = () => nodeCrypto.random(16);
 const secure = () => testMeter({ security: testSecurity() });
 const reasons = ({ events }: TestMeter) =>
   events.flatMap((event) => ('reason' in event && event.kind !== 'association-closed' ? [event.reason] : []));
@@ -612,6 +613,27 @@ Security('keys are transferred all or none, hold from the next request on, and r
   renewed.run(renewed.client.associate());
   assert.ok(security.options.counters.highest() > highest);
   assert.is(renewed.run(renewed.client.get(NAME)).type, 'octet-string');
+});
+
+Security('keys that were replaced are wiped, those that were handed in are not', () => {
+  const kept: KeySet[] = [];
+  const security = testSecurity({ onChange: (keys) => void kept.push(keys) });
+  const wrap = (key: Uint8Array) => wrapKey(KEYS.master, key);
+  const [first, second] = [random16(), random16()];
+  assert.ok(security.transfer([[0, wrap(first)]]));
+  assert.is(toHex(kept[0]!.unicast), toHex(first));
+  assert.not.ok(
+    security.transfer([
+      [0, wrap(second)],
+      [9, wrap(second)],
+    ]),
+    'all or none',
+  );
+  assert.is(toHex(kept[0]!.unicast), toHex(first), 'still in use');
+  assert.ok(security.transfer([[0, wrap(second)]]));
+  assert.is(toHex(kept[0]!.unicast), toHex(new Uint8Array(16)));
+  assert.is(toHex(kept[1]!.unicast), toHex(second));
+  assert.ok(KEYS.unicast.some((byte) => byte !== 0));
 });
 
 Security('a key transfer that cannot be stored changes nothing', () => {
