@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { serviceUnit } from '#hw/image/units';
 import { METER_NODE_FLAGS } from '#hw/meter-flags';
 import { commandWorks, needs } from '../../needs.ts';
 import {
@@ -323,6 +324,11 @@ Flash('what is no card is refused with words', () => {
   refused(flash('--boot', empty, '--nodee', 'x'), 'usage.invalid', /did you mean --node/);
   const twoLines = bootFolder({ 'cmdline.txt': 'a\nb\n' });
   refused(flash('--boot', twoLines, ...METER), 'card.unusable', /2 lines/);
+});
+
+Flash('no unit closes devices to the meter', () => {
+  // Each of these implies a device policy, the clock's before systemd 253.
+  assert.not.match(serviceUnit('firmware'), /^(PrivateDevices|ProtectClock|DeviceAllow|DevicePolicy)=/m);
 });
 
 Flash('a configuration with which the meter would not start is refused with words', () => {
