@@ -91,6 +91,11 @@ export class BusMeter {
     return this.cycles > 0 && this.#backoffMs === 0 && this.#strikes < SILENCE_STRIKES;
   }
 
+  /** Whether it was silent the last time it was asked. */
+  get isSilent(): boolean {
+    return this.#strikes >= SILENCE_STRIKES && !this.#isLineBad;
+  }
+
   get #isBackingOff(): boolean {
     return this.#backoffMs > 0;
   }

@@ -186,32 +186,34 @@ export class PollLoop {
     const options = this.#options;
     const meters = this.#meters;
     const now = this.time[0]!;
-    let meter = meters[this.#turn]!;
-    if (meter.isInPass) {
-      if (this.#begin(meter)) return true;
-      meter.finishPass(master, options.port.name);
-    }
     let first = NEVER;
-    for (let i = 1; i <= meters.length; i++) {
+    // The pass under way goes on; on a shared bus the others come first while its unit must be left in peace.
+    for (let i = 0; i <= meters.length; i++) {
       const turn = (this.#turn + i) % meters.length;
-      meter = meters[turn]!;
-      meter.findDue();
-      if (meter.dueAt[0]! > now) {
-        first = Math.min(first, meter.dueAt[0]!);
+      const meter = meters[turn]!;
+      const { isInPass } = meter;
+      if (!isInPass && i === 0) continue;
+      if (!isInPass) meter.findDue();
+      const due = Math.max(isInPass ? 0 : meter.dueAt[0]!, meters.length > 1 ? master.freeAt[meter.unit]! : 0);
+      if (due > now) {
+        first = Math.min(first, due);
         continue;
       }
-      this.#turn = turn;
-      meter.startPass(master);
-      if (this.#begin(meter)) return true;
+      if (!isInPass) meter.startPass(master);
+      if (this.#begin(meter, turn)) return true;
+      if (isInPass) meter.finishPass(master, options.port.name);
     }
     this.time[1] = first;
     return false;
   }
 
-  #begin(meter: BusMeter): boolean {
+  #begin(meter: BusMeter, turn: number): boolean {
     const read = meter.next(this.master);
     if (read === undefined) return false;
-    this.master.begin(read, meter.isProbed ? 0 : RETRIES);
+    this.#turn = turn;
+    // Others wait for their turn.
+    const isProbed = meter.isProbed || (meter.isSilent && this.#meters.length > 1);
+    this.master.begin(read, isProbed ? 0 : RETRIES);
     return true;
   }
 }

@@ -123,6 +123,8 @@ export class RtuMaster {
   readonly now = new Float64Array(1);
   /** What `findDue` found, in an array for the same reason. */
   readonly due = new Float64Array(1);
+  /** By unit: before then an answer to an earlier request may still come. `begin` waits for it; other units need not. */
+  readonly freeAt = new Float64Array(256);
   readonly counters = new MasterCounters();
   /** Received bytes; the data words of a good reply start at `dataAt`. Valid until the next `begin`. */
   readonly rx = new Uint8Array(RX_SIZE);
@@ -230,6 +232,7 @@ export class RtuMaster {
       if (this.#unit !== 0) this.#quietUntil = Math.max(this.#quietUntil, now + (this.#options.switchMs ?? 0));
       this.#unit = read.unit;
     }
+    this.#quietUntil = Math.max(this.#quietUntil, this.freeAt[read.unit]!);
     this.#read = read;
     this.#functionCode = read.functionCode;
     this.#retries = retries;
@@ -490,7 +493,7 @@ export class RtuMaster {
     this.#owe(this.#read!);
     // A good reply may have been a late one to an earlier attempt; the last attempt's own then takes as long again.
     const slowest = now - this.#firstSentAt;
-    this.#quietUntil = Math.max(this.#quietUntil, this.#sentAt + slowest + this.#frameMs);
+    this.freeAt[this.#unit] = this.#sentAt + slowest + this.#frameMs;
   }
 
   #babbled(): void {

@@ -141,6 +141,76 @@ Schedule('silence makes values suspect, then missing; the meter is asked less an
   assert.ok(loop.healthy);
 });
 
+Schedule(
+  'a meter that falls silent on a shared bus keeps the others waiting once at a time, and ever less often',
+  () => {
+    const units = [1, 2, 3];
+    const meters = units.map((unit) => new SimMeter(unit));
+    const asked: { readonly unit: number; readonly at: number }[] = [];
+    let now = 0;
+    let silent = 0;
+    let reply: Uint8Array | undefined;
+    const port: BytePort = {
+      name: 'shared',
+      isOpen: true,
+      onData: () => {},
+      onState: () => {},
+      async close() {},
+      write(frame) {
+        asked.push({ unit: frame[0]!, at: now });
+        const out = new Uint8Array(MAX_FRAME);
+        const length = meters[frame[0]! - 1]!.answer(frame, frame.length, out, 0);
+        reply = frame[0] === silent ? undefined : out.slice(0, length);
+      },
+    };
+    const images = units.map(() => new MeasurementImage());
+    const further = [2, 3].map((unit) => ({ unit, map: OR_WE_514, image: images[unit - 1]! }));
+    const slow = { cycleMs: 1000, timeoutMs: 600, backoffMs: { first: 5000, last: 60_000 } };
+    const { loop } = makeLoop(port, { ...slow, image: images[0]!, further });
+    const run = (until: number) => {
+      while (now < until) {
+        loop.time[0] = now;
+        loop.step();
+        if (reply) {
+          now += 20;
+          loop.master.now[0] = now;
+          loop.master.receive(reply, reply.length);
+          reply = undefined;
+        } else now = Math.max(now, loop.time[1]!);
+      }
+    };
+    const passes = (unit: number, since: number) =>
+      asked
+        .filter((each, i) => each.at >= since && each.unit === unit && asked[i - 1]?.unit !== unit)
+        .map(({ at }) => at);
+    const waitedFor = (unit: number, since: number) =>
+      asked.reduce((sum, each, i) => {
+        if (each.unit !== unit || each.at < since) return sum;
+        return sum + (asked[i + 1]?.at ?? now) - each.at;
+      }, 0);
+
+    run(60_000);
+    for (const unit of units) assert.ok(passes(unit, 0).length >= 59, `unit ${unit}: ${passes(unit, 0).length} passes`);
+    silent = 3;
+    run(120_000);
+    for (const unit of [1, 2]) {
+      const at = passes(unit, 60_000);
+      const longest = Math.max(...at.slice(1).map((each, i) => each - at[i]!));
+      assert.ok(longest < 2_200, `unit ${unit} waited ${longest} ms`);
+      assert.ok(at.length >= 55, `unit ${unit}: ${at.length} passes in a minute`);
+    }
+    const first = waitedFor(3, 60_000);
+    assert.ok(first < 6_000, `${first} ms of the first minute`);
+    run(420_000);
+    const later = waitedFor(3, 120_000);
+    assert.ok(later < 0.015 * 300_000, `${later} ms of the next five minutes`);
+    assert.is(images[2]!.quality(Quantity.activeEnergy, now), Quality.missing);
+    silent = 0;
+    run(500_000);
+    assert.ok(passes(3, 485_000).length >= 14, 'it is back at its rate');
+  },
+);
+
 Schedule.run();
 
 const Chain = suite('poll loop over TCP');
