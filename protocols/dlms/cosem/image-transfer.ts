@@ -10,6 +10,7 @@ import { equalBytes } from '#base/bytes';
 import { type Data, Tag, writeLength, writeOctetString } from '#dlms/axdr';
 import type { CosemObject } from '#dlms/cosem/logical-device';
 import { attribute, TableObject } from '#dlms/cosem/table-object';
+import { members } from '#dlms/members';
 import { Result } from '#dlms/result';
 
 /** What must outlive a restart. */
@@ -148,19 +149,18 @@ export class ImageTransfer {
 
   #initiate(parameter: Data | null): number {
     if (!this.#isEnabled) return Result.readWriteDenied;
-    if (parameter?.type !== 'structure' || parameter.value.length !== 2) return Result.typeUnmatched;
-    const [id, size] = parameter.value;
-    if (id?.type !== 'octet-string' || size?.type !== 'double-long-unsigned') return Result.typeUnmatched;
-    if (id.value.length > MAX_ID || size.value <= DIGEST_SIZE || size.value > this.#slot.capacity)
-      return Result.otherReason;
+    const fields = members(parameter, 'octet-string', 'double-long-unsigned');
+    if (!fields) return Result.typeUnmatched;
+    const [id, size] = fields;
+    if (id.length > MAX_ID || size <= DIGEST_SIZE || size > this.#slot.capacity) return Result.otherReason;
     const known = this.#progress;
-    if (known && known.size === size.value && equalBytes(known.id, id.value)) {
+    if (known && known.size === size && equalBytes(known.id, id)) {
       this.#own = ImageStatus.initiated;
       return Result.success;
     }
     const blockSize = this.#blockSize;
-    const blocks = new Uint8Array(Math.ceil(Math.ceil(size.value / blockSize) / 8));
-    const progress = { id: id.value.slice(), size: size.value, blockSize, blocks };
+    const blocks = new Uint8Array(Math.ceil(Math.ceil(size / blockSize) / 8));
+    const progress = { id: id.slice(), size, blockSize, blocks };
     if (!this.#slot.begin(progress)) return Result.hardwareFault;
     this.#progress = progress;
     this.#own = ImageStatus.initiated;
@@ -171,15 +171,14 @@ export class ImageTransfer {
   #takeBlock(parameter: Data | null): number {
     const progress = this.#progress;
     if (!this.#isEnabled || !progress || this.#own !== ImageStatus.initiated) return Result.readWriteDenied;
-    if (parameter?.type !== 'structure' || parameter.value.length !== 2) return Result.typeUnmatched;
-    const [number, data] = parameter.value;
-    if (number?.type !== 'double-long-unsigned' || data?.type !== 'octet-string') return Result.typeUnmatched;
-    const block = number.value;
+    const fields = members(parameter, 'double-long-unsigned', 'octet-string');
+    if (!fields) return Result.typeUnmatched;
+    const [block, data] = fields;
     if (block >= this.#count) return Result.otherReason;
     const offset = block * this.#blockSize;
-    if (data.value.length !== Math.min(this.#blockSize, progress.size - offset)) return Result.otherReason;
+    if (data.length !== Math.min(this.#blockSize, progress.size - offset)) return Result.otherReason;
     if (this.#has(block)) return Result.success;
-    if (!this.#slot.write(offset, data.value)) return Result.hardwareFault;
+    if (!this.#slot.write(offset, data)) return Result.hardwareFault;
     progress.blocks[block >>> 3]! |= 0x80 >>> (block & 7);
     if (++this.#unsaved >= SAVE_EVERY) this.#save();
     return Result.success;

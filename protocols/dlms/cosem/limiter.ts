@@ -11,6 +11,7 @@ import type { CosemObject, LogicalDevice } from '#dlms/cosem/logical-device';
 import { runScript } from '#dlms/cosem/scripts';
 import { array, octets, Setting, type SettingStore, structure, u16, u32 } from '#dlms/cosem/setting';
 import { attribute, TableObject } from '#dlms/cosem/table-object';
+import { members } from '#dlms/members';
 import { parseObis } from '#dlms/obis';
 
 export interface LimiterOptions {
@@ -107,18 +108,16 @@ export class Limiter {
   }
 
   #emergencyHolds(): boolean | undefined {
-    const profile = this.#profile.value;
+    const fields = members(this.#profile.value, 'long-unsigned', 'octet-string', 'double-long-unsigned');
     const groups = this.#groups.value;
-    if (profile.type !== 'structure' || groups.type !== 'array') return false;
-    const [id, activation, duration] = profile.value;
-    if (id?.type !== 'long-unsigned' || activation?.type !== 'octet-string') return false;
-    if (duration?.type !== 'double-long-unsigned') return false;
-    if (!groups.value.some((group) => group.type === 'long-unsigned' && group.value === id.value)) return false;
+    if (!fields || groups.type !== 'array') return false;
+    const [id, activation, duration] = fields;
+    if (!groups.value.some((group) => group.type === 'long-unsigned' && group.value === id)) return false;
     const { clock } = this.#options;
-    const from = clock.instantOf(activation.value);
+    const from = clock.instantOf(activation);
     if (typeof from !== 'number') return false;
     const { epochMs, isSet } = clock.now();
     if (!isSet) return undefined;
-    return epochMs >= from && epochMs < from + duration.value * 1000;
+    return epochMs >= from && epochMs < from + duration * 1000;
   }
 }

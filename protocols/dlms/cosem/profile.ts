@@ -16,6 +16,7 @@ import { CLOCK, dateTimeOctets, type MeterClock } from '#dlms/cosem/clock';
 import type { CosemObject, RequestContext } from '#dlms/cosem/logical-device';
 import { countRows, type ProfileStore, type RowInterval, rowAt, rowsBetween } from '#dlms/cosem/profile-store';
 import { DATE_TIME_SIZE, encodeDateTime } from '#dlms/date-time';
+import { members } from '#dlms/members';
 import { formatObis, parseObis } from '#dlms/obis';
 import { arrayPieces, type Pieces } from '#dlms/pieces';
 import { Result } from '#dlms/result';
@@ -231,22 +232,17 @@ export class ProfileGeneric implements CosemObject {
 
   /** Selector 2: `{ from u32, to u32, from column u16, to column u16 }`, counted from 1; a `to` of 0 is the last. */
   #openEntries(parameter: Data): Pieces | number {
-    if (parameter.type !== 'structure') return Result.typeUnmatched;
-    const [from, to, fromColumn, toColumn] = parameter.value;
-    const isFit =
-      parameter.value.length === 4 &&
-      from?.type === 'double-long-unsigned' &&
-      to?.type === 'double-long-unsigned' &&
-      fromColumn?.type === 'long-unsigned' &&
-      toColumn?.type === 'long-unsigned';
-    if (!isFit) return Result.typeUnmatched;
-    const begin = Math.max(from.value, 1);
+    const [u32, u16] = ['double-long-unsigned', 'long-unsigned'] as const;
+    const fields = members(parameter, u32, u32, u16, u16);
+    if (!fields) return Result.typeUnmatched;
+    const [from, to, fromColumn, toColumn] = fields;
+    const begin = Math.max(from, 1);
     const rows = this.#visible();
     const inUse = countRows(rows);
-    const end = to.value === 0 ? inUse : Math.min(to.value, inUse);
+    const end = to === 0 ? inUse : Math.min(to, inUse);
     const width = this.#options.columns.length + 1;
-    const left = Math.max(fromColumn.value, 1);
-    const right = toColumn.value === 0 ? width : Math.min(toColumn.value, width);
+    const left = Math.max(fromColumn, 1);
+    const right = toColumn === 0 ? width : Math.min(toColumn, width);
     const columns = Array.from({ length: Math.max(0, right - left + 1) }, (_, i) => left - 1 + i);
     return this.#rows(rows, columns, begin - 1, Math.max(0, end - begin + 1));
   }
@@ -272,13 +268,11 @@ export class ProfileGeneric implements CosemObject {
 
   /** Column that a capture object names: 0 the clock, -1 none. */
   #columnOf(object: Data): number {
-    if (object.type !== 'structure') return -1;
-    const [classId, ln, id] = object.value;
-    if (classId?.type !== 'long-unsigned' || ln?.type !== 'octet-string' || id?.type !== 'integer') return -1;
-    if (ln.value.length !== 6) return -1;
-    const name = formatObis(ln.value);
-    if (classId.value === 8 && name === CLOCK && id.value === 2) return 0;
-    const isSame = (c: ProfileColumn) => c.classId === classId.value && c.obis === name && c.attribute === id.value;
+    const [classId, ln, id] = members(object, 'long-unsigned', 'octet-string', 'integer', 'long-unsigned') ?? [];
+    if (ln?.length !== 6) return -1;
+    const name = formatObis(ln);
+    if (classId === 8 && name === CLOCK && id === 2) return 0;
+    const isSame = (c: ProfileColumn) => c.classId === classId && c.obis === name && c.attribute === id;
     const index = this.#options.columns.findIndex(isSame);
     return index < 0 ? -1 : index + 1;
   }

@@ -10,6 +10,7 @@ import { type Data, Tag, writeLength } from '#dlms/axdr';
 import type { CosemObject, LogicalDevice } from '#dlms/cosem/logical-device';
 import { array, enumeration, i8, octets, Setting, type SettingStore, structure, u8, u16 } from '#dlms/cosem/setting';
 import { attribute, TableObject } from '#dlms/cosem/table-object';
+import { members } from '#dlms/members';
 import { encodeDataNotificationHeader, LongInvoke } from '#dlms/notification';
 import { parseObis } from '#dlms/obis';
 import { Result } from '#dlms/result';
@@ -110,22 +111,17 @@ export class PushSetup {
 
   #send(device: LogicalDevice): boolean {
     const { obis, maxPdu, send } = this.#options;
-    const destination = this.#destination.value;
+    const [transport, place] = members(this.#destination.value, 'enum', 'octet-string', 'enum') ?? [];
     const items = this.#list.value;
-    if (destination.type !== 'structure' || items.type !== 'array') return true;
-    const [transport, place] = destination.value;
-    if (transport?.type !== 'enum' || transport.value !== UDP || place?.type !== 'octet-string') return true;
-    if (place.value.length === 0) return true;
+    if (transport !== UDP || !place?.length || items.type !== 'array') return true;
     const w = new ByteWriter(new Uint8Array(WRAPPER_SIZE + maxPdu), WRAPPER_SIZE);
     this.#invoke = (this.#invoke + 1) & LongInvoke.idMask;
     encodeDataNotificationHeader(w, this.#invoke, null);
     writeLength(w.u8(Tag.structure), items.value.length);
     for (const item of items.value) {
       const at = w.at;
-      if (item.type !== 'structure') continue;
-      const [, ln, id] = item.value;
-      const isNamed = ln?.type === 'octet-string' && id?.type === 'integer';
-      if (isNamed && device.ownValue(ln.value, id.value, w, `push ${obis}`) === Result.success) continue;
+      const [, ln, id] = members(item, 'long-unsigned', 'octet-string', 'integer', 'long-unsigned') ?? [];
+      if (ln && id !== undefined && device.ownValue(ln, id, w, `push ${obis}`) === Result.success) continue;
       // The places of the others must not move.
       w.at = at;
       w.u8(Tag.nullData);
@@ -133,7 +129,7 @@ export class PushSetup {
     // What does not fit will not fit later either.
     if (w.overflowed) return true;
     encodeWrapperHeader(w.buf, 0, device.sap, PUSH_CLIENT, w.length);
-    return send(asciiText(place.value), w.buf.slice(0, w.at));
+    return send(asciiText(place), w.buf.slice(0, w.at));
   }
 }
 

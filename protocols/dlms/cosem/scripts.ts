@@ -9,6 +9,7 @@ import { scheduleFits } from '#dlms/cosem/local-time';
 import type { CosemObject, LogicalDevice, RequestContext } from '#dlms/cosem/logical-device';
 import { array, octets, Setting, type SettingStore, structure, u16 } from '#dlms/cosem/setting';
 import { attribute, TableObject } from '#dlms/cosem/table-object';
+import { members } from '#dlms/members';
 import { parseObis } from '#dlms/obis';
 import { Result } from '#dlms/result';
 
@@ -61,12 +62,12 @@ export function scriptTable(obis: string, scripts: Scripts): CosemObject {
 
 /** Runs the script that a value `{ script table, number }` names. @returns a result code */
 export function runScript(device: LogicalDevice, script: Data, origin: string): number {
-  if (script.type !== 'structure') return Result.typeUnmatched;
-  const [table, selector] = script.value;
-  if (table?.type !== 'octet-string' || selector?.type !== 'long-unsigned') return Result.typeUnmatched;
+  const fields = members(script, 'octet-string', 'long-unsigned');
+  if (!fields) return Result.typeUnmatched;
+  const [table, selector] = fields;
   // A script number of 0 does nothing.
-  if (selector.value === 0) return Result.success;
-  return device.run(table.value, 1, selector, device.ownContext(origin));
+  if (selector === 0) return Result.success;
+  return device.run(table, 1, u16(selector), device.ownContext(origin));
 }
 
 /** The first of each month at midnight. */

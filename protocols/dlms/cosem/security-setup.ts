@@ -9,6 +9,7 @@
 import { type Data, Tag, writeOctetString } from '#dlms/axdr';
 import { DataObject } from '#dlms/cosem/data';
 import { attribute, TableObject } from '#dlms/cosem/table-object';
+import { members } from '#dlms/members';
 import { Result } from '#dlms/result';
 import type { ServerSecurity } from '#dlms/security';
 
@@ -53,10 +54,9 @@ function wrappedKeys(parameter: Data | null): (readonly [number, Uint8Array])[] 
   if (parameter?.type !== 'array') return undefined;
   const keys: (readonly [number, Uint8Array])[] = [];
   for (const entry of parameter.value) {
-    if (entry.type !== 'structure' || entry.value.length !== 2) return undefined;
-    const [number, wrapped] = entry.value;
-    if (number?.type !== 'enum' || wrapped?.type !== 'octet-string') return undefined;
-    keys.push([number.value, wrapped.value]);
+    const key = members(entry, 'enum', 'octet-string');
+    if (!key) return undefined;
+    keys.push(key);
   }
   return keys;
 }
