@@ -13,22 +13,17 @@ import { readRelayValue } from '#hw/sim/relay';
 import { needs } from '#test/needs';
 import { type ApiCommand, BUNDLES, OBIS, Platform, until } from '../e2e/platform.ts';
 import { clientPeers, runClient } from '../interop/dlms-peers.ts';
-import { hasPymodbus, hasSocat, registersOf, startPtyPair, startPymodbusSlave } from '../interop/pymodbus.ts';
+import {
+  DARK_HOUSE,
+  HOUSE,
+  hasPymodbus,
+  hasSocat,
+  registersOf,
+  startPtyPair,
+  startPymodbusSlave,
+} from '../interop/pymodbus.ts';
 import { ARMEL_HINT, hasEmulatedNode, runEmulated, writeEmulatedNode } from './armel.ts';
 
-const LOAD = {
-  voltage: 23_142,
-  current: 1_473,
-  frequency: 5_001,
-  activePower: 327,
-  reactivePower: 98,
-  apparentPower: 341,
-  powerFactor: 959,
-  activeEnergy: 197_936,
-  reactiveEnergy: 102_348,
-};
-/** The same house behind an open contact. */
-const NO_LOAD = { ...LOAD, current: 0, activePower: 0, reactivePower: 0, apparentPower: 0, powerFactor: 1_000 };
 const FIRST_READING_MS = 40_000;
 
 if (needs('armel', hasEmulatedNode(), ARMEL_HINT)) {
@@ -68,7 +63,7 @@ if (needs('armel', hasEmulatedNode(), ARMEL_HINT)) {
   if (needs('pymodbus', hasPymodbus() && hasSocat(), hint)) {
     Arm('it reads a foreign meter by stty, answers over SCION and TCP, and switches on command', async () => {
       const pty = await startPtyPair(folder);
-      const slave = await startPymodbusSlave(pty.meter, registersOf(LOAD));
+      const slave = await startPymodbusSlave(pty.meter, registersOf(HOUSE));
       let platform: Platform | undefined;
       try {
         platform = await Platform.start({ meterNode: node, serialUrls: [pty.bus], dlmsTcp: true });
@@ -84,8 +79,8 @@ if (needs('armel', hasEmulatedNode(), ARMEL_HINT)) {
         assert.equal(reading.path.isds, [1], 'across the ASes of ISD 1');
 
         for (const [type, load, connected] of [
-          ['disconnect', NO_LOAD, false],
-          ['connect', LOAD, true],
+          ['disconnect', DARK_HOUSE, false],
+          ['connect', HOUSE, true],
         ] as const) {
           const body = { type, reason: 'test on another CPU' };
           const path = `meters/${running.meterId}/commands`;
@@ -104,7 +99,7 @@ if (needs('armel', hasEmulatedNode(), ARMEL_HINT)) {
           const [associated, view, registers] = await runClient(gurux.client, 4059, plan, meter.host);
           assert.ok(associated!.associated, associated!.error);
           assert.ok(view!.result.length > 40);
-          assert.is(Math.round(registers!.result['1.0.32.7.0.255'][0] * 100), LOAD.voltage);
+          assert.is(Math.round(registers!.result['1.0.32.7.0.255'][0] * 100), HOUSE.voltage);
         }
       } finally {
         await platform?.stop();

@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { writeKeyFile } from '#hw/dlms-keys';
 import { writeAsFiles } from '#hw/lab/as-files';
 import { type DeviceLogLine, LabProcess } from '#hw/lab/process';
-import { type MeterValues, registersOf } from '../interop/pymodbus.ts';
+import { DARK_HOUSE, HOUSE, registersOf } from '../interop/pymodbus.ts';
 
 export const BOARD_ADDRESS = '10.59.0.2';
 export const DLMS_PORT = 4059;
@@ -25,21 +25,8 @@ const METER_IA = '1-ff00:0:111';
 const SERIAL = '0000000000059';
 export const METER_ID = `S3M${SERIAL}`;
 
-const CONNECTED: MeterValues = {
-  voltage: 23_142,
-  current: 1_473,
-  frequency: 5_001,
-  activePower: 327,
-  reactivePower: 98,
-  apparentPower: 341,
-  powerFactor: 959,
-  activeEnergy: 197_936,
-  reactiveEnergy: 102_348,
-};
-const NOTHING = { current: 0, activePower: 0, reactivePower: 0, apparentPower: 0, powerFactor: 1_000 };
-
 /** Registers of the energy meter of a house whose contact is closed or open. */
-export const houseRegisters = (connected: boolean) => registersOf(connected ? CONNECTED : { ...CONNECTED, ...NOTHING });
+export const houseRegisters = (connected: boolean) => registersOf(connected ? HOUSE : DARK_HOUSE);
 
 /**
  * Runs the calling bundle again in a namespace where it may make tap devices, without rights outside.

@@ -64,7 +64,8 @@ export function javaProgram(main: string): Program {
   return ['java', '-XX:TieredStopAtLevel=1', '-cp', `${join(java, 'classes')}:${join(java, 'lib')}/*`, `s3mp.${main}`];
 }
 
-const python = (script: string): Program => [PYTHON, join(scripts, script)];
+/** One of the Python scripts of `test/interop`. */
+export const python = (script: string): Program => [PYTHON, join(scripts, script)];
 
 export function clientPeers(): ClientPeer[] {
   return [

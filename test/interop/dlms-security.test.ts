@@ -1,13 +1,12 @@
 /** Foreign DLMS clients as client 1: high-level authentication and ciphering against the meter's own server over TCP. */
 
-import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fromHex, toHex } from '#base/bytes';
 import { nodeCrypto } from '#hw/crypto';
-import { needs, PYTHON, pythonHas } from '#test/needs';
+import { needs, pythonHas } from '#test/needs';
 import { KEYS, KNOWN_REGISTERS, listen, OBJECT_COUNT, type TestMeter, testMeter, testSecurity } from './dlms-meter.ts';
+import { type Line, type Plan, python, runClient } from './dlms-peers.ts';
 
 const METER_KEY = '0f'.repeat(32);
 const METER_PUBLIC =
@@ -17,14 +16,7 @@ const CLIENT_PUBLIC =
   '04983c47fa5f7e1687726910c5baf9c59b5780e1652bd9369c33a77331412ab5b79f240959173974530980267edfc481b72f112edc3f4311968f82a6fac5f406a4';
 const CONTROL = '0.0.96.3.10.255';
 const COUNTER = '0.0.43.1.0.255';
-const scripts = join(__dirname, '..', '..', '..', 'test', 'interop');
 const HINT = 'install test/interop/requirements.txt for the Python named by S3MP_PYTHON';
-
-interface Line {
-  readonly associated?: unknown;
-  readonly result?: unknown;
-  readonly error?: string;
-}
 
 const KEY_PLAN = {
   mechanism: 'gmac',
@@ -35,27 +27,11 @@ const KEY_PLAN = {
 };
 
 /** Runs a foreign client; returns its lines. */
-async function run(
-  script: string,
-  security: object | null,
-  steps: readonly unknown[],
-  meter: TestMeter,
-): Promise<Line[]> {
+async function run(script: string, security: object | null, steps: Plan['steps'], meter: TestMeter): Promise<Line[]> {
   const listener = await listen(meter);
   const plan = { password: null, ...(security ? { security } : {}), steps, goOn: true };
   try {
-    const child = spawn(PYTHON, [join(scripts, script), '127.0.0.1', String(listener.port), JSON.stringify(plan)]);
-    let output = '';
-    let errors = '';
-    child.stdout.on('data', (chunk) => (output += chunk));
-    child.stderr.on('data', (chunk) => (errors += chunk));
-    const status = await new Promise((resolve) => child.on('close', resolve));
-    assert.is(status, 0, `${script}: ${errors}`);
-    // A peer talks to its console between our lines.
-    return output
-      .split('\n')
-      .filter((line) => line.startsWith('{'))
-      .map((line) => JSON.parse(line) as Line);
+    return await runClient(python(script), listener.port, plan);
   } finally {
     await listener.close();
   }

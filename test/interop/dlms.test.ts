@@ -1,42 +1,18 @@
 /** Foreign DLMS clients (Gurux for Python, dlms-cosem) against the meter's own server and model over TCP. */
 
-import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { needs, PYTHON, pythonHas } from '#test/needs';
+import { needs, pythonHas } from '#test/needs';
 import { KNOWN_REGISTERS, listen, PASSWORD, type TestMeter, testMeter } from './dlms-meter.ts';
+import { type Line, type Plan, python, runClient } from './dlms-peers.ts';
 
-interface Line {
-  readonly associated?: unknown;
-  readonly result?: unknown;
-  readonly error?: string;
-}
-
-interface Plan {
-  readonly password: string | null;
-  readonly steps: readonly (readonly (string | number)[])[];
-  readonly goOn?: boolean;
-}
-
-const scripts = join(__dirname, '..', '..', '..', 'test', 'interop');
 const HINT = 'install test/interop/requirements.txt for the Python named by S3MP_PYTHON';
 
 /** Runs a foreign client against a fresh meter; returns its lines. */
 async function run(script: string, plan: Plan, meter: TestMeter = testMeter()): Promise<Line[]> {
   const listener = await listen(meter);
   try {
-    const child = spawn(PYTHON, [join(scripts, script), '127.0.0.1', String(listener.port), JSON.stringify(plan)]);
-    let output = '';
-    let errors = '';
-    child.stdout.on('data', (chunk) => (output += chunk));
-    child.stderr.on('data', (chunk) => (errors += chunk));
-    const status = await new Promise((resolve) => child.on('close', resolve));
-    assert.is(status, 0, `${script}: ${errors}`);
-    return output
-      .split('\n')
-      .filter(Boolean)
-      .map((line) => JSON.parse(line) as Line);
+    return await runClient(python(script), listener.port, plan);
   } finally {
     await listener.close();
   }

@@ -3,18 +3,15 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { performance } from 'node:perf_hooks';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createLog } from '#hw/log';
 import { openBus } from '#hw/serial/open';
-import { OR_WE_514 } from '#modbus/maps/or-we-514';
-import { lineTiming } from '#modbus/master';
 import { needs } from '#test/needs';
 import { seeded } from '#test/random';
-import { MeasurementImage, Quality, Quantity } from '../../firmware/measurement-image.ts';
-import { PollLoop } from '../../firmware/poll-loop.ts';
+import { type MeasurementImage, Quality, Quantity } from '../../firmware/measurement-image.ts';
+import { clock, loopOn, type PortLoop, until } from './pty-loop.ts';
 import {
+  HOUSE,
   hasPymodbus,
   hasSocat,
   linkSerialDriver,
@@ -26,7 +23,6 @@ import {
   startPymodbusSlave,
 } from './pymodbus.ts';
 
-const clock = () => performance.now();
 /** Those of a meter with one phase and one tariff. */
 const QUANTITIES = Object.values(Quantity).slice(0, 9);
 /** Values, with the active energy as its register has it. */
@@ -46,39 +42,15 @@ const expected = (v: MeterValues) => [
   10 * v.reactiveEnergy,
 ];
 
-async function until(what: () => string, condition: () => boolean, limitMs = 15_000): Promise<void> {
-  const end = clock() + limitMs;
-  while (!condition()) {
-    assert.ok(clock() < end, `within ${limitMs} ms: ${what()}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-interface Rig {
+interface Rig extends PortLoop {
   readonly folder: string;
-  readonly loop: PollLoop;
-  readonly image: MeasurementImage;
-  readonly lines: string[];
 }
 
 /** Runs `test` with a poll loop on the bus end of a pty pair in `folder`, which the test makes. */
 async function withLoop(test: (rig: Rig) => Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 's3mp-pty-'));
   const port = openBus(join(folder, 'bus'), { baud: 9600, parity: 'even' });
-  const image = new MeasurementImage();
-  const lines: string[] = [];
-  const loop = new PollLoop({
-    port,
-    map: OR_WE_514,
-    unit: 1,
-    timing: lineTiming(9600, 'even'),
-    timeoutMs: 300,
-    cycleMs: 0,
-    backoffMs: { first: 200, last: 500 },
-    image,
-    clock,
-    log: createLog('poll', { write: (line) => lines.push(line) }),
-  });
+  const { loop, image, lines } = loopOn(port);
   loop.start();
   try {
     await test({ folder, loop, image, lines });
@@ -88,18 +60,6 @@ async function withLoop(test: (rig: Rig) => Promise<void>): Promise<void> {
     rmSync(folder, { recursive: true });
   }
 }
-
-const TYPICAL: MeterValues = {
-  voltage: 23_142,
-  current: 1473,
-  frequency: 5001,
-  activePower: 327,
-  reactivePower: 98,
-  apparentPower: 341,
-  powerFactor: 959,
-  activeEnergy: 197_936,
-  reactiveEnergy: 102_348,
-};
 
 if (
   needs('socat', hasSocat(), 'apt-get install socat') &&
@@ -114,7 +74,7 @@ if (
       const pty = await startPtyPair(folder);
       let slave: PymodbusSlave | undefined;
       try {
-        slave = await startPymodbusSlave(pty.meter, registersOf(TYPICAL));
+        slave = await startPymodbusSlave(pty.meter, registersOf(HOUSE));
         for (let round = 0; round < 6; round++) {
           const values = plausibleValues(random);
           await slave.set(registersOf(values));
@@ -139,13 +99,13 @@ if (
   Interop('a meter without some registers of the block is read value by value', async () => {
     await withLoop(async ({ folder, loop, image }) => {
       const pty = await startPtyPair(folder);
-      const registers: Record<number, number> = { ...registersOf(TYPICAL) };
+      const registers: Record<number, number> = { ...registersOf(HOUSE) };
       delete registers[0x133];
       const slave = await startPymodbusSlave(pty.meter, registers);
       try {
         const done = () => QUANTITIES.every((q) => image.quality(q, clock()) === Quality.good);
         await until(() => 'all values', done);
-        assert.equal(valuesOf(image), expected(TYPICAL));
+        assert.equal(valuesOf(image), expected(HOUSE));
         const { exceptions } = loop.master.counters;
         assert.ok(exceptions >= 1 && exceptions <= 3, `${exceptions} refusals`);
       } finally {
@@ -162,7 +122,7 @@ if (
         const pty = await startPtyPair(folder);
         let slave: PymodbusSlave | undefined;
         try {
-          slave = await startPymodbusSlave(pty.meter, registersOf({ ...TYPICAL, voltage }));
+          slave = await startPymodbusSlave(pty.meter, registersOf({ ...HOUSE, voltage }));
           await until(
             () => `voltage ${voltage}`,
             () => isGood() && image.value(Quantity.voltage) === voltage,

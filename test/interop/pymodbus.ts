@@ -172,6 +172,28 @@ export interface MeterValues {
   readonly reactiveEnergy: number;
 }
 
+/** A house that draws 327 W. */
+export const HOUSE: MeterValues = {
+  voltage: 23_142,
+  current: 1_473,
+  frequency: 5_001,
+  activePower: 327,
+  reactivePower: 98,
+  apparentPower: 341,
+  powerFactor: 959,
+  activeEnergy: 197_936,
+  reactiveEnergy: 102_348,
+};
+/** The same house behind an open contact. */
+export const DARK_HOUSE: MeterValues = {
+  ...HOUSE,
+  current: 0,
+  activePower: 0,
+  reactivePower: 0,
+  apparentPower: 0,
+  powerFactor: 1_000,
+};
+
 /** Values that a meter at a house can have all at once: S = U·I, P² + Q² = S², PF = P/S. Powers of either sign. */
 export function plausibleValues(random: Random): MeterValues {
   const voltage = 20_000 + random.below(6_000);

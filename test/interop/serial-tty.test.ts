@@ -4,31 +4,26 @@ import { spawn, spawnSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { performance } from 'node:perf_hooks';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createLog } from '#hw/log';
 import { openBus, type SerialDriver } from '#hw/serial/open';
 import type { BytePort } from '#hw/serial/port';
 import { missingSettings } from '#hw/serial/tty';
-import { OR_WE_514 } from '#modbus/maps/or-we-514';
-import { lineTiming } from '#modbus/master';
 import { commandWorks, needs } from '#test/needs';
-import { MeasurementImage, Quality, Quantity } from '../../firmware/measurement-image.ts';
-import { PollLoop } from '../../firmware/poll-loop.ts';
-import { hasPymodbus, hasSocat, linkSerialDriver, registersOf, startPtyPair, startPymodbusSlave } from './pymodbus.ts';
+import { Quality, Quantity } from '../../firmware/measurement-image.ts';
+import { clock, loopOn, until } from './pty-loop.ts';
+import {
+  HOUSE,
+  hasPymodbus,
+  hasSocat,
+  linkSerialDriver,
+  registersOf,
+  startPtyPair,
+  startPymodbusSlave,
+} from './pymodbus.ts';
 
-const clock = () => performance.now();
 const BUSYBOX = '/bin/busybox';
-const LIMIT_MS = 15_000;
-
-async function until(what: string, condition: () => boolean): Promise<void> {
-  const end = clock() + LIMIT_MS;
-  while (!condition()) {
-    assert.ok(clock() < end, `within ${LIMIT_MS} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 
 /** A port on one end of a pty pair that `test` makes in the folder, and what it reports. */
 async function withPort(
@@ -209,22 +204,8 @@ if (needs('socat', hasSocat(), 'apt-get install socat')) {
       linkSerialDriver();
       await withPort('tty', async ({ folder, port }) => {
         const pty = await startPtyPair(folder);
-        const values = { voltage: 23_142, current: 1473, frequency: 5001, activePower: -327, reactivePower: 98 };
-        const more = { apparentPower: 341, powerFactor: 959, activeEnergy: 197_936, reactiveEnergy: 102_348 };
-        const slave = await startPymodbusSlave(pty.meter, registersOf({ ...values, ...more }));
-        const image = new MeasurementImage();
-        const loop = new PollLoop({
-          port,
-          map: OR_WE_514,
-          unit: 1,
-          timing: lineTiming(9600, 'even'),
-          timeoutMs: 300,
-          cycleMs: 0,
-          backoffMs: { first: 200, last: 500 },
-          image,
-          clock,
-          log: createLog('poll', { write: () => {} }),
-        });
+        const slave = await startPymodbusSlave(pty.meter, registersOf({ ...HOUSE, activePower: -327 }));
+        const { loop, image } = loopOn(port);
         loop.start();
         try {
           await until('50 cycles', () => loop.cycles > 50);

@@ -12,6 +12,7 @@ import { MemoryCounter } from '#dlms/client-security';
 import { exchangeSync } from '#dlms/exchange';
 import { parseObis } from '#dlms/obis';
 import { ByteReader } from '#dlms/reader';
+import { Result } from '#dlms/result';
 import type { ServerEvent, ServerSession } from '#dlms/server';
 import { EventCode } from '#dlms/well-known';
 import { encodeWrapperHeader, WRAPPER_SIZE } from '#dlms/wrapper';
@@ -81,6 +82,12 @@ function sealed(plain: string, counter: number, tag = 0xc8): Uint8Array {
   return w.written();
 }
 
+/** With a bit of its tag changed. */
+function damaged(request: Uint8Array): Uint8Array {
+  request[request.length - 1]! ^= 1;
+  return request;
+}
+
 /** What the server's ciphered answer says. */
 function opened(answer: string): string {
   const buf = fromHex(answer);
@@ -121,6 +128,27 @@ interface Case {
 }
 
 const LONG = `c101c1 0001 0000600d00ff 02 00 09820410 ${'20'.repeat(1040)}`;
+/** One request in the clear: what it is, the client, the request, the answer, and kind and reason of the event. */
+const PLAIN: readonly (readonly [string, number, string, string, ServerEvent['kind'], string | number])[] = [
+  ['a PDU that is too long', 17, LONG, 'd80104', 'request-refused', 'pdu-too-long'],
+  ['GET of an object that is not there', 17, 'c001c1 0001 0000636363ff 02 00', 'c401c10104', 'get', 4],
+  [
+    'GET of an object that is not there, in a list',
+    17,
+    'c003c1 02 0001 0000636363ff 02 00 0003 0000600d00ff 02 00',
+    'c403c10201040109',
+    'get',
+    4,
+  ],
+  ['SET of an object that is not there', 17, 'c101c1 0001 0000636363ff 02 00 0900', 'c501c104', 'set', 4],
+  ['ACTION of an object that is not there', 17, 'c301c1 0046 0000636363ff 01 01 0f00', 'c701c10400', 'action', 4],
+  ['an object of another class', 17, 'c001c1 0003 0000600d00ff 02 00', 'c401c10109', 'get', 9],
+  ['an attribute that nobody may write', 17, 'c101c1 0003 0100010800ff 02 00 0600000000', 'c501c103', 'set', 3],
+  ['a secret that nobody may read', 17, 'c001c1 000f 0000280000ff 07 00', 'c401c10103', 'get', 3],
+  ['an object that this client does not see', 16, 'c001c1 0046 000060030aff 02 00', 'c401c10104', 'get', 4],
+  ['an unsigned command', 17, 'c301c1 0046 000060030aff 01 01 0f00', 'c701c10d00', 'action', 13],
+];
+
 const CASES: readonly Case[] = [
   {
     what: 'a wrong password',
@@ -135,11 +163,7 @@ const CASES: readonly Case[] = [
     what: 'a wrong tag in the association request',
     sap: 1,
     isOpen: false,
-    run: (at) => {
-      const request = aarq(at);
-      request[request.length - 1]! ^= 1;
-      return ask(at, request);
-    },
+    run: (at) => ask(at, damaged(aarq(at))),
     answer: 'd80105',
     event: ['protection-failed', 'undecipherable'],
     code: EventCode.decryptionFailure,
@@ -147,11 +171,7 @@ const CASES: readonly Case[] = [
   {
     what: 'a wrong tag in a request',
     sap: 1,
-    run: (at) => {
-      const request = sealed(GET_NAME, 200);
-      request[request.length - 1]! ^= 1;
-      return ask(at, request);
-    },
+    run: (at) => ask(at, damaged(sealed(GET_NAME, 200))),
     answer: 'd80105',
     event: ['protection-failed', 'undecipherable'],
     code: EventCode.decryptionFailure,
@@ -186,86 +206,14 @@ const CASES: readonly Case[] = [
     event: ['protection-failed', 'replayed'],
     code: EventCode.replay,
   },
-  {
-    what: 'a PDU that is too long',
-    sap: 17,
-    run: (at) => ask(at, LONG),
-    answer: 'd80104',
-    event: ['request-refused', 'pdu-too-long'],
-    code: EventCode.requestRefused,
-  },
-  {
-    what: 'GET of an object that is not there',
-    sap: 17,
-    run: (at) => ask(at, 'c001c1 0001 0000636363ff 02 00'),
-    answer: 'c401c10104',
-    event: ['get', 4],
-    code: EventCode.requestRefused,
-  },
-  {
-    what: 'GET of an object that is not there, in a list',
-    sap: 17,
-    run: (at) => ask(at, 'c003c1 02 0001 0000636363ff 02 00 0003 0000600d00ff 02 00'),
-    answer: 'c403c10201040109',
-    event: ['get', 4],
-    code: EventCode.requestRefused,
-  },
-  {
-    what: 'SET of an object that is not there',
-    sap: 17,
-    run: (at) => ask(at, 'c101c1 0001 0000636363ff 02 00 0900'),
-    answer: 'c501c104',
-    event: ['set', 4],
-    code: EventCode.requestRefused,
-  },
-  {
-    what: 'ACTION of an object that is not there',
-    sap: 17,
-    run: (at) => ask(at, 'c301c1 0046 0000636363ff 01 01 0f00'),
-    answer: 'c701c10400',
-    event: ['action', 4],
-    code: EventCode.requestRefused,
-  },
-  {
-    what: 'an object of another class',
-    sap: 17,
-    run: (at) => ask(at, 'c001c1 0003 0000600d00ff 02 00'),
-    answer: 'c401c10109',
-    event: ['get', 9],
-    code: EventCode.requestRefused,
-  },
-  {
-    what: 'an attribute that nobody may write',
-    sap: 17,
-    run: (at) => ask(at, 'c101c1 0003 0100010800ff 02 00 0600000000'),
-    answer: 'c501c103',
-    event: ['set', 3],
-    code: EventCode.requestRefused,
-  },
-  {
-    what: 'a secret that nobody may read',
-    sap: 17,
-    run: (at) => ask(at, 'c001c1 000f 0000280000ff 07 00'),
-    answer: 'c401c10103',
-    event: ['get', 3],
-    code: EventCode.requestRefused,
-  },
-  {
-    what: 'an object that this client does not see',
-    sap: 16,
-    run: (at) => ask(at, 'c001c1 0046 000060030aff 02 00'),
-    answer: 'c401c10104',
-    event: ['get', 4],
-    code: EventCode.requestRefused,
-  },
-  {
-    what: 'an unsigned command',
-    sap: 17,
-    run: (at) => ask(at, 'c301c1 0046 000060030aff 01 01 0f00'),
-    answer: 'c701c10d00',
-    event: ['action', 13],
-    code: EventCode.commandRefused,
-  },
+  ...PLAIN.map(([what, sap, request, answer, kind, why]) => ({
+    what,
+    sap,
+    run: (at: Place) => ask(at, request),
+    answer,
+    event: [kind, why] as const,
+    code: why === Result.scopeOfAccessViolated ? EventCode.commandRefused : EventCode.requestRefused,
+  })),
   {
     what: 'an unsigned command under the right keys',
     sap: 1,

@@ -1,0 +1,53 @@
+/** The poll loop of a meter on a serial port whose far end is a foreign energy meter. */
+
+import { performance } from 'node:perf_hooks';
+import * as assert from 'uvu/assert';
+import { createLog } from '#hw/log';
+import type { BytePort } from '#hw/serial/port';
+import { OR_WE_514 } from '#modbus/maps/or-we-514';
+import { lineTiming } from '#modbus/master';
+import { MeasurementImage } from '../../firmware/measurement-image.ts';
+import { PollLoop } from '../../firmware/poll-loop.ts';
+
+const LIMIT_MS = 15_000;
+
+export const clock = () => performance.now();
+
+export interface PortLoop {
+  readonly loop: PollLoop;
+  readonly image: MeasurementImage;
+  /** Lines of its log. */
+  readonly lines: string[];
+}
+
+/** A loop over unit 1, an OR-WE-514 at 9600 baud. */
+export function loopOn(port: BytePort): PortLoop {
+  const image = new MeasurementImage();
+  const lines: string[] = [];
+  const loop = new PollLoop({
+    port,
+    map: OR_WE_514,
+    unit: 1,
+    timing: lineTiming(9600, 'even'),
+    timeoutMs: 300,
+    cycleMs: 0,
+    backoffMs: { first: 200, last: 500 },
+    image,
+    clock,
+    log: createLog('poll', { write: (line) => lines.push(line) }),
+  });
+  return { loop, image, lines };
+}
+
+/** Waits for a condition. @param what  said when it does not come */
+export async function until(
+  what: string | (() => string),
+  condition: () => boolean,
+  limitMs = LIMIT_MS,
+): Promise<void> {
+  const end = clock() + limitMs;
+  while (!condition()) {
+    assert.ok(clock() < end, `within ${limitMs} ms: ${typeof what === 'string' ? what : what()}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
