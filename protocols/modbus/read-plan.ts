@@ -88,14 +88,16 @@ export function splitRead(read: PlannedRead): PlannedRead[] {
 /**
  * The same values in one read, in two, in four … down to one read each: for a line on which shorter replies come through.
  * The last reads differ in length from their neighbours, so that a late reply to one is not taken for that of the next;
- * a register more within a range that the meter answers is the price.
+ * a register more within a range that the meter answers is the price, or two: Eastron's meters of floats, which lie at even
+ * addresses, refuse an odd address or count.
  */
 export function levelsOf(read: PlannedRead): PlannedRead[][] {
   const singles: PlannedRead[] = [];
+  const isEven = read.count % 2 === 0 && read.values.every(({ offset, type }) => type === 'f32' && offset % 4 === 0);
   for (let i = 0; i < read.values.length; i++) {
     const single = part(read, i, i + 1);
     const isAlike = single.count === singles.at(-1)?.count && single.count < read.count;
-    singles.push(isAlike ? part(read, i, i + 1, 1) : single);
+    singles.push(isAlike ? part(read, i, i + 1, isEven ? 2 : 1) : single);
   }
   const levels: PlannedRead[][] = [[read]];
   let ranges = [[0, singles.length]] as [number, number][];

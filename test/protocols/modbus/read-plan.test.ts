@@ -45,6 +45,23 @@ Plan('the OR-WE-504 needs one read and no code of its own', () => {
   assert.is(registerMap('or-we-504'), OR_WE_504);
 });
 
+Plan('floats at even addresses are never asked for at odd ones or in odd numbers', () => {
+  for (const each of REGISTER_MAPS.filter(({ registers }) => registers.every(({ type }) => type === 'f32'))) {
+    for (const read of [8, 16, 40].flatMap((gap) => planReads(each, 1, gap))) {
+      const levels = levelsOf(read);
+      for (const { start, count } of [...levels.flat(), ...splitRead(read)]) {
+        assert.equal([start % 2, count % 2], [0, 0], `${each.name}: ${count} at ${start}`);
+      }
+      // Neighbours still differ in length, so that a late reply is seen to be one.
+      const singles = levels.at(-1)!.map(({ count }) => count);
+      assert.not(
+        singles.some((count, i) => count === singles[i + 1] && count < read.count),
+        String(singles),
+      );
+    }
+  }
+});
+
 Plan('a slow meter is worth longer reads', () => {
   const timing = lineTiming(9600, 'even');
   assert.is(joinGap(timing, 0), 8);
