@@ -27,20 +27,20 @@ export const answerMs = ({ characterMs }: LineTiming, replyLength: number): numb
 /** Asks units on an open port and finds the answers in what comes, wherever they begin. */
 export class Asker {
   /** Bytes since the last question. */
-  private readonly received = new Uint8Array(2 * MAX_FRAME);
-  private length = 0;
-  private readonly port: BytePort;
+  readonly #received = new Uint8Array(2 * MAX_FRAME);
+  #length = 0;
+  readonly #port: BytePort;
   readonly timing: LineTiming;
   readonly isStopped: () => boolean;
 
   constructor(port: BytePort, timing: LineTiming, isStopped: () => boolean) {
-    this.port = port;
+    this.#port = port;
     this.timing = timing;
     this.isStopped = isStopped;
     port.onData = (bytes, count) => {
-      const taken = bytes.subarray(0, Math.min(count, this.received.length - this.length));
-      this.received.set(taken, this.length);
-      this.length += taken.length;
+      const taken = bytes.subarray(0, Math.min(count, this.#received.length - this.#length));
+      this.#received.set(taken, this.#length);
+      this.#length += taken.length;
     };
   }
 
@@ -50,8 +50,8 @@ export class Asker {
    */
   async ask<T>({ frame, replyLength }: PlannedRead, isDone: () => T | undefined, patience = 1): Promise<T | undefined> {
     await pause(this.timing.gapMs);
-    this.length = 0;
-    this.port.write(frame);
+    this.#length = 0;
+    this.#port.write(frame);
     const end = performance.now() + patience * answerMs(this.timing, replyLength);
     let done: T | undefined;
     do {
@@ -63,8 +63,8 @@ export class Asker {
 
   /** Where the answer to a read begins, if it is there, and whether it is one with data. */
   answer({ unit, functionCode, count }: PlannedRead): { at: number; isReply: boolean } | undefined {
-    for (let at = 0; at < this.length; at++) {
-      const check = checkReadReply(this.received, at, this.length, unit, functionCode, count);
+    for (let at = 0; at < this.#length; at++) {
+      const check = checkReadReply(this.#received, at, this.#length, unit, functionCode, count);
       if (check === ReplyCheck.reply || check === ReplyCheck.exception)
         return { at, isReply: check === ReplyCheck.reply };
     }
@@ -76,7 +76,7 @@ export class Asker {
     for (let attempt = 0; attempt < 2 && !this.isStopped(); attempt++) {
       // Twice the time: a late answer must not be taken for that to the next question.
       const found = await this.ask(read, () => this.answer(read), 2);
-      if (found) return found.isReply ? this.received.slice(found.at + 3) : undefined;
+      if (found) return found.isReply ? this.#received.slice(found.at + 3) : undefined;
     }
     return undefined;
   }

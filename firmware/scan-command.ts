@@ -36,7 +36,7 @@ export async function scanCommand({ config, flags, json, out }: VerbContext): Pr
       found.filter((each) => settingsText(each) === setting),
     ),
   );
-  if (json) out(JSON.stringify({ serial: tables, settings_left: left }));
+  if (json) out(JSON.stringify({ serial: tables, settingsLeft: left }));
   else for (const [i, table] of tables.entries()) for (const line of tableLines(table)) out(i > 0 ? `# ${line}` : line);
   if (isStopped) say(`stopped; ${left} settings were not asked`);
   else if (found.length === 0)

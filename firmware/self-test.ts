@@ -30,7 +30,7 @@ import { type MeasurementImage, Quantity } from './measurement-image.ts';
 
 /** Checks in their order, and what to do when one fails. */
 export const HINTS = {
-  bus: 'check A and B, and unit, baud and parity of serial.*',
+  bus: 'check A and B; self-test --scan finds unit, speed and framing',
   registers: 'another register map? set serial.map',
   relay: 'check relay.driver, relay.pin and the wiring; a solid-state relay fails short',
   display: 'check its wiring, display.bus and display.address, or set display.driver = "none"',

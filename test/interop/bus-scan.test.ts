@@ -1,7 +1,9 @@
 /** `self-test --scan` against meters that are not ours: of all kinds on one bus, at other settings, and where there is none. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -13,6 +15,7 @@ import { createLog } from '#hw/log';
 import { SimMeter, startSimSlave } from '#hw/sim/or-we-514';
 import { crc16 } from '#modbus/crc';
 import { commandWorks, needs } from '#test/needs';
+import { seeded } from '#test/random';
 import { FIRMWARE_CONFIG } from '../../firmware/config.ts';
 import { selfTestVerb } from '../../firmware/self-test-device.ts';
 import { hasPymodbus, hasSocat, mapUnit, type PymodbusUnit, startPtyPair, startPymodbusBus } from './pymodbus.ts';
@@ -142,7 +145,7 @@ if (needs('python3', commandWorks(PYTHON, '--version'), 'apt-get install python3
           { url, baud: 9600, parity: 'none', stop_bits: 2, unit: 3, map: 'or-we-514' },
           ...['even', 'none', 'odd'].map((parity) => ({ url, baud: 4800, parity, unit: 3, map: 'or-we-514' })),
         ],
-        settings_left: 0,
+        settingsLeft: 0,
       });
       assert.equal([...functionCodes(meters.heard())], [3, 4]);
     } finally {
@@ -268,6 +271,24 @@ Scan('an answer that is late, during the question to the next unit, is still its
   }
 });
 
+Scan('noise without end is nobody’s answer, and the scan ends', async () => {
+  const random = seeded();
+  const server = createServer((socket) => {
+    const timer = setInterval(() => socket.write(random.bytes(1 + random.below(60))), 3);
+    socket.on('error', () => {});
+    socket.on('close', () => clearInterval(timer));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  try {
+    const url = `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const { status, lines } = await scan({ 'serial-url': url, units: '1-8' });
+    assert.equal([status, lines.length], [3, 1]);
+  } finally {
+    server.close();
+  }
+});
+
 Scan(
   'where nothing answers the status is 3; a port that does not open and units that cannot be are errors',
   async () => {
@@ -275,7 +296,7 @@ Scan(
     try {
       const url = `tcp://127.0.0.1:${slave.port}`;
       const nothing = await scan({ 'serial-url': url, units: '1-3' });
-      assert.equal([nothing.status, nothing.lines], [3, ['{"serial":[],"settings_left":0}']]);
+      assert.equal([nothing.status, nothing.lines], [3, ['{"serial":[],"settingsLeft":0}']]);
       assert.match(nothing.said, /nothing answers: .*--serial-map/);
       for (const units of ['0-3', '5-2', '1-248', 'all']) {
         const error = await scan({ 'serial-url': url, units }).catch((thrown) => thrown);
