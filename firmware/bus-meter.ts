@@ -14,7 +14,7 @@ import { type RegisterMap, readRegister } from '#modbus/register-map';
 import { EXCEPTIONS } from '#modbus/rtu';
 import { BlockValues } from './block-values.ts';
 import type { MeasurementImage } from './measurement-image.ts';
-import { Block, Slot } from './read-block.ts';
+import { Block, type Slot } from './read-block.ts';
 
 export interface MeterOnBus {
   readonly map: RegisterMap;
@@ -37,7 +37,8 @@ export interface BusMeterOptions extends MeterOnBus {
 const SURE_REFUSALS = 3;
 /** How long a single register that was refused is not asked for, ms. */
 const REFUSED_MS = 60_000;
-const IDENTITY_MS = 3_600_000;
+/** Pause between two reads of the identity, and before a block that was refused is tried once more. */
+const HOUR_MS = 3_600_000;
 /** Replies at once, in a row, after which pieces are joined again. */
 const JOIN_AFTER = 40;
 /** Transactions in a row without a good reply, by weight, after which the meter is left alone for a while. */
@@ -184,13 +185,14 @@ export class BusMeter {
       if (!isIdentity && !this.#values.take(block, slot, master)) return;
       slot.nextAt = now + slot.read.everyMs;
       if (isIdentity) this.#identify(slot, master);
-      this.#advance(block, master.atOnce);
+      this.#advance(block, master);
       return;
     }
     this.#values.drop(block, slot);
     if (isIdentity && outcome !== Outcome.damaged) {
       // Not every meter of a family has it.
-      block.levels = [[]];
+      slot.nextAt = now + HOUR_MS;
+      this.#slot++;
       return;
     }
     this.#hasFailed = true;
@@ -256,13 +258,14 @@ export class BusMeter {
     this.#plan();
   }
 
-  #advance(block: Block, isClean: boolean): void {
-    block.clean = isClean ? block.clean + 1 : 0;
+  #advance(block: Block, { now, atOnce }: RtuMaster): void {
+    block.clean = atOnce ? block.clean + 1 : 0;
     this.#slot++;
     if (this.#slot < block.slots.length) return;
     this.#values.publish(block);
     this.#block++;
     this.#slot = 0;
+    if (now[0]! >= block.wholeAt) block.join();
     if (block.level === 0 || block.clean < JOIN_AFTER) return;
     block.clean = 0;
     block.level--;
@@ -312,14 +315,13 @@ export class BusMeter {
       start: `0x${block.root.start.toString(16)}`,
       registers: block.root.count,
     });
-    block.levels = [splitRead(block.root).map((read) => new Slot(read))];
-    block.level = 0;
+    block.split(splitRead(block.root), now[0]! + HOUR_MS);
     this.#hasFailed = false;
     this.#slot = 0;
   }
 
   #identify(slot: Slot, { rx, dataAt }: RtuMaster): void {
-    slot.nextAt += IDENTITY_MS;
+    slot.nextAt += HOUR_MS;
     const identity = readRegister(rx, dataAt, slot.read.count === 1 ? 'u16' : 'u32');
     if (this.#identity >= 0 && identity !== this.#identity) {
       if (identity !== this.#otherIdentity) {

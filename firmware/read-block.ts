@@ -18,6 +18,8 @@ export class Block {
   /** The reads by how small they are: whole, halves … single registers. */
   levels: Slot[][];
   level = 0;
+  /** Steady ms when a block that was refused as a whole is tried as one again; Infinity otherwise. */
+  wholeAt = Number.POSITIVE_INFINITY;
   /** Replies at once in a row on this level. */
   clean = 0;
   /** Values read and not yet judged. */
@@ -26,9 +28,12 @@ export class Block {
   isContradicted = false;
   isWarned = false;
 
+  readonly #planned: Slot[][];
+
   constructor(root: PlannedRead, levels: PlannedRead[][]) {
     this.root = root;
-    this.levels = levels.map((reads) => reads.map((read) => new Slot(read)));
+    this.#planned = levels.map((reads) => reads.map((read) => new Slot(read)));
+    this.levels = this.#planned;
   }
 
   get slots(): Slot[] {
@@ -39,6 +44,21 @@ export class Block {
   makeDue(at = 0): void {
     const { slots } = this;
     for (let i = 0; i < slots.length; i++) slots[i]!.nextAt = Math.min(slots[i]!.nextAt, at);
+  }
+
+  /** The meter refuses the block: until `wholeAt` each of its values is read alone. */
+  split(singles: readonly PlannedRead[], wholeAt: number): void {
+    this.levels = [singles.map((read) => new Slot(read))];
+    this.level = 0;
+    this.wholeAt = wholeAt;
+  }
+
+  /** Reads the block as planned again. */
+  join(): void {
+    this.levels = this.#planned;
+    this.level = 0;
+    this.wholeAt = Number.POSITIVE_INFINITY;
+    this.makeDue();
   }
 
   refine(): boolean {

@@ -48,9 +48,9 @@ export class SimMeter {
   private readonly registers = new Uint8Array(2 * 0x10000);
   private readonly household: House | undefined;
   private readonly unit: number;
-  private readonly maxRead: number;
+  /** Most registers of one read; more is refused with exception 3. */
+  maxRead: number;
 
-  /** @param maxRead  most registers of one read; more is refused with exception 3 */
   constructor(unit = 1, household?: House, maxRead = MAX_READ) {
     this.unit = unit;
     this.household = household;

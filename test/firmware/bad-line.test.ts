@@ -8,6 +8,7 @@ import * as assert from 'uvu/assert';
 import { createLog } from '#hw/log';
 import { OR_WE_514 } from '#modbus/maps/or-we-514';
 import { lineTiming } from '#modbus/master';
+import { MAX_READ } from '#modbus/rtu';
 import { seeded } from '#test/random';
 import { MeasurementImage, Quality, Quantity } from '../../firmware/measurement-image.ts';
 import { PollLoop } from '../../firmware/poll-loop.ts';
@@ -123,6 +124,22 @@ Bad('a meter that hangs and then answers late: no wrong value unmarked, and the 
   }
   assert.equal([...wrong], []);
   assert.is(image.doubtsOf(Quantity.voltage), 0);
+});
+
+Bad('a block that the meter refuses is read value by value, and as a whole again within the hour', () => {
+  const { line, loop, wrong, look, isGood } = makeRig();
+  Object.assign(line.faults, CLEAN);
+  line.meter.maxRead = 10;
+  line.run(loop, look, 1000);
+  assert.ok(isGood());
+  assert.is(loop.master.counters.exceptions, 1);
+  line.meter.maxRead = MAX_READ;
+  line.run(loop, look, Number.POSITIVE_INFINITY, 3_600_000);
+  const { requests } = line;
+  line.run(loop, look, Number.POSITIVE_INFINITY, 10_000);
+  assert.ok(line.requests - requests < 100, `${line.requests - requests} requests in 10 s`);
+  assert.is(loop.master.counters.exceptions, 1);
+  assert.equal([...wrong], []);
 });
 
 Bad.run();

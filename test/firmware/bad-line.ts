@@ -23,7 +23,7 @@ export class BadLine implements BytePort {
   readonly faults: Faults = noFaults();
   requests = 0;
   private readonly queue: { at: number; bytes: Uint8Array }[] = [];
-  private readonly meter = new SimMeter(1);
+  readonly meter = new SimMeter(1);
   private readonly history: MeterHistory;
   private freeAt = 0;
   private readonly random: Random;
