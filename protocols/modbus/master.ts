@@ -18,10 +18,10 @@ import {
   EXCEPTION_LENGTH,
   EXCEPTIONS,
   MAX_FRAME,
-  MAX_READ,
   READ_REQUEST_LENGTH,
   ReplyCheck,
 } from '#modbus/rtu';
+import { LEARNED_REPLIES, UnitRecord } from '#modbus/unit-record';
 
 export interface LineTiming {
   /** Time of one character on the line, ms. */
@@ -71,17 +71,11 @@ const RX_SIZE = 2 * MAX_FRAME;
 const BURST_SLACK_MS = 20;
 /** Pause before a device that said busy is asked again. */
 const BUSY_PAUSE_MS = 100;
-/** Nothing comes later than this after its request: the silence before a doubtful read. */
-const LATEST_REPLY_MS = 3_000;
 /** A driver that switches direction leaves a byte or two on the line; more is the sign of somebody speaking. */
 const GLITCH_BYTES = 2;
-/** Replies in time, one after the other, that tell how long a unit takes. */
-const LEARNED_REPLIES = 32;
 /** A first attempt waits this many times as long as the slowest of them, and never less than the shortest wait. */
 const PATIENCE = 4;
 const SHORTEST_WAIT_MS = 150;
-/** Stands for unanswered requests of one length to several places. */
-const SEVERAL = new Uint8Array(0);
 
 /** How often each thing happened since the start. */
 export class MasterCounters {
@@ -94,25 +88,6 @@ export class MasterCounters {
   strayBytes = 0;
   echoes = 0;
   failures = 0;
-}
-
-/** What is known about a unit. */
-class Unit {
-  /** By register count: the request of that length that was never answered, if any. */
-  readonly owed: (Uint8Array | undefined)[] = new Array(MAX_READ + 1).fill(undefined);
-  /** By register count: when it was sent for the first and for the last time. */
-  readonly owedSince = new Float64Array(MAX_READ + 1);
-  readonly owedUntil = new Float64Array(MAX_READ + 1);
-  /** Time between the end of a request and the beginning of its reply, ms: on average, and at most of late. */
-  turnaroundMs = 0;
-  slowestMs = 0;
-  /** Replies in time since one came late. */
-  inTime = 0;
-
-  get owesAny(): boolean {
-    for (let i = 0; i < this.owed.length; i++) if (this.owed[i] !== undefined) return true;
-    return false;
-  }
 }
 
 export class RtuMaster {
@@ -163,7 +138,7 @@ export class RtuMaster {
   #deadline = 0;
   /** A line that is never quiet ends the transaction then. */
   #giveUpAt = 0;
-  readonly #units: Unit[] = [];
+  readonly #units: UnitRecord[] = [];
   /** The unit that was spoken to last. */
   #unit = 0;
   #functionCode = 0;
@@ -191,9 +166,7 @@ export class RtuMaster {
 
   /** Whether a late reply to another request would look like the reply to this read. */
   isDoubtful(read: PlannedRead): boolean {
-    const { owed, owedUntil } = this.#peer(read.unit);
-    const frame = owed[read.count];
-    return frame !== undefined && frame !== read.frame && this.now[0]! < owedUntil[read.count]! + LATEST_REPLY_MS;
+    return this.#peer(read.unit).isDoubtful(read, this.now);
   }
 
   /** Whether the last reply was to the first request of its transaction. */
@@ -224,9 +197,7 @@ export class RtuMaster {
   begin(read: PlannedRead, retries = this.#options.retries): void {
     const now = this.now[0]!;
     if (this.isDoubtful(read)) {
-      const { owed, owedUntil } = this.#peer(read.unit);
-      this.#quietUntil = Math.max(this.#quietUntil, owedUntil[read.count]! + LATEST_REPLY_MS);
-      owed[read.count] = undefined;
+      this.#quietUntil = Math.max(this.#quietUntil, this.#peer(read.unit).waitOut(read.count));
     }
     if (read.unit !== this.#unit) {
       if (this.#unit !== 0) this.#quietUntil = Math.max(this.#quietUntil, now + (this.#options.switchMs ?? 0));
@@ -255,7 +226,9 @@ export class RtuMaster {
 
   /** Forgets the transaction under way, as after the port was closed. */
   abort(): void {
-    if (this.#read && this.#unanswered > 0) this.#owe(this.#read);
+    if (this.#read && this.#unanswered > 0) {
+      this.#peer(this.#unit).owe(this.#read, this.now, this.#firstSentAt, this.#sentAt);
+    }
     this.#unanswered = 0;
     this.end();
     this.#rxLength = 0;
@@ -333,10 +306,10 @@ export class RtuMaster {
     this.#state = State.waiting;
   }
 
-  #peer(unit: number): Unit {
+  #peer(unit: number): UnitRecord {
     const known = this.#units[unit];
     if (known !== undefined) return known;
-    const made = new Unit();
+    const made = new UnitRecord();
     this.#units[unit] = made;
     return made;
   }
@@ -421,17 +394,11 @@ export class RtuMaster {
     this.#learn();
     this.dataAt = at + 3;
     this.outcome = Outcome.ok;
-    this.#findAsked(this.#read!);
-    this.#forgive(this.#read!);
+    this.askedAt[0] = this.#unanswered > 0 ? this.#firstSentAt : this.#sentAt;
+    const peer = this.#peer(this.#unit);
+    peer.trace(this.#read!, this.now, this.askedAt);
+    peer.forgive(this.#read!);
     this.#finish();
-  }
-
-  #findAsked({ unit, count, frame }: PlannedRead): void {
-    const { owed, owedSince, owedUntil } = this.#peer(unit);
-    const asked = this.#unanswered > 0 ? this.#firstSentAt : this.#sentAt;
-    const earliest = this.now[0]! - LATEST_REPLY_MS;
-    const mayBeLate = owed[count] === frame && owedUntil[count]! >= earliest;
-    this.askedAt[0] = mayBeLate ? Math.max(owedSince[count]!, earliest) : asked;
   }
 
   #learn(): void {
@@ -490,7 +457,7 @@ export class RtuMaster {
       if (this.outcome !== Outcome.ok) this.#quietUntil += this.#frameMs;
       return;
     }
-    this.#owe(this.#read!);
+    this.#peer(this.#unit).owe(this.#read!, this.now, this.#firstSentAt, this.#sentAt);
     // A good reply may have been a late one to an earlier attempt; the last attempt's own then takes as long again.
     const slowest = now - this.#firstSentAt;
     this.freeAt[this.#unit] = this.#sentAt + slowest + this.#frameMs;
@@ -501,24 +468,6 @@ export class RtuMaster {
     this.counters.failures++;
     this.outcome = Outcome.damaged;
     this.#finish();
-  }
-
-  #owe({ unit, count, frame }: PlannedRead): void {
-    const { owed, owedSince, owedUntil } = this.#peer(unit);
-    if (owed[count] === undefined || owedUntil[count]! < this.now[0]! - LATEST_REPLY_MS) {
-      owedSince[count] = this.#firstSentAt;
-    }
-    owedUntil[count] = this.#sentAt;
-    owed[count] = owed[count] === undefined || owed[count] === frame ? frame : SEVERAL;
-  }
-
-  /**
-   * A unit answers in the order of the requests: with a good reply, nothing older is to come. Only when a request of the
-   * very same kind went unanswered before, this reply may have been that one's.
-   */
-  #forgive({ unit, count }: PlannedRead): void {
-    const { owed } = this.#peer(unit);
-    for (let i = 0; i < owed.length; i++) if (i !== count) owed[i] = undefined;
   }
 
   #dropFirst(count: number): void {
