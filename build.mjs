@@ -265,19 +265,24 @@ function readConstants(text) {
 const nodeModules = (sources) => ({
   name: 'node-modules',
   setup(build) {
-    const names = new Map();
-    for (const file of sources)
+    /** Names by module; whether a source imports them that has a part in the bundle. */
+    const modules = new Map();
+    for (const { file, isUsed } of sources)
       for (const [, list, spec] of readFileSync(file, 'utf8').matchAll(/^import \{([^}]*)\} from '(node:[^']+)'/gm))
         for (const [, name] of list.matchAll(/(?:^|,)\s*(\w+)(?= as |\s*(?:,|$))/g)) {
-          if (!names.has(spec)) names.set(spec, new Set());
-          names.get(spec).add(name);
+          if (!modules.has(spec)) modules.set(spec, new Map());
+          const names = modules.get(spec);
+          names.set(name, isUsed || names.get(name) === true);
         }
     build.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
       kind === 'import-statement' ? { path, namespace: 'node-modules', sideEffects: false } : undefined,
     );
     build.onLoad({ filter: /.*/, namespace: 'node-modules' }, ({ path }) => {
-      const list = [...(names.get(path) ?? [])].join(', ');
-      return { contents: `const { ${list} } = require('${path}');\nexport { ${list} };`, loader: 'js' };
+      const names = [...(modules.get(path) ?? [])];
+      const list = names.flatMap(([name, isUsed]) => (isUsed ? [name] : [])).join(', ');
+      const unused = names.flatMap(([name, isUsed]) => (isUsed ? [] : [`export const ${name} = undefined;`]));
+      const contents = [`const { ${list} } = require('${path}');`, `export { ${list} };`, ...unused].join('\n');
+      return { contents, loader: 'js' };
     });
   },
 });
@@ -299,11 +304,12 @@ async function tightened(text) {
   return code;
 }
 
-/** Sources that have a part in a bundle. */
+/** Sources of a bundle, and whether anything of them is left in it. */
 async function sourcesOf(options) {
   const { metafile } = await esbuild.build({ ...options, write: false, metafile: true });
   const [{ inputs }] = Object.values(metafile.outputs);
-  return Object.keys(inputs).filter((file) => file.endsWith('.ts') && inputs[file].bytesInOutput > 0);
+  const files = Object.keys(metafile.inputs).filter((file) => file.endsWith('.ts'));
+  return files.map((file) => ({ file, isUsed: (inputs[file]?.bytesInOutput ?? 0) > 0 }));
 }
 
 const plugins = [embeddedPage, serialPrebuilds];

@@ -6,7 +6,7 @@
  * DLMS). Three starts that end before that, or a proof that fails, and what ran before it runs again.
  */
 
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '#hw/files';
 import { compareVersions, type Version } from '#session/firmware-image';
@@ -101,12 +101,4 @@ export function readBootRecord(folder: string): BootRecord {
 /** Durable when it returns. @throws ConfigError */
 export function writeBootRecord(folder: string, record: BootRecord): void {
   writeFileAtomic(join(folder, FILE), JSON.stringify(record), 0o600);
-  syncFolder(folder);
-}
-
-/** Makes a rename in a folder survive a power cut. */
-export function syncFolder(folder: string): void {
-  const descriptor = openSync(folder, 'r');
-  fsyncSync(descriptor);
-  closeSync(descriptor);
 }

@@ -11,7 +11,6 @@ import {
   openSync,
   readFileSync,
   readSync,
-  renameSync,
   truncateSync,
   writeFileSync,
   writeSync,
@@ -22,6 +21,7 @@ import { type ImageProgress, type ImageSlot, ImageStatus } from '#dlms/cosem/ima
 import { EventCode } from '#dlms/well-known';
 import { nodeCrypto } from '#hw/crypto';
 import type { Log } from '#hw/log';
+import { renameDurably } from '#hw/medium';
 import { decodeFirmwareImage, judgeFirmwareImage, type Version, verifyFirmwareImage } from '#session/firmware-image';
 import {
   type BootRecord,
@@ -32,7 +32,6 @@ import {
   proven,
   readBootRecord,
   slotFile,
-  syncFolder,
   writeBootRecord,
 } from './boot-record.ts';
 
@@ -216,8 +215,7 @@ export class ImageSlots {
     // What is overwritten is nobody's way back.
     if (record.previous === slot && !this.#keep({ ...record, previous: 'factory' })) return false;
     try {
-      renameSync(`${folder}/image.bin`, slotFile(folder, slot));
-      syncFolder(folder);
+      renameDurably(`${folder}/image.bin`, slotFile(folder, slot));
     } catch (error) {
       return this.#refuse(`it cannot be placed: ${messageOf(error)}`);
     }

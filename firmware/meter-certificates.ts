@@ -10,7 +10,7 @@
  * what a head end brings is in memory only, so an enrolment that breaks off leaves nothing behind.
  */
 
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { equalBytes } from '#base/bytes';
 import { ConfigError, DecodeError, invalidFile, messageOf } from '#base/errors';
@@ -33,6 +33,7 @@ import type { ClientKeys } from '#dlms/security';
 import { nodeCrypto } from '#hw/crypto';
 import { writeFileAtomic } from '#hw/files';
 import type { Log } from '#hw/log';
+import { makeFolder } from '#hw/medium';
 import { type KeyPair, pemText, readOrMakeKeyPair, readPemFile, verifyCertified } from '#hw/pki-files';
 import { formatAddress, type ScionAddress } from '#scion/address';
 import { formatIsdAs } from '#scion/isd-as';
@@ -81,7 +82,7 @@ export class MeterCertificates implements CertificateManager {
     this.#options = options;
     const pki = this.#file('');
     try {
-      mkdirSync(pki, { recursive: true, mode: 0o700 });
+      makeFolder(pki);
     } catch (error) {
       throw new ConfigError('config.unreadable', `cannot make ${pki}: ${messageOf(error)}`, { pki }, error);
     }

@@ -3,17 +3,7 @@
  * parts one by one, with the meter stopped; a running meter answers a client from what it knows.
  */
 
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  statfsSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync, statfsSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SteadyClock } from '#base/crypto';
 import { messageOf } from '#base/errors';
@@ -23,6 +13,7 @@ import { nodeCrypto } from '#hw/crypto';
 import type { Display } from '#hw/display';
 import { readCommandVerifier, readKeyFile } from '#hw/dlms-keys';
 import { readSecretFile } from '#hw/files';
+import { makeFolder } from '#hw/medium';
 import { readKeyPair, readPemFile } from '#hw/pki-files';
 import type { BytePort } from '#hw/serial/port';
 import { Doubt } from '#modbus/plausibility';
@@ -148,7 +139,7 @@ const LEAST_FREE = 2 ** 21;
 
 /** Writes a file to the card and reads it back. @throws Error */
 export function probeStorage(folder: string): string {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   const file = join(folder, 'self-test');
   const wanted = nodeCrypto.random(PROBE_SIZE);
   const descriptor = openSync(file, 'w', 0o600);

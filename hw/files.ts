@@ -1,18 +1,9 @@
 /** Files that every device reads: the AS's topology, and secrets that nobody else may read. */
 
 import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { ConfigError, invalidFile, messageOf, ScionError } from '#base/errors';
+import { renameDurably } from '#hw/medium';
 import { type FileTopology, parseHostTopology } from '#scion/host-topology';
 import { parseTopology, type Topology } from '#scion/topology';
 
@@ -64,7 +55,7 @@ export function readOrMakeToken(file: string): string {
 }
 
 /**
- * Replaces a file so that a power cut leaves either the old or the new one. What an earlier attempt left behind is removed:
+ * Replaces a file so that a power cut leaves either the old or the new one, and behind the return the new one. What an earlier attempt left behind is removed:
  * neither its mode nor a link in its place is taken over.
  * @throws ConfigError `config.unreadable`
  */
@@ -78,7 +69,7 @@ export function writeFileAtomic(file: string, text: string, mode = 0o644): void 
     } finally {
       closeSync(descriptor);
     }
-    renameSync(`${file}.new`, file);
+    renameDurably(`${file}.new`, file);
   } catch (error) {
     throw new ConfigError('config.unreadable', `cannot write ${file}: ${messageOf(error)}`, { file }, error);
   }

@@ -3,22 +3,26 @@
  * is an abstract socket of Linux, named by the folder's device and inode, so it ends with its process, however that ends.
  */
 
-import { mkdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { ConfigError } from '#base/errors';
+import { ConfigError, invalidConfig } from '#base/errors';
+import { makeFolder } from '#hw/medium';
 
 /**
  * Holds a folder, which is made when there is none. One that cannot be used is held by nobody: the storage says so.
  * @returns what lets go of it
- * @throws ConfigError `socket.in-use` while another process holds it
+ * @throws ConfigError `socket.in-use` while another process holds it, `config.invalid` in a place that holds no folders
  */
 export async function holdFolder(folder: string): Promise<() => void> {
   let name: string;
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder);
     const { dev, ino } = statSync(folder);
     name = `\0s3mp ${dev} ${ino}`;
-  } catch {
+  } catch (error) {
+    // Disks fail in other ways: here nothing could ever be stored.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT')
+      throw invalidConfig(`state.directory ${folder}: no folder can be made there; give one on a disk`, { folder });
     return () => {};
   }
   const server = createServer().unref();

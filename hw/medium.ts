@@ -41,7 +41,7 @@ export interface Medium {
 export const fileMedium: Medium = {
   exists: existsSync,
   create(path, bytes) {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(path));
     rmSync(`${path}.new`, { force: true });
     const file = openSync(`${path}.new`, 'wx', 0o600);
     try {
@@ -50,7 +50,7 @@ export const fileMedium: Medium = {
     } finally {
       closeSync(file);
     }
-    rename(`${path}.new`, path);
+    renameDurably(`${path}.new`, path);
   },
   open: (path, readOnly = false) => openSync(path, readOnly ? 'r' : 'r+'),
   size: (file) => fstatSync(file).size,
@@ -64,18 +64,33 @@ export const fileMedium: Medium = {
   setAside(path) {
     let aside = `${path}.aside`;
     for (let i = 2; existsSync(aside); i++) aside = `${path}.aside-${i}`;
-    rename(path, aside);
+    renameDurably(path, aside);
     return aside;
   },
 };
 
-/** Renames within a folder, and returns when the folder is on the medium. */
-function rename(from: string, to: string): void {
+/** Renames within a folder, and returns when the folder is on the medium: before, a power cut may undo it. */
+export function renameDurably(from: string, to: string): void {
   renameSync(from, to);
-  const folder = openSync(dirname(to), 'r');
+  syncFolder(dirname(to));
+}
+
+/** Returns when the names in a folder are on the medium. */
+export function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r');
   try {
-    fsyncSync(folder);
+    fsyncSync(descriptor);
   } finally {
-    closeSync(folder);
+    closeSync(descriptor);
   }
+}
+
+/**
+ * Makes a folder for its owner only, with those that lead to it. Node's `recursive` turns for ever where the file system
+ * has no place for a folder and calls it missing, as /proc does.
+ */
+export function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(dirname(folder));
+  mkdirSync(folder, { mode: 0o700 });
 }

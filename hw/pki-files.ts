@@ -4,13 +4,14 @@
  */
 
 import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { SigningKey, VerifyKey } from '#base/crypto';
 import { invalidFile, messageOf } from '#base/errors';
 import { type Certificate, parseCertificate, parseRevocationList, type RevocationList } from '#base/x509';
 import { nodeCrypto, signerOf } from '#hw/crypto';
 import { readSecretFile, readTextFile, writeFileAtomic } from '#hw/files';
+import { makeFolder } from '#hw/medium';
 
 /** A key pair on P-256. */
 export interface KeyPair {
@@ -37,7 +38,7 @@ function keyPairOf(key: KeyObject): KeyPair {
 /** Makes a key pair and writes its private key. @throws ConfigError `config.unreadable` */
 export function makeKeyFile(file: string): KeyPair {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(file));
   writeFileAtomic(file, String(privateKey.export({ type: 'pkcs8', format: 'pem' })), 0o600);
   return keyPairOf(privateKey);
 }

@@ -1,13 +1,24 @@
 /** Files that are replaced as a whole, and secrets that others may not read. */
 
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import fs, {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConfigError } from '#base/errors';
 import { readSecretFile, writeFileAtomic } from '#hw/files';
-import { fileMedium } from '#hw/medium';
+import { deviceNode } from '#hw/lab/lab';
+import { fileMedium, makeFolder } from '#hw/medium';
 
 const Files = suite('files');
 const folder = mkdtempSync(join(tmpdir(), 's3mp-files-'));
@@ -31,6 +42,57 @@ for (const [name, write] of WRITERS) {
     write(file);
     assert.is(readFileSync(target, 'utf8'), 'of somebody else');
     assert.is(readFileSync(file, 'utf8'), 'secret');
+  });
+}
+
+for (const [name, write] of WRITERS) {
+  Files(`${name}: its folder is synchronized behind the rename, or a power cut could take the file back`, () => {
+    const { renameSync, fsyncSync } = fs;
+    const done: string[] = [];
+    fs.renameSync = (from, to) => {
+      renameSync(from, to);
+      done.push('rename');
+    };
+    fs.fsyncSync = (descriptor) => {
+      fsyncSync(descriptor);
+      done.push(fs.fstatSync(descriptor).isDirectory() ? 'sync folder' : 'sync file');
+    };
+    try {
+      write(join(folder, `${name} 3`));
+    } finally {
+      Object.assign(fs, { renameSync, fsyncSync });
+    }
+    assert.equal(done, ['sync file', 'rename', 'sync folder']);
+  });
+}
+
+Files('a folder is made with those that lead to it, for its owner only', () => {
+  const deep = join(folder, 'a', 'b', 'c');
+  makeFolder(deep);
+  makeFolder(deep);
+  for (const each of [deep, join(folder, 'a')]) assert.is(statSync(each).mode & 0o777, 0o700);
+});
+
+if (existsSync('/proc/self')) {
+  Files('a state folder in a place that holds none is refused at once, and the process still hears signals', () => {
+    const bundle = join(__dirname, '..', '..', 'firmware.js');
+    const topology = join(folder, 'topology.json');
+    writeFileSync(topology, JSON.stringify({ isd_as: '1-ff00:0:110', mtu: 1472, attributes: [], border_routers: {} }));
+    const words = [
+      '--scion-topology',
+      topology,
+      '--scion-address',
+      '127.0.0.1',
+      '--state-directory',
+      '/proc/nope/state',
+    ];
+    const { status, signal, stderr } = spawnSync(deviceNode(), [bundle, 'run', ...words], {
+      encoding: 'utf8',
+      timeout: 20_000,
+      killSignal: 'SIGKILL',
+    });
+    assert.equal([status, signal], [2, null], stderr);
+    assert.match(stderr, /state\.directory \/proc\/nope\/state: no folder can be made there.*config\.invalid/s);
   });
 }
 
