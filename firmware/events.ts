@@ -5,6 +5,7 @@
  * Codes follow the lists of DLMS companion profiles for residential meters; 200 and above are the manufacturer's own.
  */
 
+import { readU32 } from '#base/bytes';
 import { type Data, Tag } from '#dlms/axdr';
 import type { MeterClock } from '#dlms/cosem/clock';
 import { DataObject } from '#dlms/cosem/data';
@@ -30,6 +31,9 @@ export const EVENT_LOGS: Readonly<Record<LogName, { readonly e: number; readonly
 
 /** Logs that strangers or a bad mains can fill: their events are gathered, so that nobody wears the storage out. */
 const CHATTY: readonly LogName[] = ['communication', 'quality'];
+
+/** Place of the code in a row: behind time, deviation, clock status and tag. */
+const CODE_AT = 8;
 
 /** Bits of the alarm and error registers, by the event that sets them. */
 export const ALARMS: Readonly<Record<number, number>> = {
@@ -64,7 +68,15 @@ export interface EventOptions {
 export class EventLogs {
   readonly #clock: MeterClock;
   readonly #onAlarm: (bits: number) => void;
-  readonly #logs = new Map<LogName, { readonly profile: ProfileGeneric; readonly code: CosemObject; last: number }>();
+  readonly #logs = new Map<
+    LogName,
+    {
+      readonly profile: ProfileGeneric;
+      readonly code: CosemObject;
+      readonly store: ProfileStore;
+      last: number;
+    }
+  >();
   readonly #errors: Setting;
   readonly #alarms: Setting;
   readonly #filter: Setting;
@@ -81,21 +93,36 @@ export class EventLogs {
         return Result.success;
       };
       const columns = [{ classId: 1, obis: codeObis, attribute: 2, size: 2, read }];
+      const store = openStore(`log-${name}`, profileRowSize(columns), entries + SPARE_ROWS, profileLayout(columns));
       const profile: ProfileGeneric = new ProfileGeneric({
         obis: `0-0:99.98.${e}.255`,
         clock,
         columns,
         period: 0,
         entries,
-        store: openStore(`log-${name}`, profileRowSize(columns), entries + SPARE_ROWS, profileLayout(columns)),
+        store,
         onReset: () => this.#append(name, EventCode.logCleared, clock.now().epochMs),
       });
-      this.#logs.set(name, Object.assign(log, { profile, code: new DataObject(codeObis, read) }));
+      this.#logs.set(name, Object.assign(log, { profile, store, code: new DataObject(codeObis, read) }));
     }
     const bits = (obis: string, first: number) => new Setting(settings, `${obis}/2`, { example: u32(first) });
     this.#errors = bits('0-0:97.97.0.255', 0);
     this.#alarms = bits('0-0:97.98.0.255', 0);
     this.#filter = bits('0-0:97.98.10.255', 0xffff_ffff);
+  }
+
+  /**
+   * The events of a log that are younger than `limitMs`.
+   * @returns code and age of each, ms, rounded down to the second; what a clock that is behind calls future has age 0
+   */
+  *recent(name: LogName, limitMs: number): Generator<[code: number, ageMs: number]> {
+    const { store } = this.#logs.get(name)!;
+    const { epochMs } = this.#clock.now();
+    for (let row = store.first; row < store.next; row++) {
+      const bytes = store.read(row);
+      const ageMs = bytes ? Math.max(0, epochMs - readU32(bytes, 0) * 1000 - 1000) : limitMs;
+      if (ageMs < limitMs) yield [bytes![CODE_AT]!, ageMs];
+    }
   }
 
   /** Log and code objects, in the order of `EVENT_LOGS`. */

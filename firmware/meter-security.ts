@@ -30,6 +30,8 @@ export interface MeterSecurity {
   readonly authority: CommandAuthority | undefined;
   /** What holds the certificates, where keys do not stand in a file. */
   readonly certificates: MeterCertificates | undefined;
+  /** Where keys or counters could not be used: looks again. @returns whether they can be used now, by a start */
+  readonly retry?: () => boolean;
   close(): void;
 }
 
@@ -65,7 +67,7 @@ export function meterTitle(serial: string): Uint8Array {
 /**
  * @param place  without it a meter that has no key file has no management client
  * @throws ConfigError for key files that cannot be used. Counters that cannot be kept are no reason not to measure: the
- *   management client is left out, and the log says why.
+ *   management client is left out, the log says why and what to do, and `retry` looks again.
  */
 export function openMeterSecurity(config: Config, log: Log, place?: MeterPlace): MeterSecurity {
   const commands = config.string('dlms.commands') as CommandPolicy;
@@ -87,7 +89,7 @@ export function openMeterSecurity(config: Config, log: Log, place?: MeterPlace):
   const serverTitle = meterTitle(config.string('meter.serial'));
   const base = { crypto: nodeCrypto, serverTitle };
   const preshared = keyFile === undefined ? undefined : presharedOptions(keyFile, join(folder, 'dlms-keys.toml'));
-  try {
+  const openAll = (): MeterSecurity => {
     const certificates = isCertified ? new MeterCertificates({ folder, title: serverTitle, ...place, log }) : undefined;
     const counters = openCounterFile(join(folder, 'counters'));
     const certified = certificates && {
@@ -100,10 +102,31 @@ export function openMeterSecurity(config: Config, log: Log, place?: MeterPlace):
     const keys = [...(verifier ? [verifier] : []), ...(certificates ? [commandKeyOf(certificates)] : [])];
     const authority = keys.length > 0 ? authorityOf(keys, serverTitle, security) : undefined;
     return { security, commands, authority, certificates, close: () => counters.close() };
+  };
+  try {
+    return openAll();
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    log.error('no keys or no invocation counters, the management client is not offered', { error: messageOf(error) });
-    return none;
+    // What is broken stays broken; a storage that fails may come back.
+    const anew = isCertified
+      ? `remove ${folder}/pki and ${folder}/counters, start it, and enrol it with headend.js meter replace`
+      : `put new keys into ${keyFile} and the head end's file, remove ${folder}/counters and dlms-keys.toml, start it`;
+    const remedy = error.code === 'config.invalid' ? `mend the file, or stop the meter, ${anew}` : 'tried again';
+    log.error('no keys or no invocation counters, the management client is not offered', {
+      error: messageOf(error),
+      remedy,
+    });
+    return { ...none, retry: () => works(openAll) };
+  }
+}
+
+function works(open: () => MeterSecurity): boolean {
+  try {
+    open().close();
+    return true;
+  } catch (error) {
+    if (error instanceof ConfigError) return false;
+    throw error;
   }
 }
 

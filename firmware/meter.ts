@@ -35,7 +35,7 @@ import { buildMeter, commandedPosition, logicalDeviceName, type Meter } from './
 import { openMeterSecurity } from './meter-security.ts';
 import { displaySettings, openWallClock, powerReader, relaySettings } from './parts.ts';
 import { Pusher } from './push.ts';
-import { guardRelay } from './relay-guard.ts';
+import { guardRelay, HOUR_MS } from './relay-guard.ts';
 import { screenRows } from './screen.ts';
 import {
   busText,
@@ -50,6 +50,8 @@ import {
 import { StateFiles } from './state-files.ts';
 
 const SECOND_MS = 1_000;
+/** Keys and counters that could not be used are looked at this often. */
+const RETRY_MS = 10_000;
 const MESSAGE = 'message';
 /** How late the second's work and the poll loop may be before the watchdog is left hungry. */
 const LAG_LIMIT_MS = 1_000;
@@ -66,7 +68,7 @@ export interface RunningMeter {
   readonly tcpAddress: string | undefined;
   readonly udpAddress: string | undefined;
   readonly name: string;
-  /** Settles with an exit status when another firmware image shall start. */
+  /** Settles with an exit status when another firmware image shall start, or this one with keys that are back. */
   readonly restarted: Promise<number>;
   /** Undefined where keys stand in a file. */
   readonly certificates: MeterCertificates | undefined;
@@ -83,6 +85,8 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const password = passwordFile === undefined ? undefined : readSecretFile(passwordFile);
   const topology = readHostTopologyFile(config.string('scion.topology'));
   const serial = config.string('meter.serial');
+  if (config.isDefault('meter.serial'))
+    log.warn('meter.serial is not set: every meter without it has the same name and system title', { serial });
   const display = openDisplay(displaySettings(config), log.child('display'));
   const letGo = await holdFolder(config.string('state.directory'));
   const files = new StateFiles(config.string('state.directory'), log.child('state'));
@@ -198,6 +202,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   files.onFault = reportStorage;
   reportStorage();
   images.report();
+  guard.resume(model.events.recent('disconnector', HOUR_MS));
   model.control.restore();
   const events = log.child('dlms');
   const server = new DlmsServer(model.device, {
@@ -268,6 +273,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     log.child('watchdog'),
   );
   let tickedAt = steadyClock();
+  let retriedAt = tickedAt;
   let said: string | undefined;
   const second = setInterval(() => {
     const now = steadyClock();
@@ -279,6 +285,13 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     certificates?.tick(now);
     guard.tick();
     images.tick(loop.healthy, now);
+    if (keys.retry && !files.isFailing && now - retriedAt >= RETRY_MS) {
+      retriedAt = now;
+      if (keys.retry()) {
+        log.warn('keys and counters can be used again: the meter ends, to be started with them');
+        restart(0);
+      }
+    }
     draw();
     // The meter works when its poll loop does and nothing holds up the process; a silent energy meter is no hang.
     if (lateMs < LAG_LIMIT_MS && loop.overdueMs(now) < OVERDUE_LIMIT_MS) watchdog.feed(now);

@@ -35,6 +35,8 @@ export interface GuardOptions {
 export interface WatchfulGuard extends RelayGuard {
   /** Looks whether the contact is where it was commanded to be. About once a second. */
   tick(): void;
+  /** Counts what the event log has of the time before a restart. @param events  code and age in ms of each, in any order */
+  resume(events: Iterable<readonly [code: number, ageMs: number]>): void;
   /** What is wrong with the contact, short enough for the display. */
   readonly fault: string | undefined;
 }
@@ -48,7 +50,7 @@ const EVENTS: Readonly<Record<Trigger, number>> = {
   'local-reconnect': EventCode.localReconnect,
   restore: EventCode.relayRestored,
 };
-const HOUR_MS = 3_600_000;
+export const HOUR_MS = 3_600_000;
 /** A contact, and the meter that measures behind it, take a moment. */
 const FOLLOW_MS = 10_000;
 /** Power above which an open contact is taken for a closed one, W. */
@@ -65,7 +67,9 @@ export function guardRelay(options: GuardOptions): WatchfulGuard {
   let fault: string | undefined;
 
   /** Why a movement must wait; undefined when it need not. */
-  function reasonToWait(connected: boolean, now: number): string | undefined {
+  function reasonToWait(connected: boolean, trigger: Trigger, now: number): string | undefined {
+    // What a power failure has moved goes back at once.
+    if (trigger === 'restore') return undefined;
     if (now - movedAt < dwellMs) return `the contact moved a moment ago and rests for ${dwellMs} ms`;
     disconnections = disconnections.filter((at) => now - at < HOUR_MS);
     if (!connected && disconnections.length >= perHour) return `${perHour} disconnections in an hour are enough`;
@@ -80,7 +84,7 @@ export function guardRelay(options: GuardOptions): WatchfulGuard {
   return {
     switchRelay(connected, reason, trigger, commit) {
       const now = steadyClock();
-      const wait = reasonToWait(connected, now);
+      const wait = reasonToWait(connected, trigger, now);
       if (wait !== undefined) {
         log.warn('the contact is not moved', { reason, because: wait });
         return 'too-soon';
@@ -125,6 +129,14 @@ export function guardRelay(options: GuardOptions): WatchfulGuard {
       isReported = true;
       fault = isLeaking ? 'power while OFF' : 'relay moved by itself';
       report(isLeaking ? 'power flows though the contact is open' : 'the contact has left its position', commanded);
+    },
+    resume(events) {
+      const now = steadyClock();
+      for (const [code, ageMs] of events) {
+        const trigger = Object.keys(EVENTS).find((name) => EVENTS[name as Trigger] === code);
+        if (trigger) movedAt = Math.max(movedAt, now - ageMs);
+        if (trigger?.endsWith('-disconnect')) disconnections.push(now - ageMs);
+      }
     },
     get fault() {
       return fault;

@@ -76,6 +76,10 @@ export class Config {
   tables(key: string): readonly Readonly<Record<string, unknown>>[] {
     return (this.#values.get(key) as readonly Record<string, unknown>[] | undefined) ?? [];
   }
+  /** Whether nobody has set the key. */
+  isDefault(key: string): boolean {
+    return !this.#sources.has(key);
+  }
   has(key: string): boolean {
     return this.#values.get(key) !== undefined;
   }

@@ -5,7 +5,7 @@
  * A file in which no copy is whole is not replaced: counters that begin anew would repeat values under the same key.
  */
 
-import { ConfigError, messageOf } from '#base/errors';
+import { ConfigError, invalidFile, messageOf } from '#base/errors';
 import { COUNTER_RECORD_SIZE, CounterBook, recordSequence } from '#dlms/counters';
 import { fileMedium, type Medium } from '#hw/medium';
 import { SlotFile } from '#hw/slot-file';
@@ -21,20 +21,21 @@ export interface CounterFile {
 
 /**
  * Opens the counters in a file, made when there is none.
- * @throws ConfigError `config.unreadable`
+ * @throws ConfigError `config.unreadable`, or `config.invalid` when no copy is whole
  */
 export function openCounterFile(path: string, medium: Medium = fileMedium): CounterFile {
   const record = (slot: Uint8Array) => slot.subarray(0, COUNTER_RECORD_SIZE);
+  let slots: SlotFile;
   try {
     const sequenceOf = (slot: Uint8Array) => recordSequence(record(slot));
-    const slots = new SlotFile({ path, distance: SLOT, sequenceOf, mark: MARK, medium });
-    if (!slots.newest && !slots.isEmpty) {
-      slots.close();
-      throw new Error('it holds no whole counter record: set new keys and remove it');
-    }
-    const load = () => slots.newest && record(slots.newest);
-    return { book: new CounterBook({ load, store: (next) => slots.store(next) }), close: () => slots.close() };
+    slots = new SlotFile({ path, distance: SLOT, sequenceOf, mark: MARK, medium });
   } catch (error) {
     throw new ConfigError('config.unreadable', `cannot use ${path}: ${messageOf(error)}`, { path }, error);
   }
+  if (!slots.newest && !slots.isEmpty) {
+    slots.close();
+    throw invalidFile(path, 'it holds no whole counter record');
+  }
+  const load = () => slots.newest && record(slots.newest);
+  return { book: new CounterBook({ load, store: (next) => slots.store(next) }), close: () => slots.close() };
 }

@@ -57,8 +57,12 @@ Security('counters that cannot be kept leave the management client out, and the 
   const broken = join(folder, 'broken');
   mkdirSync(broken);
   writeFileSync(join(broken, 'counters'), new Uint8Array(4608).fill(7));
-  const { security, lines } = open('broken');
+  const { security, lines, retry } = open('broken');
   assert.is(security, undefined);
+  assert.match(lines.join(''), /put new keys into .*keys\.toml.*remove .*broken\/counters and dlms-keys\.toml/);
+  assert.is(retry!(), false);
+  rmSync(join(broken, 'counters'));
+  assert.is(retry!(), true);
   assert.match(lines.join(''), /no invocation counters/);
   assert.not.match(lines.join(''), toHex(KEYS.unicast));
 });
@@ -72,6 +76,34 @@ Security('a state folder that cannot be used is no reason not to measure: the ma
   const { security, certificates } = openMeterSecurity(config, log, place);
   assert.equal([security, certificates], [undefined, undefined]);
   assert.match(lines.join(''), /the management client is not offered .*cannot make .*pki.*ENOTDIR/);
+});
+
+Security('an enrolled meter with broken files is told how to be enrolled anew, and looks again', () => {
+  const place = { address: parseAddress('1-ff00:0:111,10.0.0.5'), time: () => ({ nowS: 0, isLowerBound: true }) };
+  for (const [name, content] of [
+    ['counters', 'x'.repeat(8192)],
+    ['pki/signing.key', 'garbage\n'],
+    ['pki/trust.pem', 'garbage\n'],
+  ] as const) {
+    const state = mkdtempSync(join(folder, 'certified-'));
+    const lines: string[] = [];
+    const log = createLog('test', { write: (line) => lines.push(line) });
+    const config = loadConfig(FIRMWARE_CONFIG, { flags: { 'state-directory': state } });
+    const whole = openMeterSecurity(config, log, place);
+    assert.ok(whole.security && !whole.retry);
+    whole.close();
+    writeFileSync(join(state, name), content, { mode: 0o600 });
+    const { security, retry } = openMeterSecurity(config, log, place);
+    assert.is(security, undefined, name);
+    assert.match(lines.join(''), `stop the meter, remove ${state}/pki and ${state}/counters, start it`, name);
+    assert.match(lines.join(''), 'headend.js meter replace');
+    assert.not.match(lines.join(''), 'garbage');
+    assert.is(retry!(), false);
+    rmSync(join(state, 'pki'), { recursive: true });
+    rmSync(join(state, 'counters'), { force: true });
+    assert.is(retry!(), true);
+    openMeterSecurity(config, log, place).close();
+  }
 });
 
 Security('the title is the serial number, and no two serial numbers share one', () => {

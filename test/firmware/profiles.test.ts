@@ -231,6 +231,26 @@ Profiles('a full ring keeps the newest rows, and a row is stable while it is tra
   assert.is(during.type === 'array' && during.value.length, 128);
 });
 
+Profiles('the recent events of a log, with their ages, as they stand in the store', () => {
+  const meter = testMeter();
+  const { events } = meter.model;
+  events.record(EventCode.remoteDisconnect);
+  pass(meter, 3_600_000, 60_000);
+  events.record(EventCode.remoteReconnect);
+  events.record(EventCode.powerUp);
+  // The clock is behind, as after a power failure.
+  events.record(EventCode.disconnectFailure, meter.clock.epochMs + 900_000);
+  pass(meter, 10_000);
+  assert.equal(
+    [...events.recent('disconnector', 3_600_000)],
+    [
+      [EventCode.remoteReconnect, 9_250],
+      [EventCode.disconnectFailure, 0],
+    ],
+  );
+  assert.is([...events.recent('disconnector', 7_200_000)].length, 3);
+});
+
 Profiles('rows and settings survive a restart; a torn end is cut off, another layout is kept aside', () => {
   const folder = mkdtempSync(join(tmpdir(), 's3mp-state-'));
   try {

@@ -87,6 +87,31 @@ Guard('disconnections in an hour are limited, reconnections are not', () => {
   assert.is(move(guard, false, 'local-disconnect'), true, 'the first one is an hour old');
 });
 
+Guard('a restart resets neither the rest of the contact nor the count of the hour', () => {
+  const { state, guard } = rig({ perHour: 2, dwellMs: 60_000 });
+  state.now = 5_000;
+  guard.resume([
+    [EventCode.remoteDisconnect, HOUR_MS - 100_000],
+    [EventCode.localDisconnect, 50_000],
+    [EventCode.remoteReconnect, 20_000],
+    [EventCode.disconnectFailure, 0],
+  ]);
+  assert.is(move(guard, false, 'remote-disconnect'), 'too-soon');
+  assert.is(move(guard, true, 'remote-reconnect'), 'too-soon', 'the contact rests for 40 s more');
+  state.now += 40_000;
+  assert.is(move(guard, false, 'remote-disconnect'), 'too-soon', 'two in this hour');
+  assert.is(move(guard, true, 'remote-reconnect'), true);
+  state.now += 60_000;
+  assert.is(move(guard, false, 'remote-disconnect'), true, 'the first of them is an hour old');
+});
+
+Guard('a disconnection is restored at the start, whatever was moved before', () => {
+  const { state, guard } = rig({ perHour: 1, dwellMs: 600_000 });
+  guard.resume([[EventCode.remoteDisconnect, 1_000]]);
+  assert.is(move(guard, false, 'restore'), true);
+  assert.equal(state.log, [`event ${EventCode.relayRestored}`, 'opens']);
+});
+
 Guard('what cannot be stored does not happen: neither event nor commanded state, no movement', () => {
   const { state, guard } = rig();
   state.stores = false;
