@@ -32,10 +32,20 @@ export async function enrolCommand(context: VerbContext): Promise<number> {
     throw invalidConfig('dlms.key_file or enrolment.enabled = false: this meter is not enrolled');
   const file = (name: string) => join(config.string('state.directory'), 'pki', name);
   const meter = (await isRunning(context)) ? undefined : await startMeter(config, log);
+  if (meter && !meter.certificates) {
+    await meter.close();
+    throw invalidConfig('this meter cannot use its keys or certificates; its log says why');
+  }
   const isEnrolled = () => (meter ? meter.certificates?.isEnrolled === true : existsSync(file('trust.pem')));
   const codeNow = () => {
     if (meter) return meter.certificates?.code;
-    return existsSync(file('code')) ? Buffer.from(readSecretFile(file('code'))).toString() : undefined;
+    try {
+      return existsSync(file('code')) ? Buffer.from(readSecretFile(file('code'))).toString() : undefined;
+    } catch (error) {
+      // The meter removes it when it is enrolled, maybe just now.
+      if (error instanceof S3mpError && error.code === 'config.unreadable') return undefined;
+      throw error;
+    }
   };
   let isStopped = false;
   void stopRequested().then(() => {

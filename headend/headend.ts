@@ -11,6 +11,7 @@ import { parseEndpoint } from '#scion/address';
 import { formatIsdAs } from '#scion/isd-as';
 import type { PathPreference } from '#scion/path-preference';
 import { parsePolicy } from '#scion/policy';
+import { addressOf } from '#session/identity';
 import { Fleet, type FleetMeter } from './fleet/fleet.ts';
 import { startHttpServer } from './http/server.ts';
 import { hashToken, type StoredToken } from './http/tokens.ts';
@@ -103,6 +104,12 @@ export async function startHeadend(config: Config, log: Log): Promise<RunningHea
     });
     const connectCertified = ({ meter, options }: CertifiedMeter) => connect(meter.id, meter.address, options);
     const enrolled = certified.load();
+    const named = certified.certificate && addressOf(certified.certificate);
+    if (named && named.ia !== topology.ia)
+      log.error('enrolled meters refuse this head end: its certificate names another AS', {
+        certificate: formatIsdAs(named.ia),
+        own: formatIsdAs(topology.ia),
+      });
     const fleet = new Fleet({
       store,
       keepMs: config.number('store.live_hours') * HOUR_MS,

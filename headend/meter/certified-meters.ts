@@ -92,6 +92,11 @@ export class CertifiedMeters {
     this.#log = log;
   }
 
+  /** The certificate that meters know this head end by, where it has met any. */
+  get certificate(): Certificate | undefined {
+    return this.#identity?.agreement;
+  }
+
   /** Reads the folders. A file that is broken leaves out its meter, and the log says why. @throws ConfigError */
   load(): CertifiedMeter[] {
     const meters = this.#inventory.list();

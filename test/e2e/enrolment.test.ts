@@ -227,6 +227,26 @@ Enrolment('a revoked meter is not read any more', async () => {
   assert.match(last.actor, /^command line of /);
 });
 
+Enrolment('a meter that has lost whom it believes shows no code, serves nobody and measures on', async () => {
+  await meter.stop();
+  const trust = inside('state', 'pki', 'trust.pem');
+  const kept = readFileSync(trust, 'utf8');
+  writeFileSync(trust, kept.slice(0, 200));
+  const stopped = spawn(deviceNode(), [join(BUNDLES, 'firmware.js'), 'enrol', ...meterArgs()]);
+  let said = '';
+  for (const stream of [stopped.stdout, stopped.stderr]) stream.on('data', (chunk) => (said += chunk));
+  assert.is(await new Promise((resolve) => stopped.once('close', resolve)), 2, said);
+  assert.match(said, /cannot use its keys or certificates/);
+  assert.not.match(said, /enrolment code/);
+  await meter.start();
+  assert.not.ok(existsSync(inside('state', 'pki', 'code')));
+  await until('values on its display', async () => {
+    const name = readdirSync(inside('display')).find((f) => f.endsWith('.txt'))!;
+    return /\d W\b/.test(readFileSync(inside('display', name), 'utf8'));
+  });
+  writeFileSync(trust, kept);
+});
+
 Enrolment("every file with a secret is its owner's alone, and no code is in a log", () => {
   const secret = /\.key$|trust\.pem$|code$|register\.json$|starts$|counters$|token$/;
   let seen = 0;
