@@ -287,11 +287,19 @@ const nodeModules = (sources) => ({
   },
 });
 
-/**
- * What sources say often of the language. Members of Math are not among it: a call of an alias is not the instruction that
- * a call of Math.floor is, and puts its result on the heap.
- */
-const INTRINSICS = ['Uint8Array', 'Error', 'JSON.stringify', 'Object.entries'];
+/** What sources say often. Members of Math stay members: the result of an alias for Math.floor goes on the heap. */
+const INTRINSICS = [
+  'Buffer',
+  'Error',
+  'JSON.stringify',
+  'Math',
+  'Number',
+  'Object.entries',
+  'process',
+  'Promise',
+  'String',
+  'Uint8Array',
+];
 
 /** A bundle minified once more: with short names for intrinsics, and declarations joined that stand side by side only in it. */
 async function tightened(text) {
