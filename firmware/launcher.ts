@@ -7,7 +7,7 @@
  */
 
 import { createHash, createPublicKey } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { accessSync, existsSync, constants as modes, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { compileFunction, constants } from 'node:vm';
@@ -57,6 +57,25 @@ function keep(record: BootRecord): boolean {
   }
 }
 
+/** What runs for people: the slot of the service, or what it will fall back to; nothing is counted or stored. */
+function look(keyFile: string): { record: BootRecord; code: string | undefined } {
+  try {
+    if (existsSync(folder)) accessSync(folder, modes.X_OK);
+  } catch {
+    say(`${folder} is not for this user, so this is the bundle of the card, perhaps not what runs`);
+  }
+  let record = nextStart(readBootRecord(folder));
+  for (let tries = 0; record.slot !== 'factory' && tries < 2; tries++) {
+    try {
+      return { record, code: loadSlot(record.slot, keyFile) };
+    } catch (error) {
+      say(`slot ${record.slot} cannot be used: ${messageOf(error)}`);
+      record = fallBack(record);
+    }
+  }
+  return { record: FACTORY, code: undefined };
+}
+
 /** Decides and loads. @returns no code for the bundle that was flashed */
 function choose(keyFile: string): { record: BootRecord; code: string | undefined } {
   const kept = readBootRecord(folder);
@@ -104,17 +123,17 @@ function run(code: string): void {
   main.call(module.exports, module.exports, require, module, factory, dirname(factory));
 }
 
-// Beside `run`, commands for people (config check, dump) take the same firmware and count no start.
+// Beside `run`, commands for people (config check, dump, self-test) take the same firmware and count no start.
 const word = process.argv[2];
 const isService = word === undefined || word === 'run' || word.startsWith('-');
 const keyFile = process.env.S3MP_IMAGE_RELEASE_KEY_FILE ?? DEFAULT_KEY;
 if (existsSync(keyFile)) process.env.S3MP_IMAGE_RELEASE_KEY_FILE = keyFile;
-const { record, code } = isService ? choose(keyFile) : { record: FACTORY, code: undefined };
+const { record, code } = isService ? choose(keyFile) : look(keyFile);
 // The firmware offers images only under a launcher that looks into the same folder.
 if (isService) process.env.S3MP_LAUNCHED = `${record.slot}:${folder}`;
 process.argv[1] = factory;
 if (code === undefined) createRequire(factory)(factory);
 else {
-  watchEnd();
+  if (isService) watchEnd();
   run(code);
 }

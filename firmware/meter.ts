@@ -168,7 +168,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
         },
         display: () => judgeDisplay(display),
         storage: () => probeStorage(config.string('state.directory')),
-        clock: () => judgeClock(wallClock.read()),
+        clock: () => judgeClock(wallClock.read(), config.string('clock.source')),
         keys: () => checkKeys(config),
         address: () => formatEndpoint(socket.local),
         path: () => {

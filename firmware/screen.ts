@@ -43,10 +43,11 @@ export function screenRows(input: ScreenInput): ScreenRow[] {
   return statusRows(input);
 }
 
-function enrolmentRows({ enrolmentCode, rows, ia, host }: ScreenInput): ScreenRow[] {
+function enrolmentRows({ enrolmentCode, rows, columns, ia, host }: ScreenInput): ScreenRow[] {
   const groups = enrolmentCode.split('-');
   const code = [{ big: groups.slice(0, 2).join(' ') }, { big: groups.slice(2).join(' ') }];
-  return rows < FULL_ROWS ? code : ['ENROLMENT CODE', '', ...code, ia, host];
+  const address = [ia, ...wrapText(host, columns)];
+  return rows < FULL_ROWS ? code : ['ENROLMENT CODE', ...(address.length > 2 ? [] : ['']), ...code, ...address];
 }
 
 function statusRows({ ia, host, image, now, connected, state, faults, columns, rows }: ScreenInput): ScreenRow[] {
@@ -63,7 +64,9 @@ function statusRows({ ia, host, image, now, connected, state, faults, columns, r
   const isReady = state === ControlState.readyForReconnection;
   const output = connected ? 'output ON' : isReady ? 'OFF, may reconnect' : 'output OFF';
   const warnings = faults.map((fault) => `! ${fault}`);
-  if (rows >= FULL_ROWS) return [ia, host, ...values, output, ...warnings];
+  // An IPv6 address takes two rows.
+  const address = [ia, ...wrapText(host, columns)];
+  if (rows >= FULL_ROWS) return [...address, ...values, output, ...warnings];
   const isFirst = Math.floor(now / HALF_TURN_MS) % 2 === 0;
-  return isFirst ? [...values, warnings[0] ?? output] : [ia, host, output, ...warnings];
+  return isFirst ? [...values, warnings[0] ?? output] : [...address, output, ...warnings];
 }

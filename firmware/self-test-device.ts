@@ -4,21 +4,18 @@
  */
 
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError, messageOf } from '#base/errors';
-import { MeterClock } from '#dlms/cosem/clock';
 import type { Verb } from '#hw/cli';
 import { type Config, loadConfig } from '#hw/config';
 import { nodeCrypto } from '#hw/crypto';
 import { openDisplay } from '#hw/display/open';
 import { writeKeyFile } from '#hw/dlms-keys';
 import { readHostTopologyFile } from '#hw/files';
-import { holdFolder } from '#hw/folder-lock';
 import { createLog, type Log } from '#hw/log';
-import { openRelay } from '#hw/relay/open';
 import { ScionEndpoint } from '#hw/scion-endpoint';
 import { readRelayValue } from '#hw/sim/relay';
 import { startSteadyMeter } from '#hw/sim/steady-meter';
@@ -27,10 +24,9 @@ import type { FileTopology } from '#scion/host-topology';
 import { formatIpPort } from '#scion/ip';
 import { metersOnBus, openPollLoop } from './bus.ts';
 import { FIRMWARE_CONFIG } from './config.ts';
-import { EventLogs } from './events.ts';
+import { tryContact } from './contact-trial.ts';
 import { Quantity } from './measurement-image.ts';
-import { displaySettings, openWallClock, powerReader, relaySettings } from './parts.ts';
-import { guardRelay, LEAK_W } from './relay-guard.ts';
+import { displaySettings, openWallClock, powerReader } from './parts.ts';
 import { scanCommand } from './scan-command.ts';
 import {
   busText,
@@ -39,36 +35,63 @@ import {
   judgeClock,
   judgeDisplay,
   judgeRegisters,
+  noFolder,
   outcomeLine,
   probeStorage,
   runCheck,
   Skipped,
   type Subject,
 } from './self-test.ts';
-import { StateFiles } from './state-files.ts';
+import { readState } from './state-files.ts';
 
 const BUS_LIMIT_MS = 15_000;
 const VALUES_LIMIT_MS = 5_000;
-/** The contact and the energy meter take a moment to follow. */
-const FOLLOW_LIMIT_MS = 8_000;
 const PATH_LIMIT_MS = 5_000;
+/** Ctrl-C, and the end of the session over the network. */
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** Exit status of a self-test that did not come to its end. */
+const STOPPED = 5;
 const quiet = createLog('self-test', { write: () => {} });
 
-async function until(condition: () => boolean, limitMs: number): Promise<boolean> {
-  for (const end = performance.now() + limitMs; !condition(); await sleep(20))
-    if (performance.now() > end) return false;
-  return true;
+/**
+ * Files that another user makes in the state folder the meter could not open.
+ * @throws ConfigError `usage.invalid` with what to type
+ */
+function checkOwner(folder: string): void {
+  const uid = existsSync(folder) ? statSync(folder).uid : process.getuid!();
+  if (uid === process.getuid!()) return;
+  const users = readFileSync('/etc/passwd', 'latin1');
+  const name = new RegExp(`^([^:]+):[^:]*:${uid}:`, 'm').exec(users)?.[1] ?? `#${uid}`;
+  throw new ConfigError('usage.invalid', `${folder} belongs to ${name}: type sudo -u ${name} before this command`);
 }
 
-/** @param movesRelay  whether the contact may be moved */
-export function deviceSubject(config: Config, movesRelay: boolean): { subject: Subject; close(): Promise<void> } {
+/**
+ * @param movesRelay  whether the contact may be moved
+ * @param isStopped  asked while something is waited for
+ */
+export function deviceSubject(
+  config: Config,
+  movesRelay: boolean,
+  isStopped = () => false,
+): { subject: Subject; close(): Promise<void> } {
   const clock = () => performance.now();
+  const until = async (condition: () => boolean, limitMs: number) => {
+    for (const end = clock() + limitMs; !condition(); await sleep(20)) if (clock() > end || isStopped()) return false;
+    return true;
+  };
   const meters = metersOnBus(config);
   const { image } = meters[0]!;
   const power = powerReader(image, clock);
-  const files = new StateFiles(config.string('state.directory'), quiet);
-  const settings = files.settings();
-  const wallClock = openWallClock(config, settings);
+  const folder = config.string('state.directory');
+  let state: ReadonlyMap<string, Uint8Array> = new Map();
+  let stateFault: unknown;
+  try {
+    state = readState(join(folder, 'state'));
+  } catch (error) {
+    stateFault = error;
+  }
+  // Nothing here sets a time.
+  const wallClock = openWallClock(config, { get: (key) => state.get(key), set: () => false, keep: () => {} });
   let complaint: string | undefined;
   const listening: Log = {
     ...quiet,
@@ -78,7 +101,6 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
     child: () => quiet,
   };
   let loop: ReturnType<typeof openPollLoop> | undefined;
-  let letGo = () => {};
   let topology: FileTopology | undefined;
 
   async function bus(): Promise<string> {
@@ -96,53 +118,9 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
   }
 
   async function relay(): Promise<string> {
-    const options = relaySettings(config);
-    if (options.driver === 'none') throw new Skipped('no relay is configured');
+    if (config.string('relay.driver') === 'none') throw new Skipped('no relay is configured');
     if (!movesRelay) throw new Skipped('moved with --relay only');
-    letGo = await holdFolder(config.string('state.directory'));
-    let fault: unknown;
-    const hearing: Log = {
-      ...quiet,
-      error: (_, fields) => {
-        fault = fields?.error;
-      },
-    };
-    const contact = await openRelay(options, undefined, hearing);
-    if (fault !== undefined) throw new Error(String(fault));
-    const events = new EventLogs({
-      clock: new MeterClock({ read: wallClock.read, set: undefined }, settings),
-      settings,
-      openStore: (...store) => files.profile(...store),
-      onAlarm: () => {},
-    });
-    const record = (code: number) => events.record(code);
-    const guard = guardRelay({
-      relay: contact,
-      log: quiet,
-      steadyClock: clock,
-      dwellMs: 0,
-      record,
-      onChange: () => {},
-    });
-    const before = contact.isConnected();
-    const load = power() ?? 0;
-    const isDark = () => Math.abs(power() ?? 0) <= LEAK_W;
-    try {
-      for (const connected of [!before, before]) {
-        const what = connected ? 'closed' : 'open';
-        const trigger = connected ? 'manual-reconnect' : 'manual-disconnect';
-        // The commanded state stays what it is: a power failure now leads back to it.
-        const moved = guard.switchRelay(connected, 'self-test at the device', trigger, () => true);
-        if (moved === 'not-recorded') throw new Skipped('what the storage cannot record does not move');
-        if (moved !== true) throw new Error(`${contact.kind}: does not read back as ${what}`);
-        if (!connected && !(await until(isDark, FOLLOW_LIMIT_MS)))
-          throw new Error(`${contact.kind}: ${Math.round(power()!)} W flow while it is open`);
-      }
-    } finally {
-      if (contact.isConnected() !== before) contact.set(before);
-      contact.close();
-    }
-    return `${contact.kind} opens and closes, ${Math.abs(load) > LEAK_W ? `the load of ${load} W follows` : 'no load to see'}`;
+    return tryContact({ config, clock, wallClock, power, until, isStopped });
   }
 
   async function display(): Promise<string> {
@@ -174,8 +152,12 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
       registers,
       relay,
       display,
-      storage: () => probeStorage(config.string('state.directory')),
-      clock: () => judgeClock(wallClock.read()),
+      storage: () => {
+        if (stateFault !== undefined) throw stateFault;
+        if (!statSync(folder, { throwIfNoEntry: false })) throw new Skipped(noFolder(folder));
+        return probeStorage(folder);
+      },
+      clock: () => judgeClock(wallClock.read(), config.string('clock.source')),
       keys: () => checkKeys(config),
       address,
       path,
@@ -183,8 +165,6 @@ export function deviceSubject(config: Config, movesRelay: boolean): { subject: S
     async close() {
       loop?.stop();
       await loop?.close();
-      files.close();
-      letGo();
     },
   };
 }
@@ -233,6 +213,7 @@ async function startTwins(flags: Readonly<Record<string, unknown>>) {
   const relayFolder = (flags['relay-path'] as string | undefined) ?? join(folder, 'relay');
   const meter = await startSteadyMeter(() => readRelayValue(relayFolder) !== false);
   const keyFile = join(folder, 'keys.toml');
+  mkdirSync(join(folder, 'state'));
   const key = () => nodeCrypto.random(16);
   writeKeyFile(keyFile, { unicast: key(), authentication: key(), master: key(), broadcast: undefined });
   const topology = join(folder, 'topology.json');
@@ -262,9 +243,10 @@ async function startTwins(flags: Readonly<Record<string, unknown>>) {
 async function confirmed(): Promise<boolean> {
   if (!process.stdin.isTTY)
     throw new ConfigError('usage.invalid', '--relay moves the contact: say --yes too where nobody can be asked');
-  process.stderr.write('The load will be without power for some seconds. Move the contact? [y/N] ');
-  const [answer] = await once(process.stdin, 'data');
-  return /^y/i.test(String(answer));
+  const question = 'The load loses power for some seconds; one that is disconnected gets it. Move the contact? [y/N] ';
+  process.stderr.write(question);
+  await once(process.stdin, 'readable');
+  return /^y/i.test(String(process.stdin.read()));
 }
 
 export const selfTestVerb: Verb = {
@@ -280,17 +262,26 @@ export const selfTestVerb: Verb = {
   async run(context) {
     const { config, flags, json, out } = context;
     if (flags.scan) return scanCommand(context);
+    if (!flags.sim || flags['state-directory'] !== undefined) checkOwner(config.string('state.directory'));
     const twins = flags.sim ? await startTwins(flags) : undefined;
     const movesRelay = flags.sim === true || (flags.relay === true && (flags.yes === true || (await confirmed())));
-    const { subject, close } = deviceSubject(twins?.config ?? config, movesRelay);
+    let isStopped = false;
+    const stop = () => {
+      isStopped = true;
+    };
+    // Again and again: a second one must not kill a process whose contact is on its way back.
+    for (const signal of SIGNALS) process.on(signal, stop);
+    const { subject, close } = deviceSubject(twins?.config ?? config, movesRelay, () => isStopped);
     let failures = 0;
     try {
       for (const check of CHECK_NAMES) {
         const outcome = await runCheck(subject, check);
         out(json ? JSON.stringify(outcome) : outcomeLine(outcome));
         if (outcome.result === 'FAIL') failures++;
+        if (isStopped) return STOPPED;
       }
     } finally {
+      for (const signal of SIGNALS) process.off(signal, stop);
       await close();
       await twins?.close();
     }

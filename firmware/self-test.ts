@@ -3,7 +3,19 @@
  * parts one by one, with the meter stopped; a running meter answers a client from what it knows.
  */
 
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync, statfsSync, writeSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { SteadyClock } from '#base/crypto';
 import { messageOf } from '#base/errors';
@@ -13,24 +25,72 @@ import { nodeCrypto } from '#hw/crypto';
 import type { Display } from '#hw/display';
 import { readCommandVerifier, readKeyFile } from '#hw/dlms-keys';
 import { readSecretFile } from '#hw/files';
-import { makeFolder } from '#hw/medium';
 import { readKeyPair, readPemFile } from '#hw/pki-files';
 import type { BytePort } from '#hw/serial/port';
 import { Doubt } from '#modbus/plausibility';
 import { type MeasurementImage, Quantity } from './measurement-image.ts';
 
-/** Checks in their order, and what to do when one fails. */
+const STOP = 'stop the meter first: sudo systemctl stop s3mp-meter';
+
+/** Checks in their order, and what to do for each cause: the first whose pattern is in the text; '' where that says it. */
 export const HINTS = {
-  bus: 'check A and B; self-test --scan finds unit, speed and framing',
-  registers: 'another register map? set serial.map',
-  relay: 'check relay.driver, relay.pin and the wiring; a solid-state relay fails short',
-  display: 'check its wiring, display.bus and display.address, or set display.driver = "none"',
-  storage: 'make room in state.directory; a worn card turns read-only: replace it',
-  clock: 'set the time from the head end, or the time of this machine',
-  keys: 'put the key files back, with mode 0600',
-  address: 'stop the meter that runs here; scion.address must be one of this machine',
-  path: 'is the gateway on and the power line up? there, gateway.js status says what is down',
-} as const;
+  bus: [
+    [/refuses/, 'self-test --scan finds serial.map'],
+    [/answer/, 'is it powered, A and B not swapped? self-test --scan finds unit, speed and framing'],
+    [/^tcp/, 'is the device server on? check serial.url'],
+    [/does not take/, 'dtoverlay=disable-bt in config.txt, and serial.url = "/dev/ttyAMA0"'],
+    [/\)$/, ''],
+    [/./, 'check serial.url'],
+  ],
+  registers: [[/./, 'self-test --scan says which serial.map fits']],
+  relay: [
+    [/meter that runs/, STOP],
+    [/belongs/, 'another line of config.txt has relay.pin: take it out'],
+    [/EACCES/, 'the user must be in the group gpio'],
+    [/flow|while OFF/, 'the contact hangs (solid-state relays fail short), or the load is wired past it'],
+    [/read back|follow/, 'check its coil and supply, relay.pin, relay.energised'],
+    [/dtoverlay|relay\.chip|driver$/, ''],
+    [/./, 'check relay.driver and relay.pin'],
+  ],
+  display: [
+    [/i2c-tools|overlay|addon/, ''],
+    [/No such file|ENOENT/, 'dtparam=i2c_arm=on in config.txt and i2c-dev in /etc/modules'],
+    [/EACCES|denied/, 'the user must be in the group i2c'],
+    [/./, 'check its four wires and display.address (i2cdetect -y 1); without one set display.driver = "none"'],
+  ],
+  storage: [
+    [/ENOSPC|free in/, 'make room there'],
+    [/EACCES/, 'give its files to the user of the meter: sudo chown -R s3mp: and that folder'],
+    [/EROFS|EIO|other bytes/, 'a worn card turns read-only: replace it'],
+    [/./, 'check state.directory'],
+  ],
+  clock: [
+    [/of this machine/, 'set it: timedatectl'],
+    [/./, 'with the meter started: headend.js sync-clock METER'],
+  ],
+  keys: [
+    [/chmod/, ''],
+    [/EACCES/, 'the user of the meter must be able to read it: sudo chown s3mp: and that file'],
+    [/pki/, 'enrol again: move the folder pki away, headend.js meter add'],
+    [/believed/, 'put a certificate that is valid there'],
+    [/ENOENT/, 'put it back, or take its key out of the configuration'],
+    [/./, 'write it anew'],
+  ],
+  address: [
+    [/in use/, STOP],
+    [/does not have/, 'is the network cable in? scion.address must be one of: ip -br address'],
+    [/UDP.*EACCES/, 'scion.port below 1024 needs rights'],
+    [/EACCES/, 'sudo chmod a+r and that file'],
+    [/json/, "put topology.json of this meter's AS there, or set scion.topology"],
+    [/./, ''],
+  ],
+  path: [
+    [/REFUSED|status/, 'the gateway is on, its path service is not: gateway.js status there'],
+    [/no path/, 'gateway.js status there says which link is down'],
+    [/ENET|EADDR/, 'check address and netmask of this machine: ip -br address'],
+    [/./, 'is the gateway on and the power line up? ping it'],
+  ],
+} as const satisfies Record<string, readonly (readonly [cause: RegExp, hint: string])[]>;
 export type CheckName = keyof typeof HINTS;
 
 /** Looks at a part. Returns what was found, in words; throws `Skipped`, or an Error that says what is wrong. */
@@ -59,9 +119,9 @@ export async function runCheck(subject: Subject, check: CheckName): Promise<Outc
 
 function failureOf(check: CheckName, error: unknown): Outcome {
   const text = messageOf(error);
-  return error instanceof Skipped
-    ? { check, result: 'SKIP', text }
-    : { check, result: 'FAIL', text, hint: HINTS[check] };
+  if (error instanceof Skipped) return { check, result: 'SKIP', text };
+  const hint = HINTS[check].find(([cause]) => cause.test(text))?.[1];
+  return { check, result: 'FAIL', text, ...(hint ? { hint } : {}) };
 }
 
 /** One line for people. */
@@ -137,9 +197,10 @@ export function judgeDisplay({ kind, fault }: Display): string {
 const PROBE_SIZE = 4096;
 const LEAST_FREE = 2 ** 21;
 
-/** Writes a file to the card and reads it back. @throws Error */
+export const noFolder = (folder: string) => `no folder ${folder} yet: the meter makes it when it starts`;
+
+/** Writes a file to the card and reads it back; looks whether the others can be used. @throws Error */
 export function probeStorage(folder: string): string {
-  makeFolder(folder);
   const file = join(folder, 'self-test');
   const wanted = nodeCrypto.random(PROBE_SIZE);
   const descriptor = openSync(file, 'w', 0o600);
@@ -151,16 +212,22 @@ export function probeStorage(folder: string): string {
     closeSync(descriptor);
     rmSync(file, { force: true });
   }
+  for (const name of readdirSync(folder)) accessSync(join(folder, name), constants.R_OK | constants.W_OK);
   const { bavail, bsize } = statfsSync(folder);
   const megabytes = Math.round((bavail * bsize) / 2 ** 20);
   if (bavail * bsize < LEAST_FREE) throw new Error(`only ${megabytes} MB are free in ${folder}`);
   return `${folder}, ${megabytes} MB free`;
 }
 
-export function judgeClock({ epochMs, isSet }: ClockReading): string {
+/** @param source  `clock.source` */
+export function judgeClock({ epochMs, isSet }: ClockReading, source: string): string {
   const text = new Date(epochMs).toISOString();
-  if (!isSet) throw new Error(`the time is not set, it shows ${text}`);
-  return text;
+  if (isSet) return text;
+  throw new Error(
+    source === 'system'
+      ? `the time of this machine is before what the meter has seen, ${text}`
+      : `the time is not set, it shows ${text}`,
+  );
 }
 
 /** Reads the key files of the configuration, or those of an enrolled meter. @throws ConfigError without any key in its text */

@@ -138,9 +138,13 @@ function pickVerb(program: Program, argv: readonly string[]): { verbName: string
     if (verb) return { verbName: name, verb, rest: argv.slice(count) };
   }
   if (words.length > 0) {
-    const guess = nearest(argv[0]!, Object.keys(program.verbs));
+    const names = Object.keys(program.verbs);
+    const [family] = names.filter((name) => name.startsWith(`${argv[0]} `));
+    if (family && argv[1] === '--help') return { verbName: family, verb: program.verbs[family]!, rest: argv.slice(1) };
+    const said = words.map((i) => argv[i]).join(' ');
+    const guess = nearest(said, names) ?? family ?? nearest(argv[0]!, names);
     throw usage(
-      `unknown command ${argv[0]}${guess ? `; did you mean ${guess}?` : ''} (commands: ${Object.keys(program.verbs).join(', ')})`,
+      `unknown command ${family ? said : argv[0]}${guess ? `; did you mean ${guess}?` : ''} (commands: ${names.join(', ')})`,
     );
   }
   return { verbName: program.defaultVerb, verb: program.verbs[program.defaultVerb]!, rest: [...argv] };
@@ -189,14 +193,20 @@ function helpText(program: Program, verbName: string, verb: Verb): string {
     `  --${`${flag}${type === 'string' ? ` ${value ?? 'VALUE'}` : ''}`.padEnd(30)} ${help}\n`;
   const defaults = (key: string) =>
     program.config[key]?.default === undefined ? '' : ` (default ${JSON.stringify(program.config[key]!.default)})`;
+  const flagsOf = () =>
+    Object.entries({ ...verb.flags, ...COMMON_FLAGS })
+      .map(flagLine)
+      .join('');
+  const line = `${file} ${[verbName, ...(verb.positionals ?? [])].join(' ')}`;
+  if (verbName !== program.defaultVerb && !verbName.startsWith('config '))
+    return `usage: ${line} [FLAGS]\n\n${verb.summary}\n\nflags:\n${flagsOf()}\nEvery configuration key is a flag too: ${file} config --help\n`;
   let text = `${program.name} ${program.version}: ${program.summary}\n\n`;
-  text += `usage: ${file} [COMMAND] [FLAGS]\n       ${`${file} ${verbName} ${(verb.positionals ?? []).join(' ')}`.trim()}\n\ncommands:\n`;
+  text += `usage: ${file} [COMMAND] [FLAGS]\n       ${line}\n\ncommands:\n`;
   for (const [name, { summary, positionals }] of Object.entries(program.verbs)) {
     const mark = name === program.defaultVerb ? ' (default)' : '';
     text += `  ${`${name} ${(positionals ?? []).join(' ')}`.padEnd(32)} ${summary}${mark}\n`;
   }
-  text += `\nflags of ${verbName}:\n`;
-  for (const flag of Object.entries({ ...verb.flags, ...COMMON_FLAGS })) text += flagLine(flag);
+  text += `\nflags of ${verbName}:\n${flagsOf()}`;
   text += '\nconfiguration (flag, or S3MP_… in the environment, or key in the TOML file):\n';
   for (const [key, spec] of Object.entries(program.config)) {
     const { type } = spec;

@@ -213,6 +213,7 @@ function checked(key: string, spec: KeySpec, value: unknown, where: string): unk
     case 'string':
       if (typeof value !== 'string') return fail('a text');
       if (spec.choices && !spec.choices.includes(value)) return fail(`one of ${spec.choices.join(', ')}`);
+      if (value === '' && spec.default !== '') return fail('a text that is not empty');
       return spec.form && !spec.form[0].test(value) ? fail(spec.form[1]) : value;
     case 'boolean':
       return typeof value === 'boolean' ? value : fail('true or false');

@@ -156,7 +156,12 @@ export class ScionEndpoint {
 /** Opens the UDP sockets of an endpoint. @throws S3mpError `socket.in-use`, `socket.failed`; ScionError `scion.address` */
 export async function bindEndpoint(options: EndpointOptions): Promise<BoundSockets> {
   parseHost(options.hostIp);
-  const socket = await bindDispatched(options.hostIp, options.port ?? 0, options.topology.dispatchedPorts);
+  const { hostIp, port = 0, topology } = options;
+  const socket = await bindDispatched(hostIp, port, topology.dispatchedPorts).catch((error: S3mpError) => {
+    if ((error.cause as NodeJS.ErrnoException)?.code === 'EADDRNOTAVAIL')
+      error.message += '; scion.address must be one of its own (ip -br address), and the network up';
+    throw error;
+  });
   if (options.shim === false || socket.address().port === SHIM_PORT) return { socket, shim: undefined };
   try {
     return { socket, shim: await bindUdp(options.hostIp, SHIM_PORT) };

@@ -64,7 +64,7 @@ export async function openRelay(settings: RelaySettings, commanded: boolean | un
 }
 
 async function findOutput({ driver, root = '/sys', pin, chip, led }: RelaySettings): Promise<OutputLine> {
-  if (driver === 'led' || (driver === 'auto' && existsSync(ledFolder(root, led)))) return ledOutput(root, led);
+  if (driver === 'led' || (driver === 'auto' && existsSync(ledFolder(root, led)))) return ledOutput(root, led, pin);
   return driver === 'onoff' ? onoffOutput(root, pin, chip) : sysfsOutput(root, pin, chip);
 }
 

@@ -100,7 +100,7 @@ export function keepOpen(path: string, settings: SerialSettings, openLine: OpenL
     timer = setTimeout(open, waitMs);
     self.onState(
       false,
-      new ModbusError('modbus.port', `${self.name}: ${hint(error)}; trying again in ${waitMs / 1000} s`),
+      new ModbusError('modbus.port', `${self.name}: ${hint(path, error)}; trying again in ${waitMs / 1000} s`),
     );
     waitMs = Math.min(2 * waitMs, REOPEN_LAST_MS);
   }
@@ -121,9 +121,13 @@ export function isBusy(error: unknown): boolean {
 }
 
 /** The driver's words, with what to do about the usual ones. */
-function hint(error: unknown): string {
+function hint(path: string, error: unknown): string {
   const text = messageOf(error);
-  if (/No such file|ENOENT/i.test(text)) return `${text} (is the adapter plugged in? see ls /dev/serial/by-id)`;
+  if (/No such file|ENOENT/i.test(text))
+    return /serial\d|ttyAMA|ttyS\d/.test(path)
+      ? `${text} (enable_uart=1 and dtoverlay=disable-bt belong in config.txt)`
+      : `${text} (is the adapter plugged in? see ls /dev/serial/by-id)`;
+  if (/bad file|hung up|E(BADF|IO|NXIO|NODEV)\b/i.test(text)) return `the adapter is gone: ${text} (plug it in again)`;
   if (/Permission denied|EACCES/i.test(text)) return `${text} (the user must be in the group dialout)`;
   if (/lock|EBUSY/i.test(text)) return `${text} (another program holds the port)`;
   return text;

@@ -6,6 +6,7 @@
 
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { invalidConfig, messageOf } from '#base/errors';
 import type { Display } from '#hw/display';
 import { openOled } from '#hw/display/oled';
 import { ssd1306Panel } from '#hw/display/panel';
@@ -26,7 +27,11 @@ export function openSimDisplay(
   folder: string,
   { controller = 'ssd1306', height = 64, log }: SimDisplayOptions = {},
 ): Display {
-  mkdirSync(folder, { recursive: true });
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw invalidConfig(`display.path ${folder}: ${messageOf(error)}`, { folder }, error);
+  }
   const chip = new SimSsd1306(controller, height);
   const write = async (transfer: Uint8Array) => {
     if (existsSync(join(folder, 'absent'))) throw new Error('nothing answers at this address (simulated)');

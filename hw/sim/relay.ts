@@ -10,17 +10,21 @@ import { messageOf, S3mpError } from '#base/errors';
 import type { Relay } from '#hw/relay';
 
 export function openSimRelay(folder: string): Relay {
-  mkdirSync(folder, { recursive: true });
   const file = relayValueFile(folder);
-  const set = (connected: boolean) => {
+  const attempt = (operation: () => void) => {
     try {
-      if (existsSync(join(folder, 'stuck'))) return;
-      writeFileSync(`${file}.new`, connected ? '1\n' : '0\n');
-      renameSync(`${file}.new`, file);
+      operation();
     } catch (error) {
       throw new S3mpError('relay.failed', `relay twin ${file}: ${messageOf(error)}`, { file }, error);
     }
   };
+  const set = (connected: boolean) =>
+    attempt(() => {
+      if (existsSync(join(folder, 'stuck'))) return;
+      writeFileSync(`${file}.new`, connected ? '1\n' : '0\n');
+      renameSync(`${file}.new`, file);
+    });
+  attempt(() => mkdirSync(folder, { recursive: true }));
   if (readRelayValue(folder) === undefined) set(true);
   return { kind: 'sim', set, isConnected: () => readRelayValue(folder) !== false, close: () => {} };
 }

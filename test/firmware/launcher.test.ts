@@ -1,7 +1,17 @@
 /** Firmware images in real processes: launcher.js as the service starts it, images over DLMS, crashes and power cuts. */
 
-import { type ChildProcess, spawn } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -69,6 +79,15 @@ class Device {
     );
   }
 
+  /** As a person types it. */
+  command(words: readonly string[], uid = process.getuid!()) {
+    return spawnSync(process.execPath, [join(this.#home, 'launcher.js'), ...words], {
+      env: { ...process.env, S3MP_STATE_DIRECTORY: this.state, S3MP_IMAGE_RELEASE_KEY_FILE: releaseFile },
+      encoding: 'utf8',
+      uid,
+    });
+  }
+
   /** As systemd starts it. @returns whether it got ready; false when it ended before */
   async start(): Promise<boolean> {
     const child = spawn(
@@ -94,7 +113,7 @@ class Device {
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
-    this.#child!.kill(signal);
+    this.#child?.kill(signal);
     return this.exited;
   }
 
@@ -363,5 +382,35 @@ Launcher(
     await meter.stop();
   },
 );
+
+Launcher('commands for people run what the service runs, signature and all, and count no start', async () => {
+  const meter = device();
+  const code = 'console.log("slot", process.argv.slice(2).join(" "));';
+  const boot = () => readFileSync(join(meter.state, 'boot.json'), 'utf8');
+  const record = { isProven: true, starts: 1, highest: [0, 2, 0] };
+  for (const words of [['self-test'], ['dump'], ['config', 'check']]) {
+    meter.prepare('a', imageOf('0.2.0', code), record);
+    const before = boot();
+    assert.is(meter.command(words).stdout, `slot ${words.join(' ')}\n`);
+    assert.is(boot(), before);
+  }
+  const cases: readonly (readonly [what: string, image: Uint8Array, record: object, says: RegExp])[] = [
+    ['foreign', imageOf('0.2.0', code, makeReleaseKey().privateKey), record, /its signature is wrong/],
+    ['failed as often as it may', imageOf('0.2.0', code), { starts: 3 }, /^$/],
+  ];
+  for (const [what, image, more, says] of cases) {
+    meter.prepare('a', image, more);
+    const before = boot();
+    const { stdout, stderr } = meter.command(['config', 'check']);
+    assert.match(stdout, /^meter\.serial = /, what);
+    assert.match(stderr, says, what);
+    assert.is(boot(), before, what);
+  }
+  if (process.getuid!() !== 0) return;
+  meter.prepare('a', imageOf('0.2.0', code), record);
+  chmodSync(folder, 0o755);
+  chmodSync(join(meter.state, '..'), 0o755);
+  assert.match(meter.command(['config', 'check'], 65_534).stderr, /not for this user.*the bundle of the card/);
+});
 
 Launcher.run();

@@ -42,6 +42,20 @@ Screen('the status has address, power, energy, voltage, output and what is wrong
   assert.is(ready[4], 'OFF, may reconnect');
 });
 
+Screen('an IPv6 address goes over two rows and hides nothing', () => {
+  const host = 'fd00:1234:5678:9abc:def0:1234:5678:9abc';
+  const halves = [host.slice(0, 21), host.slice(21)];
+  const faults = ['storage fails'];
+  assert.equal(screenRows(input({ host, faults })), [ADDRESS[0], ...halves, ...VALUES, 'output ON', '! storage fails']);
+  assert.equal(screenRows(input({ host, rows: 4 })), [ADDRESS[0], ...halves, 'output ON']);
+  const enrolling = screenRows(input({ host, enrolmentCode: 'AAAA-BBBB-CCCC-DDDD', now: 0 }));
+  assert.equal(enrolling.slice(-3), [ADDRESS[0], ...halves]);
+  assert.is(
+    enrolling.reduce((sum, row) => sum + (typeof row === 'string' ? 1 : 2), 0),
+    8,
+  );
+});
+
 Screen('a suspect value is marked, and one that is too old is not shown', () => {
   const suspect = input();
   suspect.image.doubt(Quantity.activePower);

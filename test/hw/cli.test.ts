@@ -56,15 +56,24 @@ Cli('the default verb runs with flags only, and a verb of two words is found', a
 Cli('help and version succeed on stdout', async () => {
   const help = await run(['ping', '--help']);
   assert.is(help.status, 0);
-  for (const word of ['ping DST', '--count', '--serial-url', 'config check', '--log-level'])
-    assert.match(help.out, word);
+  for (const word of ['ping DST', 'ping a host', '--count', '--log-level', 'config --help'])
+    assert.ok(help.out.includes(word), word);
+  assert.not.match(help.out, /--serial-url/);
+  for (const argv of [['--help'], ['run', '--help'], ['config', '--help'], ['config', 'check', '--help']]) {
+    const { status, out } = await run(argv);
+    assert.is(status, 0);
+    for (const word of ['ping DST', 'config check', '--serial-url', '--log-level']) assert.ok(out.includes(word), word);
+  }
   assert.equal(await run(['--version']), { status: 0, out: 'device 1.2.3\n', err: '' });
 });
 
 Cli('an unknown flag, command, level or argument is exit 2 with a hint', async () => {
   for (const [argv, hint] of [
     [['--serial-ulr', 'x'], /did you mean --serial-url\?/],
-    [['pong'], /did you mean ping\?/],
+    [['pong'], /unknown command pong; did you mean ping\?/],
+    [['config'], /unknown command config; did you mean config check\?/],
+    [['config', 'chekc'], /unknown command config chekc; did you mean config check\?/],
+    [['confg', 'check'], /did you mean config check\?/],
     [['ping'], /missing argument DST/],
     [['ping', 'a', 'b'], /unexpected argument b/],
     [['--log-level', 'loud'], /error, warn, info, debug/],

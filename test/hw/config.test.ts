@@ -14,6 +14,7 @@ const SPEC: ConfigSpec = {
   'meter.serial': { type: 'string', help: 'number', form: [/^.{1,4}$/, '1 to 4 letters'] },
   'display.driver': { type: 'string', help: 'display', default: 'none', choices: ['none', 'sim'] },
   'dlms.password': { type: 'string', help: 'secret', secret: true },
+  'dlms.address': { type: 'string', help: 'address; empty keeps it off', default: '' },
   'dlms.tcp': { type: 'boolean', help: 'listen on TCP', default: false },
   meters: { type: 'tables', help: 'meters' },
 };
@@ -55,6 +56,7 @@ Configuration('a flag beats the environment, which beats the file, which beats t
     'meter.serial': 'default',
     'display.driver': 'file',
     'dlms.password': 'default',
+    'dlms.address': 'default',
     'dlms.tcp': 'default',
     meters: 'default',
   });
@@ -64,6 +66,11 @@ Configuration('a text that does not look as it must is refused, alone and in a l
   assert.is(load('[meter]\nserial = "4711"').string('meter.serial'), '4711');
   refuses('[meter]\nserial = "12345"', /meter\.serial: expected 1 to 4 letters, got "12345"/);
   refuses('[serial]\nfurther = ["2", "x"]', /serial\.further: expected a list, each a number/);
+});
+
+Configuration('an empty text is refused but where it is the default', () => {
+  refuses('', /--serial-url: expected a text that is not empty/, {}, { 'serial-url': '' });
+  assert.is(load('', {}, { 'dlms-address': '' }).string('dlms.address'), '');
 });
 
 Configuration('an unknown key names its nearest match', () => {

@@ -206,4 +206,14 @@ Led('one that obeys a trigger is left alone, and the error says what the overlay
   });
 });
 
+Led('one that is missing is told as the line of config.txt that makes it', async () => {
+  await withLed(async (root) => {
+    const { all, log } = lines();
+    const relay = await openRelay({ ...PIN, driver: 'led', led: 'valve', root }, true, log);
+    const line = /no LED valve: add dtoverlay=gpio-led,gpio=17,label=valve,trigger=none to config\.txt/;
+    assert.ok(all.some((text) => line.test(text)));
+    assert.throws(() => relay.set(true), line);
+  });
+});
+
 Led.run();

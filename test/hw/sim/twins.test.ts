@@ -162,6 +162,11 @@ Contact('says so when it cannot switch', () => {
       (error: { code?: string }) => error.code === 'relay.failed',
     );
     assert.is(readRelayValue(inner), undefined);
+    writeFileSync(inner, '');
+    assert.throws(
+      () => openSimRelay(inner),
+      (error: { code?: string }) => error.code === 'relay.failed',
+    );
   });
 });
 
