@@ -12,7 +12,7 @@ import { holdFolder } from '#hw/folder-lock';
 import { createLog, type Log } from '#hw/log';
 import { openRelay } from '#hw/relay/open';
 import { EventLogs } from './events.ts';
-import { commandedPosition } from './meter-model.ts';
+import { commandedPosition } from './model-control.ts';
 import { relaySettings } from './parts.ts';
 import { guardRelay, LEAK_W } from './relay-guard.ts';
 import { noFolder, Skipped } from './self-test.ts';

@@ -27,7 +27,7 @@ interface MeterObject {
 }
 const object = (obis: string, access: AccessRow): MeterObject => ({ obis, access });
 
-/** Objects that are not registers, by the part of meter-model.ts that makes them. */
+/** Objects that are not registers, by the part of the model that makes them. */
 export const OBJECTS = {
   logicalDeviceName: object('0-0:42.0.0.255', { ...OPEN, enrolment: 'r' }),
   clock: object('0-0:1.0.0.255', { public: 'r', ...both('r w2~ w3 w5 w6 w7 w8 x1! x2! x3! x6!') }),

@@ -11,8 +11,8 @@ import { type Exchange, exchangeSync } from '#dlms/exchange';
 import { formatObis, parseObis } from '#dlms/obis';
 import { MEASUREMENT_TIME, obisName, SUSPECT_QUANTITIES, suspectBit } from '#dlms/well-known';
 import { Quality, Quantity } from '../../firmware/measurement-image.ts';
-import { logicalDeviceName } from '../../firmware/meter-model.ts';
 import { REGISTERS } from '../../firmware/meter-objects.ts';
+import { logicalDeviceName } from '../../firmware/model-identity.ts';
 import { OBJECT_COUNT, PASSWORD, pass, testMeter } from '../interop/dlms-meter.ts';
 
 const Model = suite('meter model');
