@@ -68,6 +68,13 @@ export const HEADEND_CONFIG: ConfigSpec = {
     help: 'the enrolled meters, one file each',
     default: '/var/lib/s3mp/meters',
   },
+  'fleet.settle_s': {
+    type: 'number',
+    help: 'how long a contact, and the power behind it, may take to follow a command before it counts as failed',
+    default: 4,
+    min: 0.5,
+    max: 300,
+  },
   meters: {
     type: 'tables',
     help: 'meters with keys of their own in files: id, address ("[1-ff00:0:111,10.1.0.5]:4059"), key_file or password_file',

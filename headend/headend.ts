@@ -12,6 +12,7 @@ import { formatIsdAs } from '#scion/isd-as';
 import type { PathPreference } from '#scion/path-preference';
 import { parsePolicy } from '#scion/policy';
 import { addressOf } from '#session/identity';
+import { COMMAND_TIMES } from './fleet/commands.ts';
 import { Fleet, type FleetMeter } from './fleet/fleet.ts';
 import { startHttpServer } from './http/server.ts';
 import { hashToken, type StoredToken } from './http/tokens.ts';
@@ -36,6 +37,7 @@ interface MeterEntry {
   readonly keys: KeyFile | undefined;
 }
 
+const SECOND_MS = 1_000;
 const HOUR_MS = 3_600_000;
 const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
 
@@ -113,6 +115,7 @@ export async function startHeadend(config: Config, log: Log): Promise<RunningHea
     const fleet = new Fleet({
       store,
       keepMs: config.number('store.live_hours') * HOUR_MS,
+      commandTimes: { ...COMMAND_TIMES, settleMs: config.number('fleet.settle_s') * SECOND_MS },
       meters: [
         ...meters.map(({ id, address, password, keys }) =>
           connect(id, address, { password, security: keys && meterKeys(title(), keys) }),
