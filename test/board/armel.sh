@@ -23,7 +23,7 @@ mirrors() {
 }
 
 prepare_apt() {
-  local apt=$dir/apt mirror suite
+  local apt=$dir/apt
   mkdir -p "$apt"/etc/apt/{apt.conf.d,preferences.d} "$apt"/var/lib/apt/lists/partial "$apt"/var/lib/dpkg \
     "$apt"/var/cache/apt/archives/partial
   : >"$apt/var/lib/dpkg/status"
@@ -35,33 +35,52 @@ APT::Install-Recommends "false";
 APT::Sandbox::User "root";
 Acquire::Languages "none";
 CONF
-  mapfile -t found < <(mirrors)
-  for mirror in "${found[@]}"; do
-    # The alias helps where a mirror is being renewed and has half of the release under its own name.
-    for suite in "$release" stable; do
-      echo "deb [signed-by=$keyring] $mirror $suite main" >"$apt/etc/apt/sources.list"
-      if APT_CONFIG=$apt/apt.conf apt-get update -qq >&2 &&
-        grep -qx "Codename: $release" "$apt"/var/lib/apt/lists/*InRelease; then
-        return 0
-      fi
-      rm -f "$apt"/var/lib/apt/lists/*InRelease
-    done
+  # The alias helps where a mirror is being renewed: its index may name packages under one name that it has under the other only.
+  local mirror
+  for mirror in $(mirrors); do sources+=("$mirror $release" "$mirror stable"); done
+}
+
+# next_source: goes on to the next mirror and suite whose index answers.
+next_source() {
+  local apt=$dir/apt
+  while ((${#sources[@]} > 0)); do
+    echo "deb [signed-by=$keyring] ${sources[0]} main" >"$apt/etc/apt/sources.list"
+    sources=("${sources[@]:1}")
+    rm -f "$apt"/var/lib/apt/lists/*InRelease
+    if APT_CONFIG=$apt/apt.conf apt-get update -qq >&2 &&
+      grep -qx "Codename: $release" "$apt"/var/lib/apt/lists/*InRelease; then
+      return 0
+    fi
   done
-  say "no mirror of Debian $release answered: look at apt's own sources"
+  say "no mirror of Debian $release has it all: look at apt's own sources"
   return 1
 }
 
-# fetch NAME PACKAGE...: downloads the packages with all they depend on (of these, what `only` matches) into DIR/debs and lists the files.
-fetch() {
+# download NAME PACKAGE...: of one source.
+download() {
   local name=$1
   shift
-  mkdir -p "$dir/debs"
-  [[ -n ${apt_ready:-} ]] || prepare_apt
-  apt_ready=yes
   export APT_CONFIG=$dir/apt/apt.conf
-  apt-get -s install "$@" | awk '/^Inst/ { print $2 }' | grep -xE "${only:-.*}" >"$dir/$name.packages"
-  (cd "$dir/debs" && xargs apt-get download -qq <"$dir/$name.packages" >&2)
-  unset APT_CONFIG
+  apt-get -s install "$@" | awk '/^Inst/ { print $2 }' | grep -xE "${only:-.*}" >"$dir/$name.packages" &&
+    (cd "$dir/debs" && xargs apt-get download -qq <"$dir/$name.packages" >&2)
+}
+
+# fetch NAME PACKAGE...: downloads the packages with all they depend on (of these, what `only` matches) into DIR/debs and
+# lists the files.
+fetch() {
+  mkdir -p "$dir/debs"
+  if [[ -z ${apt_ready:-} ]]; then
+    sources=()
+    prepare_apt
+    next_source
+    apt_ready=yes
+  fi
+  # In a shell of its own, since mirrors() reads the machine's own apt.
+  until (download "$@"); do
+    # Of one source only: what another has may be another version.
+    rm -f "$dir"/debs/*
+    next_source
+  done
 }
 
 # unpack NAME TREE: the packages of that list into TREE.

@@ -6,12 +6,12 @@
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ARMEL } from './armel.ts';
-import { writeArchive } from './initramfs.ts';
+import { ENVIRONMENT, EXT4_MODULES, kernelModule, writeArchive } from './initramfs.ts';
 import type { Medium, Say } from './rig.ts';
-import { BOARD_ADDRESS, FIRMWARE_TOML, type World } from './world.ts';
+import { BOARD_ADDRESS, firmwareToml, type World } from './world.ts';
 
 const MB = 1 << 20;
 /** QEMU wants a power of two. */
@@ -21,28 +21,31 @@ const BOOT_MB = 40;
 const ROOT_MB = 384;
 const STATE_MB = 64;
 const UNITS = '/usr/lib/systemd/system';
-const ENVIRONMENT = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin`, MTOOLS_SKIP_CHECK: '1' };
 
 function run(command: string, ...args: string[]): string {
-  return execFileSync(command, args, { env: ENVIRONMENT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  return execFileSync(command, args, {
+    env: { ...ENVIRONMENT, MTOOLS_SKIP_CHECK: '1' },
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
 }
 
 /** A board with a flashed card: systemd starts the installed unit. @param bundles  folder of flash.js */
 export function cardMedium(guest: string, bundles: string, say: Say): (folder: string, world: World) => Medium {
   return (folder, world) => {
-    const card = makeCard(folder);
+    const card = makeCard(folder, guest);
     const config = join(folder, 'meter.toml');
-    writeFileSync(config, FIRMWARE_TOML);
+    writeFileSync(config, firmwareToml('driver = "sim"\npath = "/run/s3mp-meter"'));
     const words = ['--image', card, '--node', 'apt', '--config', config, '--topology', world.topology];
     const flash = (): string =>
       run(process.execPath, join(bundles, 'flash.js'), ...words, '--keys', world.keys, '--state-mb', String(STATE_MB));
     say('flash', lastLine(flash()));
     say('flash', `again: ${lastLine(flash())}`);
 
-    const modules = ['crc32c_generic', 'crc16', 'mbcache', 'jbd2', 'ext4'].map((name) => ({
+    const modules = [...EXT4_MODULES, 'softdog'].map((name) => ({
       path: `modules/${name}.ko`,
       mode: 0o644,
-      bytes: readFileSync(join(ARMEL, 'boot', 'ext4', `${name}.ko`)),
+      bytes: kernelModule(name),
     }));
     const initramfs = writeArchive(folder, [
       { path: 'init', mode: 0o755, bytes: readFileSync(join(guest, 'init-card')) },
@@ -54,10 +57,13 @@ export function cardMedium(guest: string, bundles: string, say: Say): (folder: s
       'loglevel=7 printk.devkmsg=on',
       'systemd.journald.forward_to_kmsg=1 systemd.journald.max_level_kmsg=info',
       'systemd.show_status=0 systemd.getty_auto=no',
+      // The chip's own, watchdog0, resets at once in the emulator when it is armed; systemd feeds the kernel's softdog.
+      'systemd.watchdog_device=/dev/watchdog1',
     ].join(' ');
     return {
       card,
       initramfs,
+      whenHung: 'restart',
       words() {
         const cmdline = run('mtype', '-i', `${card}@@${BOOT_AT_MB * MB}`, '::cmdline.txt').trim();
         say('card', `cmdline.txt: ${cmdline}`);
@@ -75,7 +81,7 @@ export function cardMedium(guest: string, bundles: string, say: Say): (folder: s
 
 const lastLine = (text: string) => text.trim().split('\n').at(-1)!;
 
-function makeCard(folder: string): string {
+function makeCard(folder: string, guest: string): string {
   const boot = join(folder, 'boot.img');
   sized(boot, BOOT_MB);
   run('mkfs.vfat', '-F', '32', '-s', '1', '-n', 'bootfs', boot);
@@ -90,7 +96,7 @@ function makeCard(folder: string): string {
 
   const root = join(folder, 'root.img');
   sized(root, ROOT_MB);
-  run('mkfs.ext4', '-q', '-d', makeRoot(folder), '-E', 'root_owner=0:0', '-L', 'rootfs', root);
+  run('mkfs.ext4', '-q', '-d', makeRoot(folder, guest), '-E', 'root_owner=0:0', '-L', 'rootfs', root);
 
   const card = join(folder, 'card.img');
   sized(card, CARD_MB);
@@ -117,7 +123,7 @@ function pour(from: string, to: string, atMb: number): void {
 }
 
 /** Debian's packages unpacked, with the few files that their installation would have made. */
-function makeRoot(folder: string): string {
+function makeRoot(folder: string, guest: string): string {
   const root = join(folder, 'root');
   // Links to the same files: nothing in them is changed.
   run('cp', '-al', join(ARMEL, 'system'), root);
@@ -139,6 +145,14 @@ function makeRoot(folder: string): string {
   text('etc/systemd/network/10-lan.network', `[Match]\nName=usb0 enx* eth0\n[Network]\nAddress=${BOARD_ADDRESS}/24\n`);
   link('etc/systemd/system/multi-user.target.wants/systemd-networkd.service', `${UNITS}/systemd-networkd.service`);
   link('etc/systemd/system/default.target', `${UNITS}/multi-user.target`);
+  // Asked for over the network, the meter's process stops as one that hangs: see guest/freeze-card.
+  text(
+    'etc/systemd/system/freeze.service',
+    '[Service]\nExecStart=socat TCP-LISTEN:80,reuseaddr,fork EXEC:/opt/freeze\n',
+  );
+  link('etc/systemd/system/multi-user.target.wants/freeze.service', '/etc/systemd/system/freeze.service');
+  text('opt/freeze', readFileSync(join(guest, 'freeze-card'), 'utf8'));
+  chmodSync(place('opt/freeze'), 0o755);
   // What wants D-Bus, a person, all of the network, or a package that is not here.
   for (const unit of ['systemd-logind', 'e2scrub_reap', 'systemd-networkd-wait-online', 'ldconfig', 'getty-static'])
     link(`etc/systemd/system/${unit}.service`, '/dev/null');

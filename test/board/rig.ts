@@ -1,14 +1,20 @@
 /** An emulated board in its world: power on and off, the house behind the contact, what the head end reads and commands. */
 
+import { join } from 'node:path';
 import { type ApiCommand, type ApiReading, until } from '../e2e/platform.ts';
 import { type PtyPair, type PymodbusSlave, startPtyPair, startPymodbusSlave } from '../interop/pymodbus.ts';
 import { Board } from './qemu.ts';
-import { houseRegisters, METER_ID, startWorld, TAP, type World } from './world.ts';
+import { UsbPanel } from './usb-i2c.ts';
+import { BOARD_ADDRESS, houseRegisters, METER_ID, startWorld, TAP, type World } from './world.ts';
 
 export const RELAY_PIN = 17;
-const STEP_MS = 20_000;
+/** Steps of a board that shares its processor with others. */
+const STEP_MS = 120_000;
 const WATCH_MS = 100;
-const ENDS = ['verified', 'failed', 'expired', 'unknown'];
+/** A picture on the panel that has not changed for so long is whole. */
+const STILL_MS = 700;
+/** An outcome that is unknown, since the answer was late, is read back by the head end and becomes one of these. */
+const ENDS = ['verified', 'failed', 'expired'];
 
 /** What a board boots from. */
 export interface Medium {
@@ -16,6 +22,10 @@ export interface Medium {
   readonly card?: string;
   /** Kernel command line of the next start. */
   readonly words: () => string;
+  /** The display is a panel on an I²C bus. */
+  readonly hasPanel?: boolean;
+  /** What happens to a meter that hangs: the watchdog resets the board, or the system starts the process anew. */
+  readonly whenHung: 'reset' | 'restart';
   /** Hash of what a running board must not change, from its second start on. */
   readonly fingerprint?: () => string;
 }
@@ -27,21 +37,27 @@ export class Rig {
   readonly world: World;
   /** Levels that the pin went to since the power came. */
   moves: boolean[] = [];
+  /** Times that the board has reset itself since the power came. */
+  resets = 0;
   private readonly folder: string;
   private readonly say: Say;
   private readonly pty: PtyPair;
   private readonly slave: PymodbusSlave;
+  private readonly panel: UsbPanel;
   private board: Board | undefined;
   private watcher: Promise<void> = Promise.resolve();
   private panicked = false;
+  /** The console since the power came. */
+  private heard: string[] = [];
   private startedAt = 0;
   private commands = 0;
 
-  private constructor(folder: string, say: Say, pty: PtyPair, slave: PymodbusSlave, world: World) {
+  private constructor(folder: string, say: Say, pty: PtyPair, slave: PymodbusSlave, panel: UsbPanel, world: World) {
     this.folder = folder;
     this.say = say;
     this.pty = pty;
     this.slave = slave;
+    this.panel = panel;
     this.world = world;
   }
 
@@ -53,14 +69,16 @@ export class Rig {
       stops.push(() => pty.stop());
       const slave = await startPymodbusSlave(pty.meter, houseRegisters(true));
       stops.push(() => slave.stop());
-      return new Rig(folder, say, pty, slave, await startWorld(folder, bundles));
+      const panel = await UsbPanel.start(join(folder, 'usb'));
+      stops.push(() => panel.stop());
+      return new Rig(folder, say, pty, slave, panel, await startWorld(folder, bundles));
     } catch (error) {
       for (const stop of stops) await stop();
       throw error;
     }
   }
 
-  async powerOn({ words, initramfs, card }: Medium): Promise<void> {
+  async powerOn({ words, initramfs, card, hasPanel }: Medium): Promise<void> {
     const board = await Board.start({
       folder: this.folder,
       uart: this.pty.bus,
@@ -68,18 +86,27 @@ export class Rig {
       words: words(),
       initramfs,
       ...(card === undefined ? {} : { card }),
+      ...(hasPanel ? { usb: this.panel.path } : {}),
       onLine: (line) => {
         this.panicked ||= /Kernel panic/.test(line);
+        this.heard.push(line);
         // What programs say, without the kernel's own lines.
         const said = /^\S*?\[ *\d+\.\d+\] (\w\S*\[\d+\]|board|pin|meter): *(.*?)\s*$/.exec(line);
         if (said) this.say('board', `${said[1]!.replace(/\[\d+\]$/, '')}: ${said[2]}`);
         else if (this.panicked) this.say('board', line);
+      },
+      onReset: () => {
+        this.resets++;
+        this.startedAt = performance.now();
+        this.say('host', 'the board has reset itself');
       },
     });
     this.board = board;
     this.startedAt = performance.now();
     this.say('host', 'power on');
     this.moves = [];
+    this.resets = 0;
+    this.heard = [];
     this.watcher = this.watch(board).catch((error) => {
       if (this.board === board) this.say('host', `the monitor: ${error.message}`);
     });
@@ -97,6 +124,7 @@ export class Rig {
   async stop(): Promise<void> {
     await this.powerOff();
     await this.world.stop();
+    await this.panel.stop();
     await this.slave.stop();
     await this.pty.stop();
   }
@@ -113,6 +141,44 @@ export class Rig {
       }
       await new Promise((resolve) => setTimeout(resolve, WATCH_MS));
     }
+  }
+
+  /** The meter's process stops as one that hangs. */
+  async freeze(): Promise<void> {
+    const answer = await fetch(`http://${BOARD_ADDRESS}/cgi-bin/freeze`);
+    expect((await answer.text()).trim() === 'stopped', 'a process of the meter to stop');
+  }
+
+  /** Waits for the panel to show something whole, and else than before (PNG). */
+  async picture(before: Uint8Array = new Uint8Array(0)): Promise<Uint8Array> {
+    let shown: Uint8Array = before;
+    let since = 0;
+    const picture = await until(
+      'another picture on the panel',
+      () => {
+        const found = this.panel.picture();
+        if (!found || Buffer.compare(found, before) === 0) return undefined;
+        // A picture comes page by page.
+        if (Buffer.compare(found, shown) !== 0) since = performance.now();
+        shown = found;
+        return performance.now() - since > STILL_MS && found;
+      },
+      STEP_MS,
+    );
+    this.say('panel', `another picture; ${this.panel.received} bytes came over I²C`);
+    return picture;
+  }
+
+  /** Waits for a line of the console. */
+  async hears(line: RegExp, limitMs: number): Promise<void> {
+    await until(`the console says ${line.source}`, () => this.heard.some((text) => line.test(text)), limitMs);
+  }
+
+  /** What may be the reason that a step was not seen. */
+  async explain(): Promise<void> {
+    if (!this.board) return;
+    const condition = await this.board.condition().catch((error: Error) => error.message);
+    this.say('host', `not seen; the board: ${condition}`);
   }
 
   /** Level of the relay's pin in the chip. */
@@ -165,10 +231,14 @@ export class Rig {
     const body = { type, reason: 'trial on the emulated board' };
     const { id } = await this.request<ApiCommand>('POST', `meters/${METER_ID}/commands`, body, headers);
     this.say('head end', `${type}, signed`);
+    let isLate = false;
     const end = await until(
       `${type} ends`,
       async () => {
         const found = await this.request<ApiCommand>('GET', `commands/${id}`);
+        if (found.state === 'unknown' && !isLate)
+          this.say('head end', `${type} unknown: no answer in time, reading back`);
+        isLate ||= found.state === 'unknown';
         return ENDS.includes(found.state) ? found : undefined;
       },
       STEP_MS,

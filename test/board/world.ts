@@ -121,6 +121,7 @@ export async function startWorld(folder: string, bundles: string): Promise<World
 [store]\nfile = "${at('headend.db')}"
 [scion]\ntopology = "${topology(HEADEND_IA)}"\naddress = "127.59.110.10"
 [dlms]\nstarts_file = "${at('starts')}"\ncommand_key_file = "${commandKey}"
+[fleet]\nsettle_s = 60
 [[meters]]\nid = "${METER_ID}"\naddress = "[${METER_IA},${BOARD_ADDRESS}]:${DLMS_PORT}"\nkey_file = "${keyFile}"\n`,
     { mode: 0o600 },
   );
@@ -136,8 +137,8 @@ export async function startWorld(folder: string, bundles: string): Promise<World
   }
 }
 
-/** Configuration of the board's meter, with the keys where flash puts them. */
-export const FIRMWARE_TOML = `
+/** Configuration of the board's meter, with the keys where flash puts them. @param display  its table */
+export const firmwareToml = (display: string): string => `
 [meter]
 serial = "${SERIAL}"
 [serial]
@@ -146,8 +147,7 @@ url = "/dev/ttyAMA0"
 driver = "sysfs"
 pin = 17
 [display]
-driver = "sim"
-path = "/run/s3mp-meter"
+${display}
 [scion]
 topology = "/etc/s3mp/topology.json"
 address = "${BOARD_ADDRESS}"
