@@ -60,6 +60,11 @@ export class BlockValues {
     }
   }
 
+  /** The active energy, where the meter counts it. */
+  get energy(): EnergyRegister | undefined {
+    return this.#energies[Quantity.activeEnergy];
+  }
+
   /** Takes what came of a transaction with the meter. @param atOnce  a good reply to the first request */
   prove(atOnce: boolean): void {
     this.#proved = atOnce ? Math.min(this.#proved + 1, TRUST_AFTER) : 0;
@@ -185,7 +190,7 @@ export class BlockValues {
       const quality = doubts === 0 ? Quality.good : Quality.suspect;
       image.set(quantity, Math.floor(energy.value), energy.readAt, quality, doubts);
     }
-    if (doubts === Doubt.alone) block.makeDue();
+    if ((doubts & Doubt.alone) !== 0) block.makeDue();
   }
 
   #integrate(): void {

@@ -87,6 +87,11 @@ export class BusMeter {
     return this.#options.unit;
   }
 
+  /** The active energy, where the meter counts it. */
+  get energy() {
+    return this.#values.energy;
+  }
+
   /** Whether the meter answers. */
   get healthy(): boolean {
     return this.cycles > 0 && this.#backoffMs === 0 && this.#strikes < SILENCE_STRIKES;

@@ -64,6 +64,7 @@ export function openPollLoop(
   });
   return {
     port,
+    energies: loop.energies,
     start: () => loop.start(),
     stop: () => loop.stop(),
     close: () => port.close(),

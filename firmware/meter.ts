@@ -28,6 +28,7 @@ import { formatIpPort, parseIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { parseVersion } from '#session/firmware-image';
 import { metersOnBus, openPollLoop } from './bus.ts';
+import { EnergyRecord } from './energy-record.ts';
 import { FileImageSlot, ImageSlots } from './image-slots.ts';
 import type { Quantity } from './measurement-image.ts';
 import type { MeterCertificates } from './meter-certificates.ts';
@@ -106,6 +107,9 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   const loop = openPollLoop(config, meters, steadyClock, log.child('poll'), () =>
     model.events.record(EventCode.energyMeterChanged),
   );
+
+  const energy = new EnergyRecord(settings, loop.energies);
+  files.beforeSave = () => energy.keep();
 
   let draw = () => {};
   let messageAt = steadyClock();
@@ -314,6 +318,8 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
       clearInterval(second);
       watchdog.close();
       loop.stop();
+      files.beforeSave = () => energy.keep(true);
+      energy.keep(true);
       await Promise.all([loop.close(), tcp?.close(), udp?.close(), socket.close()]);
       display.close();
       relay.close();

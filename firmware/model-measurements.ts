@@ -16,6 +16,7 @@ import { parseObis } from '#dlms/obis';
 import { Result } from '#dlms/result';
 import { Unit } from '#dlms/units';
 import { AmrStatus, EventCode } from '#dlms/well-known';
+import { Doubt } from '#modbus/plausibility';
 import { type MeasurementImage, Quality, Quantity } from './measurement-image.ts';
 import {
   BILLING_ACCESS,
@@ -45,8 +46,12 @@ function registerReader({ image, steadyClock }: MeterPort, quantity: Quantity, p
 
 /** The same where a doubt counts as no value: for what switches or bills, and where nothing tells of the doubt. */
 export function confirmedReader({ steadyClock }: MeterPort, image: MeasurementImage, { quantity, part }: RegisterRow) {
-  return () =>
-    image.quality(quantity, steadyClock()) === Quality.good ? partOf(image.value(quantity), part) : Number.NaN;
+  return () => {
+    const quality = image.quality(quantity, steadyClock());
+    // An energy that is held is wrong by less than the register resolves.
+    const isHeld = quality === Quality.suspect && image.doubtsOf(quantity) === Doubt.held;
+    return quality === Quality.good || isHeld ? partOf(image.value(quantity), part) : Number.NaN;
+  };
 }
 
 /** Adds the registers, also those of further energy meters, and what says how far they can be believed. */

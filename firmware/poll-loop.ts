@@ -101,6 +101,11 @@ export class PollLoop {
     return this.#options.port.isOpen && this.#meters[0]!.healthy;
   }
 
+  /** Active energy of each meter. */
+  get energies() {
+    return this.#meters.map(({ energy }) => energy);
+  }
+
   /** Passes in which every read due of the meter succeeded; of several, the first. */
   get cycles(): number {
     return this.#meters[0]!.cycles;

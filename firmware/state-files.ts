@@ -67,6 +67,8 @@ export function readState(path: string): Map<string, Uint8Array> {
 export class StateFiles {
   /** Told when the storage begins to fail and when it works again. */
   onFault: (isFailing: boolean) => void = () => {};
+  /** Asked before each record of settings: keeps what is worth no record of its own. */
+  beforeSave: () => void = () => {};
   readonly #folder: string;
   readonly #log: Log;
   readonly #medium: Medium;
@@ -202,6 +204,7 @@ export class StateFiles {
 
   #save(): boolean {
     return this.#try(() => {
+      this.beforeSave();
       if (!this.#slots) this.#openState();
       const bytes = new Uint8Array(STATE_SIZE);
       const w = new ByteWriter(bytes, HEADER, STATE_SIZE - 4);

@@ -3,7 +3,8 @@
  * held back until it has stood its ground for several readings; then another meter has been put on the bus.
  *
  * Between two counts of the register the energy is integrated from the power, with the register as the anchor: the value
- * never goes back, is never ahead of the register by as much as a count, and meets it at each count.
+ * never goes back, is never ahead of the register by as much as a count, and meets it at each count. That holds over a
+ * restart as well: how far ahead it was is kept, or the most that it can have been is held until the register counts.
  */
 
 import { Doubt, MAX_AMPERES } from '#modbus/plausibility';
@@ -23,6 +24,10 @@ export class EnergyRegister {
   readAt = Number.NaN;
   /** How often another meter was found. */
   changes = 0;
+  /** `value` is as far ahead of the register as it may have been before a restart; the next count shows what is true. */
+  isHeld = false;
+  /** What was given before the restart, until a second reading has confirmed the first. */
+  #before: { readonly register: number; readonly ahead: number | undefined; readonly isHeld: boolean } | undefined;
   #register = 0;
   #isConfirmed = false;
   #candidate = 0;
@@ -47,14 +52,13 @@ export class EnergyRegister {
    */
   read(register: number, nowMs: number): number {
     if (Number.isNaN(this.readAt)) {
-      this.#believe(register, nowMs);
-      return Doubt.alone;
+      this.#begin(register, nowMs);
+      return this.isHeld ? Doubt.alone | Doubt.held : Doubt.alone;
     }
     if (this.#follows(register, nowMs, this.#register, this.readAt)) {
-      this.#isConfirmed = true;
-      this.#agreeing = 0;
+      this.#confirm(register);
       this.#believe(register, nowMs);
-      return 0;
+      return this.isHeld ? Doubt.held : 0;
     }
     const agrees = this.#agreeing > 0 && this.#follows(register, nowMs, this.#candidate, this.#candidateAt);
     this.#agreeing = agrees ? this.#agreeing + 1 : 1;
@@ -62,12 +66,27 @@ export class EnergyRegister {
     this.#candidateAt = nowMs;
     if (this.#agreeing < CONFIRMATIONS) return Doubt.step;
     if (this.#isConfirmed) this.changes++;
-    this.#isConfirmed = true;
-    this.#agreeing = 0;
-    this.#register = register;
-    this.value = register;
-    this.readAt = nowMs;
-    return 0;
+    this.#begin(register, nowMs);
+    this.#confirm(register);
+    return this.isHeld ? Doubt.held : 0;
+  }
+
+  /**
+   * Goes on where the meter was before a restart: the value never goes down by one. Before the first reading.
+   * @param register  read last, or before that
+   * @param ahead  by how much the value was ahead of it, Wh; undefined when that is not known: then it is held at the most
+   *   that it can have been, just below the next count
+   * @param isHeld  whether it was held then
+   */
+  restore(register: number, ahead: number | undefined, isHeld: boolean): void {
+    this.#before = { register, ahead, isHeld };
+  }
+
+  /** What `restore` takes. A reading that nothing has confirmed is not worth it, but its value was given. */
+  get kept(): { readonly register: number; readonly ahead: number | undefined } {
+    if (this.#isConfirmed) return { register: this.#register, ahead: Math.floor(this.value) - this.#register };
+    const { register = 0, ahead } = this.#before ?? {};
+    return { register, ahead: Number.isNaN(this.readAt) ? ahead : undefined };
   }
 
   /** Whether it is the reading that was believed last. */
@@ -90,7 +109,30 @@ export class EnergyRegister {
   forget(): void {
     this.value = 0;
     this.readAt = Number.NaN;
+    this.isHeld = false;
+    this.#before = undefined;
     this.#isConfirmed = false;
+    this.#agreeing = 0;
+  }
+
+  /** Takes a first reading, with what was given before the restart if it can be of the same meter. */
+  #begin(register: number, nowMs: number): void {
+    this.#register = register;
+    this.readAt = nowMs;
+    this.value = register;
+    this.isHeld = false;
+    const before = this.#before;
+    if (!before || register < before.register) return;
+    const most = register + this.#step - 1;
+    this.value = before.ahead === undefined ? most : Math.max(register, Math.min(before.register + before.ahead, most));
+    this.isHeld = this.value > register && (before.ahead === undefined || before.isHeld);
+  }
+
+  /** A second reading agrees. One below that of before the restart is another meter's. */
+  #confirm(register: number): void {
+    if (this.#before && register < this.#before.register) this.changes++;
+    this.#before = undefined;
+    this.#isConfirmed = true;
     this.#agreeing = 0;
   }
 
@@ -101,6 +143,7 @@ export class EnergyRegister {
   #believe(register: number, nowMs: number): void {
     this.#register = register;
     this.readAt = nowMs;
+    if (register >= this.value) this.isHeld = false;
     this.value = Math.max(this.value, register);
   }
 }

@@ -18,6 +18,8 @@ export const Doubt = {
   step: 8,
   /** Stands alone: the first reading of an energy, or one that no second reading confirmed on a line that damages replies. */
   alone: 16,
+  /** An energy held as far ahead of the register as it may have been before a restart; wrong by less than a count. */
+  held: 32,
 } as const;
 
 /** Most that a directly connected meter of these families carries, A per phase. */

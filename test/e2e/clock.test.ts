@@ -11,7 +11,7 @@ import * as assert from 'uvu/assert';
 import { createLog } from '#hw/log';
 import { readRelayValue, relayValueFile } from '#hw/sim/relay';
 import { StateFiles } from '../../firmware/state-files.ts';
-import { BUNDLES, Platform, until } from './platform.ts';
+import { BUNDLES, OBIS, Platform, until } from './platform.ts';
 
 interface MeterClock {
   readonly clock: { readonly isSet: boolean; readonly offsetMs: number; readonly roundTripMs: number } | null;
@@ -53,6 +53,14 @@ async function sync(): Promise<{ status: number; out: string; err: string }> {
   if (plain.status === 0) return plain;
   assert.match(plain.err, /look|--jump/);
   return headend('sync-clock', platform.meterId, '--reason', 'power failure', '--jump');
+}
+
+/** Active energy, once the meter has read it anew. */
+async function energy(): Promise<number> {
+  return until('an energy', async () => {
+    const { reading, status } = await platform.read();
+    return status === 200 ? (Platform.value(reading, OBIS.activeEnergy).value ?? false) : false;
+  });
 }
 
 /** Stops the meter as a power failure does: the next start has another boot id. */
@@ -108,16 +116,20 @@ Clock('sync-clock sets it by a signed command, says by how much, and commands ar
 });
 
 Clock('a restart of the process keeps the time', async () => {
+  const before = await energy();
   const process = platform.lab.process('meter-1');
   await process.stop('SIGKILL');
   await process.start();
+  assert.ok((await energy()) >= before, 'the energy does not go down');
   await until('a reading with its time', async () => (await platform.read()).reading.values?.[0]?.measuredAt);
   assert.is((await state()).clock?.isSet, true);
   assert.is((await events('clock.not-set')).length, 1);
 });
 
 Clock('after a power failure the whole story again, for every meter that needs it', async () => {
+  const before = await energy();
   await failPower();
+  assert.ok((await energy()) >= before, 'the energy does not go down');
   await until('a clock that is not set', isAsWanted(false), 30_000);
   assert.is((await headend('disconnect', platform.meterId, '--reason', 'too early')).status, 1);
   assert.is(relay(), true);

@@ -16,16 +16,16 @@ import { parseObis } from '#dlms/obis';
 import { ProfileReader } from '#dlms/profile-reader';
 import { AmrStatus, EventCode } from '#dlms/well-known';
 import { createLog } from '#hw/log';
-import type { BytePort } from '#hw/serial/port';
 import { Household } from '#hw/sim/household';
 import { SimMeter } from '#hw/sim/or-we-514';
 import { OR_WE_514 } from '#modbus/maps/or-we-514';
 import { lineTiming } from '#modbus/master';
-import { MAX_FRAME } from '#modbus/rtu';
+import { EnergyRecord } from '../../firmware/energy-record.ts';
 import { MeasurementImage } from '../../firmware/measurement-image.ts';
 import { PollLoop } from '../../firmware/poll-loop.ts';
 import { StateFiles } from '../../firmware/state-files.ts';
 import { WallClock } from '../../firmware/wall-clock.ts';
+import { VirtualBus } from '../firmware/virtual-bus.ts';
 import { SimDisk } from '../hw/sim-disk.ts';
 import { PASSWORD, testMeter } from '../interop/dlms-meter.ts';
 import type { Random } from '../random.ts';
@@ -37,25 +37,6 @@ const HOUR = 3_600_000;
 const BUILD = Date.UTC(2027, 0, 1);
 const CLOCK = { classId: 8, ln: parseObis('0-0:1.0.0.255') };
 const quiet = createLog('test', { level: 'error', write: () => {} });
-
-/** The energy meter in virtual time: answers after 30 ms. */
-class VirtualBus implements BytePort {
-  readonly name = 'virtual';
-  isOpen = true;
-  onData: BytePort['onData'] = () => {};
-  onState: BytePort['onState'] = () => {};
-  readonly out = new Uint8Array(MAX_FRAME);
-  size = 0;
-  nowMs = 0;
-  readonly #meter: SimMeter;
-  constructor(meter: SimMeter) {
-    this.#meter = meter;
-  }
-  write(frame: Uint8Array): void {
-    this.size = this.#meter.answer(frame, frame.length, this.out, this.nowMs);
-  }
-  async close(): Promise<void> {}
-}
 
 /** One time of power of the meter. */
 function powerUp(disk: SimDisk, sim: SimMeter, boot: number, world: { steadyMs: number; before: number }) {
@@ -83,6 +64,8 @@ function powerUp(disk: SimDisk, sim: SimMeter, boot: number, world: { steadyMs: 
     clock: steadyClock,
     log: quiet,
   });
+  const energy = new EnergyRecord(settings, loop.energies);
+  files.beforeSave = () => energy.keep();
   const { model, server } = testMeter({
     image,
     settings,
@@ -101,19 +84,8 @@ function powerUp(disk: SimDisk, sim: SimMeter, boot: number, world: { steadyMs: 
   run(client.associate());
   const second = () => {
     const until = world.steadyMs + 1000;
-    for (;;) {
-      loop.step();
-      if (bus.size > 0) {
-        loop.time[0]! += 30;
-        bus.nowMs = world.before + loop.time[0]!;
-        loop.master.now[0] = loop.time[0]!;
-        loop.master.receive(bus.out, bus.size);
-        bus.size = 0;
-      } else if (loop.time[1]! > until) break;
-      else if (loop.time[1]! > loop.time[0]!) loop.time[0] = loop.time[1]!;
-    }
+    bus.run(loop, until, world.before);
     world.steadyMs = until;
-    loop.time[0] = Math.max(loop.time[0]!, until);
     model.tick();
     clock.tick();
     files.tick(until);
@@ -188,6 +160,8 @@ function live(start: number, hours: number, random: Random, gc: () => number): {
   world.before = world.steadyMs;
   world.steadyMs = 5_000;
   meter = powerUp(disk, sim, 2, world);
+  for (let i = 0; i < 3; i++) meter.second();
+  assert.ok(meter.get('1-0:1.8.0.255') >= energy, 'what was given does not go down');
   assert.not(meter.clock.read().isSet);
   assert.ok(now() <= before + 1 && now() >= before - QUARTER - 1000, 'the bound is at most a quarter behind');
   pass(20 * 60_000);

@@ -155,6 +155,59 @@ Energy('nothing is integrated over a pause, nor where the register has the resol
   assert.is(fine.value, 5000);
 });
 
+Energy('after a restart it goes on where it was, or where it cannot have been below, until the register counts', () => {
+  const exact = new EnergyRegister(10, 1);
+  exact.restore(5000, 7, false);
+  assert.is(exact.read(5000, 0), Doubt.alone);
+  assert.is(exact.value, 5007);
+  assert.is(exact.read(5000, 100), 0);
+  assert.equal(exact.kept, { register: 5000, ahead: 7 });
+
+  const killed = new EnergyRegister(10, 1);
+  killed.restore(5000, undefined, false);
+  assert.equal([killed.kept.register, killed.kept.ahead], [5000, undefined], 'before a reading nothing else is known');
+  assert.is(killed.read(5020, 0), Doubt.alone | Doubt.held);
+  assert.is(killed.value, 5029);
+  assert.is(killed.read(5020, 100), Doubt.held);
+  killed.integrate(3000, 1000);
+  assert.is(killed.value, 5029);
+  assert.is(killed.read(5030, 2000), 0);
+  assert.is(killed.value, 5030);
+
+  // Held, ended in order, and started again: still held.
+  const again = new EnergyRegister(10, 1);
+  again.restore(5020, 9, true);
+  assert.is(again.read(5020, 0), Doubt.alone | Doubt.held);
+  assert.is(again.value, 5029);
+
+  // The register has counted on while the meter was away.
+  const later = new EnergyRegister(10, 1);
+  later.restore(5000, 7, false);
+  later.read(5400, 0);
+  assert.equal([later.value, later.isHeld], [5400, false]);
+
+  // Where the register resolves 1 Wh there is nothing to hold.
+  const fine = new EnergyRegister(1, 1);
+  fine.restore(5000, undefined, false);
+  assert.equal([fine.read(5001, 0), fine.value], [Doubt.alone, 5001]);
+});
+
+Energy('a first reading that was damaged does not end what is carried over a restart', () => {
+  for (const damaged of [12, 900_000]) {
+    const energy = new EnergyRegister(10, 1);
+    energy.restore(5000, 7, false);
+    energy.read(damaged, 0);
+    assert.equal(energy.kept, { register: 5000, ahead: undefined }, 'nor is it kept');
+    const doubts = [1, 2, 3, 4].map((i) => energy.read(5000, i * 1000));
+    assert.equal([energy.value, doubts.at(-1), energy.changes], [5007, 0, 0], `after ${damaged}`);
+  }
+  const swapped = new EnergyRegister(10, 1);
+  swapped.restore(5000, 7, false);
+  swapped.read(100, 0);
+  swapped.read(100, 1000);
+  assert.equal([swapped.value, swapped.changes], [100, 1]);
+});
+
 Energy('one reading that went back or leapt is held back and forgotten', () => {
   for (const odd of [0, 4990, 5100, 4_000_000_000]) {
     const energy = confirmed();
