@@ -2,11 +2,11 @@
  * The gateway: runs the SCION services of one AS on a concentrator, at the head end, or in between. Wiring only.
  */
 
+import { type AsDirectory, readAsDirectory } from '#hw/as-directory';
 import { configCheckVerb, type Program, runProgram, stopRequested, type Verb, type VerbContext } from '#hw/cli';
 import { ALL_PORTS } from '#scion/host-topology';
 import { formatIpPort, parseIpPort } from '#scion/ip';
 import { routerOf } from '#scion/topology';
-import { type AsDirectory, readAsDirectory } from './as-directory.ts';
 import { BorderRouter } from './border-router.ts';
 import { GATEWAY_CONFIG } from './config.ts';
 import { pingVerb, tracerouteVerb } from './echo-command.ts';

@@ -1,8 +1,8 @@
 /** `gateway status`: asks the running gateway of the AS directory and says which links work, and why one does not. */
 
 import { S3mpError } from '#base/errors';
+import { readAsTopology } from '#hw/as-directory';
 import type { Verb } from '#hw/cli';
-import { readAsTopology } from './as-directory.ts';
 import { durationText, type LinkReport } from './link-report.ts';
 import { askStatus, type GatewayStatus, statusSocket } from './status-server.ts';
 

@@ -53,7 +53,7 @@ export function withoutSection(text: string): string {
   const from = text.indexOf(BEGIN);
   const end = text.indexOf(END, from);
   if (from < 0 || end < 0) return text;
-  return text.slice(0, from) + text.slice(end + END.length).replace(/^\r?\n/, '');
+  return text.slice(0, from).replace(/[ \t]+$/, '') + text.slice(end + END.length).replace(/^\r?\n/, '');
 }
 
 const words = (cmdline: string) => cmdline.trim().split(/\s+/).filter(Boolean);
@@ -88,32 +88,16 @@ export function patchCmdline(text: string, options: { freeUart: boolean; hook: s
   return `${kept.join(' ')}\n`;
 }
 
-/** How the card's system lets one act at the first boot. */
-export type FirstBoot = 'cloud-init' | 'firstrun' | 'cmdline';
+/** Who runs the installation at the next start. */
+export type FirstBoot = 'firstrun' | 'cmdline';
 
 /**
- * Which road there is. `cloud-init`: the image has user-data (trixie). `firstrun`: the imager has left a script of its own,
- * which systemd runs once. `cmdline`: nothing yet, or a system that has had its first boot, so systemd gets our script.
+ * Which road there is. `firstrun`: the imager has left a script of its own, which systemd runs once. `cmdline`: systemd runs
+ * ours, once. cloud-init (trixie's `user-data`) is no road: it runs commands once in the life of an instance, which a card
+ * that has been started before has behind it, and a new instance would change host keys and users as well.
  */
 export function firstBootOf(has: (name: string) => boolean, cmdline: string): FirstBoot {
-  if (INSTALL.test(cmdline) || cmdline.includes(OVERLAY)) return 'cmdline';
-  if (has('user-data')) return 'cloud-init';
   return has('firstrun.sh') && /systemd\.run=\S*\/firstrun\.sh/.test(cmdline) ? 'firstrun' : 'cmdline';
-}
-
-/** Adds the installation to cloud-init's `runcmd`. @throws ConfigError `card.unusable` for a list that cannot be added to */
-export function patchUserData(text: string, command: string): string {
-  const clean = withoutSection(text);
-  if (!/^#cloud-config\s*$/m.test(clean.split('\n')[0] ?? ''))
-    throw unusable('user-data on the boot partition does not begin with #cloud-config: restore it from the image');
-  const entry = `[ sh, ${command} ]`;
-  const list = /^runcmd:[ \t]*(.*?)\r?\n/m.exec(`${clean}\n`);
-  if (!list) return withSection(clean, ['runcmd:', `  - ${entry}`]);
-  if (list[1] !== '' && !list[1]!.startsWith('#'))
-    throw unusable('runcmd in user-data is written in one line: write it as a list, one command a line');
-  const at = list.index + list[0].length;
-  const indent = /^([ \t]*)-/.exec(clean.slice(at))?.[1] ?? '  ';
-  return `${clean.slice(0, at)}${indent}${BEGIN}\n${indent}- ${entry}\n${indent}${END}\n${clean.slice(at)}`;
 }
 
 /** Puts the installation in front of the imager's own script. */

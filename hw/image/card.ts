@@ -14,7 +14,6 @@ import {
   METER_CONFIG,
   patchCmdline,
   patchFirstRun,
-  patchUserData,
   withoutSection,
   withSection,
 } from './boot-files.ts';
@@ -49,9 +48,9 @@ export interface CardPlan {
   readonly firstBoot: FirstBoot | 'none';
 }
 
-/** `f 0644 SHA PATH` lines, what install.sh reads. */
-function fileList(items: readonly Item[]): string {
-  return items
+/** `f 0644 SHA PATH` lines, what install.sh reads. @param kept  files of earlier lists, which stay on the card */
+function fileList(items: readonly Item[], kept: readonly string[]): string {
+  const lines = items
     .map((item) => {
       if (item.kind === 'link') return `l ${item.target} ${item.path}\n`;
       const mode = item.mode.toString(8).padStart(4, '0');
@@ -59,6 +58,25 @@ function fileList(items: readonly Item[]): string {
       return `${item.isSecret ? 'k' : 'f'} ${mode} ${sha256(item.bytes)} ${item.path}\n`;
     })
     .join('');
+  return lines + kept.map((path) => `# kept ${path}\n`).join('');
+}
+
+/** Which of these paths are on the card: in its root, or by the list of what was flashed before. */
+export function filesOnCard({ boot, root }: Pick<CardOptions, 'boot' | 'root'>, paths: readonly string[]): string[] {
+  const known = root ? root.stat(paths) : new Set(listedFiles(boot));
+  return paths.filter((path) => known.has(path));
+}
+
+/** Paths of the files in the list on the boot partition, also of those that earlier lists had. */
+function listedFiles(boot: BootVolume): string[] {
+  const list = Buffer.from(boot.read(`${FOLDER}/files.txt`) ?? '').toString('utf8');
+  return [...list.matchAll(/^(?:[fk] \S+ \S+|# kept) (\S+)$/gm)].map(([, path]) => path!);
+}
+
+/** Why the board did not install what it got the last time; undefined when it did or was not started. */
+export function whyNotInstalled(boot: BootVolume): string | undefined {
+  const text = boot.read(`${FOLDER}/failed.txt`);
+  return text && Buffer.from(text).toString('utf8').trim();
 }
 
 /** @throws ConfigError `card.unusable`, `card.keys-exist` */
@@ -79,15 +97,14 @@ export function planCard({ device, boot, root, items, release, rekey }: CardOpti
   );
   const hook = first === 'cmdline' ? command : undefined;
   wanted.set('cmdline.txt', text(patchCmdline(cmdline, { freeUart: device === 'firmware', hook })));
-  if (names.has('user-data')) {
-    const userData = read('user-data');
-    const patched = first === 'cloud-init' ? patchUserData(userData, command) : withoutSection(userData);
-    wanted.set('user-data', text(patched));
-  }
+  // Earlier cards were installed by cloud-init.
+  if (names.has('user-data')) wanted.set('user-data', text(withoutSection(read('user-data'))));
   if (first === 'firstrun') wanted.set('firstrun.sh', text(patchFirstRun(read('firstrun.sh'), command)));
   if (!root) {
+    const listed = new Set(items.map(({ path }) => path));
+    const kept = listedFiles(boot).filter((path) => /^\/etc\/(s3mp|scion)\//.test(path) && !listed.has(path));
     wanted.set(`${FOLDER}/install.sh`, text(INSTALL_SCRIPT));
-    wanted.set(`${FOLDER}/files.txt`, text(fileList(items)));
+    wanted.set(`${FOLDER}/files.txt`, text(fileList(items, kept)));
     if (rekey) wanted.set(`${FOLDER}/rekey`, text('Keys that are there are replaced.\n'));
     for (const item of items) if (item.kind === 'file') wanted.set(`${FOLDER}/root${item.path}`, item.bytes);
   }

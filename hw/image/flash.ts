@@ -1,9 +1,5 @@
 /** `npm run flash`: puts a meter or a gateway onto an SD card or into an image of Raspberry Pi OS. */
 
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ConfigError, messageOf } from '#base/errors';
 import { reportError } from '#hw/cli';
@@ -11,9 +7,10 @@ import { readTextFile } from '#hw/files';
 import { nearest } from '#hw/nearest';
 import { releaseOf } from './boot-files.ts';
 import { type BootVolume, openBootFolder, openBootPartition } from './boot-volume.ts';
-import { type CardPlan, planCard, writeCard } from './card.ts';
+import { type CardPlan, filesOnCard, planCard, whyNotInstalled, writeCard } from './card.ts';
+import { checkNamedFiles } from './config-files.ts';
 import { contentsOf, type Item, sha256 } from './contents.ts';
-import { deviceConfig } from './device-config.ts';
+import { checkConfigFlags, deviceConfig, type ResolvedConfig, resolveConfig } from './device-config.ts';
 import {
   addPartition,
   checkImageFile,
@@ -36,10 +33,15 @@ const FLAGS = {
   'node-sha256': ['HEX', 'SHA-256 that the archive must have'],
   device: ['NAME', 'firmware (the meter, default) or gateway'],
   board: ['NAME', 'zero (default of the meter), zero2w or 3b+ (default of the gateway)'],
-  config: ['FILE', 'configuration of the device; without it one is made from the next three'],
+  config: ['FILE', 'configuration of the device; without it one is made from the next five'],
   serial: ['NUMBER', 'serial number of the meter'],
   address: ['IP', 'address of the meter on the power-line LAN'],
   topology: ['FILE', "topology.json of the meter's AS"],
+  relay: ['DRIVER', 'what switches the load, once its wiring is checked: auto, sysfs, led, onoff or none (default)'],
+  display: [
+    'DRIVER',
+    'what shows values and the enrolment code: auto (default), i2c, i2ctransfer, framebuffer or none',
+  ],
   as: ['DIR', "directory of the gateway's AS: topology.json, keys/, certs/"],
   keys: ['DIR', 'keys of the device, for /etc/s3mp/keys'],
   enrol: ['', 'no keys: the device makes its own and shows a code at the first start'],
@@ -165,27 +167,34 @@ function stateSize(flags: Flags): number {
   return mb << 20;
 }
 
-/** Lets the device's own bundle judge its configuration. @throws ConfigError `config.invalid` */
-function checkConfig(device: Device, bundles: string, config: string): void {
-  const folder = mkdtempSync(join(tmpdir(), 's3mp-config-'));
-  try {
-    const file = join(folder, 'device.toml');
-    writeFileSync(file, config);
-    const bundle = join(bundles, `${device}.js`);
-    const words = [bundle, 'config', 'check', '--json', '--config', file];
-    const { status, stdout, stderr } = spawnSync(process.execPath, words, {
-      encoding: 'utf8',
-    });
-    const place = '"key":"scion.address","value":';
-    if (status === 0 && device === 'firmware' && stdout.includes(`${place}null`))
-      throw new ConfigError('config.invalid', 'the configuration has no scion.address, the address of the meter');
-    if (status === 0) return;
-    const said = (/"message":(".*")/.exec(stderr ?? '')?.[1] ?? stderr ?? '').trim().replaceAll(file, 'it');
-    throw new ConfigError('config.invalid', `${device}.js does not accept the configuration: ${said}`);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+/** Where the files of a place of the card come from. */
+function sourcesOf({ topology, keys, as }: Flags): (readonly [place: string, source: string | undefined])[] {
+  const text = (flag: string | boolean | undefined) => (typeof flag === 'string' ? flag : undefined);
+  return [
+    ['/etc/s3mp/topology.json', text(topology)],
+    ['/etc/s3mp/', text(keys)],
+    ['/etc/scion/', text(as)],
+  ];
 }
+
+/** What a meter cannot do for want of a part, so that nobody learns it behind the first command. */
+function partNotes(config: ResolvedConfig): string[] {
+  const isMissing = (part: string) => config.get(`${part}.driver`)?.value === 'none';
+  const needsCode = config.get('dlms.key_file')?.value === null && config.get('enrolment.enabled')?.value === true;
+  return [
+    ...(isMissing('relay')
+      ? [
+          'NO RELAY: this meter switches nothing. When its wiring is checked: --relay auto, or driver = "auto" in [relay]',
+        ]
+      : []),
+    ...(isMissing('display') && needsCode
+      ? ['NO DISPLAY: the enrolment code is seen only on the device, by firmware.js enrol']
+      : []),
+  ];
+}
+
+const AT_NEXT_START =
+  'at its next start the board installs what waits in s3mp/ of the boot partition, and starts once more';
 
 function nodeOf(flags: Flags, processors: readonly Processor[], release: string | undefined): NodeArchive | 'apt' {
   const { node } = flags;
@@ -257,11 +266,9 @@ function flash(argv: readonly string[]): void {
     const issue = boot.read('issue.txt');
     const release = releaseOf(issue && Buffer.from(issue).toString('utf8'), names.has('user-data'));
     const processors = processorsOf(board, boot);
-    const config =
-      typeof flags.config === 'string'
-        ? readTextFile(flags.config)
-        : deviceConfig(device, flags as Record<string, string>);
-    checkConfig(device, __dirname, config);
+    if (flags.config !== undefined) checkConfigFlags(flags);
+    const config = typeof flags.config === 'string' ? readTextFile(flags.config) : deviceConfig(device, flags);
+    const resolved = resolveConfig(device, __dirname, config);
     const node = nodeOf(flags, processors, release);
     const items = contentsOf({
       device,
@@ -274,6 +281,14 @@ function flash(argv: readonly string[]): void {
       asDirectory: flags.as as string | undefined,
       topology: flags.topology as string | undefined,
     });
+    const named = checkNamedFiles({
+      device,
+      config: resolved,
+      items,
+      isThere: (paths) => filesOnCard({ boot, root }, paths),
+      sources: sourcesOf(flags),
+    });
+    const failure = whyNotInstalled(boot);
     const options = { device, boot, root, items, release, rekey: flags.rekey === true };
     const plan = planCard(options);
     const isDry = flags['dry-run'] === true;
@@ -282,7 +297,15 @@ function flash(argv: readonly string[]): void {
       writeCard(options, plan);
       target.disk?.sync();
     }
-    for (const note of [describeNode(node), ...target.notes]) process.stderr.write(`flash: ${note}\n`);
+    const notes = [
+      describeNode(node),
+      ...(failure === undefined ? [] : [`the board did not install what was flashed before: ${failure}`]),
+      ...(device === 'firmware' ? partNotes(resolved) : []),
+      ...named,
+      ...target.notes,
+      ...(plan.firstBoot === 'none' || plan.boot.length === 0 ? [] : [AT_NEXT_START]),
+    ];
+    for (const note of notes) process.stderr.write(`flash: ${note}\n`);
     report(plan, target, items, isDry, flags.json === true);
   } finally {
     target.close();

@@ -146,9 +146,26 @@ export const INSTALL_SCRIPT = `#!/bin/sh
 # S3MP: installs what flash has put beside this script. Runs once at the first boot, by hand as often as wanted.
 here=$(cd "$(dirname "$0")" && pwd)
 root=\${S3MP_ROOT:-}
+hook='systemd.run=[^ ]*/s3mp/install.sh'
 say() { echo "s3mp-install: $*"; }
-fail() { say "$*"; exit 1; }
+# The system that is there starts without systemd.run: neither success nor failure is repeated for ever.
+unhook() {
+  boot=$(dirname "$here")
+  [ -z "$root" ] && grep -q "$hook" "$boot/cmdline.txt" || return 0
+  sed 's# systemd\\.run=[^ ]*##; s# systemd\\.run_success_action=[^ ]*##; s# systemd\\.unit=kernel-command-line.target##' \\
+    "$boot/cmdline.txt" >"$boot/cmdline.new" && sync && mv "$boot/cmdline.new" "$boot/cmdline.txt"
+  sync
+}
+# systemd turns the board off when its command fails; what is on the card shall start instead.
+fail() {
+  say "$*"
+  [ -n "$root" ] || echo "$*" >"$here/failed.txt"
+  unhook
+  [ -z "$root" ] && grep -q "$hook" /proc/cmdline && exit 0
+  exit 1
+}
 own() { [ "$(id -u)" -ne 0 ] || chown root:root "$1"; }
+rm -f "$here/failed.txt"
 [ -f "$here/files.txt" ] || fail "files.txt is missing: flash the card again"
 rekey=no
 [ -f "$here/rekey" ] && rekey=yes
@@ -179,13 +196,9 @@ while read -r kind first second third; do
 done <"$here/files.txt"
 rm -f "$here/rekey"
 if [ -z "$root" ]; then
-  boot=$(dirname "$here")
-  if grep -q 'systemd.run=[^ ]*/s3mp/install.sh' "$boot/cmdline.txt"; then
-    sed 's# systemd\\.run=[^ ]*##; s# systemd\\.run_success_action=[^ ]*##; s# systemd\\.unit=kernel-command-line.target##' \\
-      "$boot/cmdline.txt" >"$boot/cmdline.new" && sync && mv "$boot/cmdline.new" "$boot/cmdline.txt"
-  fi
+  unhook
   sync
-  # By hand or by cloud-init: start what was installed. After systemd.run the system starts again anyway.
+  # By hand: start what was installed. After systemd.run the system starts again anyway.
   if ! grep -q systemd.run= /proc/cmdline; then
     systemctl daemon-reload
     udevadm control --reload

@@ -8,12 +8,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { readAsDirectory } from '#hw/as-directory';
 import { claimLab } from '#hw/lab/addresses';
 import { writeAsFiles } from '#hw/lab/as-files';
 import { LinkEmulator, PROFILES } from '#hw/lab/link-emulator';
 import { createLog } from '#hw/log';
 import { seededRandom } from '#hw/random';
-import { readAsDirectory } from '../../gateway/as-directory.ts';
 import { BorderRouter } from '../../gateway/border-router.ts';
 
 const Bfd = suite('BFD through the link emulator');

@@ -41,7 +41,8 @@ Flash.after(() => rmSync(folder, { recursive: true, force: true }));
 
 const archive = makeNodeArchive(folder);
 const topology = join(folder, 'topology.json');
-writeFileSync(topology, '{"isd_as":"1-ff00:0:111"}\n');
+const TOPOLOGY = JSON.stringify({ isd_as: '1-ff00:0:111', mtu: 1472, attributes: [], border_routers: {} });
+writeFileSync(topology, TOPOLOGY);
 const keys = join(folder, 'keys');
 mkdirSync(keys);
 writeFileSync(join(keys, 'dlms.toml'), `unicast = "${'11'.repeat(16)}"\nauthentication = "${'22'.repeat(16)}"\n`, {
@@ -101,6 +102,8 @@ if (hasFatTools && hasExtTools) {
     const config = debugfs(image, 'cat /etc/s3mp/meter.toml');
     assert.match(config, 'serial = "4711"');
     assert.match(config, 'key_file = "/etc/s3mp/keys/dlms.toml"');
+    assert.match(config, '[relay]\ndriver = "none"');
+    assert.match(config, '[display]\ndriver = "auto"');
     const unit = debugfs(image, 'cat /etc/systemd/system/s3mp-meter.service');
     for (const line of [
       'Restart=always',
@@ -196,12 +199,14 @@ if (hasFatTools && hasExtTools) {
     const run = (...more: string[]) => flash('--image', image, ...SMALL, ...more);
     assert.is(run('--keys', keys).status, 0);
     const others = mkdtempSync(join(folder, 'keys-'));
-    writeFileSync(join(others, 'dlms.toml'), 'other keys\n', { mode: 0o600 });
+    const otherKeys = readFileSync(join(keys, 'dlms.toml'), 'utf8').replaceAll('11', '33');
+    writeFileSync(join(others, 'dlms.toml'), otherKeys, { mode: 0o600 });
     const before = hashOf(image);
     refused(run('--keys', others), 'card.keys-exist', /--rekey/);
     assert.is(hashOf(image), before);
     assert.is(run('--keys', others, '--rekey').status, 0);
-    assert.is(debugfs(image, 'cat /etc/s3mp/keys/dlms.toml'), 'other keys\n');
+    assert.is(debugfs(image, 'cat /etc/s3mp/keys/dlms.toml'), otherKeys);
+    assert.is(run().status, 0, 'without --keys they stay');
     assert.is(faults(image), '');
   });
 
@@ -263,17 +268,22 @@ Flash('a boot partition in a folder gets everything, and the board installs it f
 });
 
 Flash('each way of a first boot gets its hook, beside what is there', () => {
-  const trixie = bootFolder({
-    'user-data': '#cloud-config\nhostname: meter7\nruncmd:\n- [ echo, hello ]\n',
-    'issue.txt': 'Raspberry Pi reference 2025-11-24\n',
-  });
-  assert.is(flash('--boot', trixie, ...METER).status, 0);
-  const userData = readFileSync(join(trixie, 'user-data'), 'utf8');
-  assert.is(
-    userData,
-    '#cloud-config\nhostname: meter7\nruncmd:\n# BEGIN s3mp\n- [ sh, /boot/firmware/s3mp/install.sh ]\n# END s3mp\n- [ echo, hello ]\n',
-  );
-  assert.not.match(readFileSync(join(trixie, 'cmdline.txt'), 'utf8'), /systemd\.run/);
+  const USER_DATA = '#cloud-config\nhostname: meter7\nruncmd:\n  - [ echo, hello ]\n';
+  // Also a card that has been started: for cloud-init its instance is the old one.
+  for (const userData of [
+    USER_DATA,
+    USER_DATA.replace('runcmd:\n', 'runcmd:\n  # BEGIN s3mp\n  - [ sh, install.sh ]\n  # END s3mp\n'),
+    `${USER_DATA.replace(/runcmd.*/s, '')}# BEGIN s3mp\nruncmd:\n  - [ sh, install.sh ]\n# END s3mp\n`,
+  ]) {
+    const trixie = bootFolder({ 'user-data': userData, 'issue.txt': 'Raspberry Pi reference 2025-11-24\n' });
+    const result = flash('--boot', trixie, ...METER);
+    assert.is(result.status, 0, result.stderr);
+    assert.match(result.stderr, /at its next start the board installs/);
+    const left = userData.endsWith('# END s3mp\n') ? USER_DATA.replace(/runcmd.*/s, '') : USER_DATA;
+    assert.is(readFileSync(join(trixie, 'user-data'), 'utf8'), left, 'cloud-init would run it once in its life');
+    assert.match(readFileSync(join(trixie, 'cmdline.txt'), 'utf8'), ' systemd.run=/boot/firmware/s3mp/install.sh ');
+    assert.match(flash('--boot', trixie, ...METER).stdout, /nothing changed/);
+  }
 
   const imager = bootFolder({
     'cmdline.txt': `${CMDLINE.trim()} systemd.run=/boot/firmware/firstrun.sh systemd.run_success_action=reboot systemd.unit=kernel-command-line.target\n`,
@@ -300,12 +310,7 @@ Flash('each way of a first boot gets its hook, beside what is there', () => {
     const cmdline = readFileSync(join(used, 'cmdline.txt'), 'utf8');
     assert.match(cmdline, ' systemd.run=/boot/firmware/s3mp/install.sh ');
     assert.not.match(cmdline, 'overlay-init', 'under a read-only root the installation would go to RAM');
-    assert.is(readFileSync(join(used, 'user-data'), 'utf8'), '#cloud-config\n', 'cloud-init runs commands once only');
   }
-
-  const inline = bootFolder({ 'user-data': '#cloud-config\nruncmd: [ ls ]\n' });
-  refused(flash('--boot', inline, ...METER), 'card.unusable', /write it as a list/);
-  assert.is(readFileSync(join(inline, 'config.txt'), 'utf8'), CONFIG, 'nothing was written');
 });
 
 Flash('what is no card is refused with words', () => {
@@ -336,18 +341,110 @@ Flash('a configuration with which the meter would not start is refused with word
   const withConfig = (text: string) => {
     const file = join(folder, 'meter.toml');
     writeFileSync(file, text);
-    return flash('--boot', boot, '--node', archive, '--config', file);
+    return flash('--boot', boot, '--node', archive, '--config', file, '--topology', topology);
   };
-  const place = '[scion]\naddress = "10.0.0.5"\n';
+  const place = '[meter]\nserial = "4711"\n[scion]\naddress = "10.0.0.5"\ntopology = "/etc/s3mp/topology.json"\n';
   refused(
     withConfig(`${place}[serial]\nmap = "or-we-51"\n`),
     'config.invalid',
     /serial\.map: expected one of or-we-514/,
   );
-  refused(withConfig(`${place}[meter]\nserial = "12345678901234"\n`), 'config.invalid', /1 to 13/);
+  refused(withConfig(place.replace('4711', '12345678901234')), 'config.invalid', /1 to 13/);
+  refused(withConfig(place.replace(/.*\n.*\n/, '')), 'config.invalid', /no meter\.serial: meters without it share/);
   refused(withConfig('[scion]\naddress = "meter7"\n'), 'config.invalid', /an IP address/);
   refused(withConfig('[meter]\nserial = "4711"\n'), 'config.invalid', /no scion\.address/);
-  assert.is(withConfig(place).status, 0);
+  const result = withConfig(place);
+  assert.is(result.status, 0, result.stderr);
+  assert.match(result.stderr, /NO RELAY: this meter switches nothing/);
+  assert.match(result.stderr, /NO DISPLAY: the enrolment code/);
+  const both = flash('--boot', boot, '--config', join(folder, 'meter.toml'), ...METER);
+  refused(both, 'usage.invalid', /--serial, --address and --config exclude each other/);
+});
+
+Flash('flags make a whole meter: display and relay are named, and what is left out is said', () => {
+  const boot = bootFolder();
+  const config = () => readFileSync(join(boot, 's3mp/root/etc/s3mp/meter.toml'), 'utf8');
+  const plain = flash('--boot', boot, ...METER, '--enrol');
+  assert.match(plain.stderr, /NO RELAY/);
+  assert.not.match(plain.stderr, /NO DISPLAY/);
+  const whole = flash('--boot', boot, ...METER, '--enrol', '--relay', 'auto');
+  assert.is(whole.status, 0, whole.stderr);
+  assert.not.match(whole.stderr, /NO RELAY|NO DISPLAY/);
+  assert.match(config(), '[relay]\ndriver = "auto"\n');
+  assert.match(config(), '[display]\ndriver = "auto"\n');
+  assert.is(flash('--boot', boot, ...METER, '--relay', 'onoff', '--display', 'none').status, 0);
+  assert.match(config(), '[display]\ndriver = "none"\n');
+  refused(flash('--boot', boot, ...METER, '--relay', 'sim'), 'usage.invalid', /expected one of none, auto, sysfs/);
+  refused(flash('--boot', boot, ...METER, '--display', 'oled'), 'usage.invalid', /--display oled: expected one of/);
+});
+
+Flash('files that the device could not use are refused, by the words of what reads them there', () => {
+  const boot = bootFolder();
+  const bad = mkdtempSync(join(folder, 'bad-'));
+  const withKeys = (name: string, content: string) => {
+    rmSync(bad, { recursive: true });
+    mkdirSync(bad);
+    writeFileSync(join(bad, name), content);
+    return flash('--boot', boot, ...METER, '--keys', bad);
+  };
+  const secret = withKeys('dlms.toml', 'secret\n');
+  refused(
+    secret,
+    'config.invalid',
+    /dlms\.key_file \(from \S*bad-\S*\): .*\/etc\/s3mp\/keys\/dlms\.toml: not a TOML file/,
+  );
+  assert.not.match(secret.stderr, /secret|s3mp-card-/);
+  refused(withKeys('dlms.toml', 'unicast = "00"\n'), 'config.invalid', /unicast must be 16 bytes/);
+  refused(withKeys('command.pem', ''), 'config.invalid', /dlms\.command_key_file .*command\.pem: no public key/);
+  refused(withKeys('root.pem', ''), 'config.invalid', /dlms\.root_file .*expected a certificate/);
+  refused(withKeys('password.txt', '\n'), 'config.invalid', /dlms\.password_file .*the secret is empty/);
+  const foreign = join(bad, 'topology.json');
+  writeFileSync(foreign, '{"isd_as":"1-ff00:0:111"}');
+  const at = METER.map((word) => (word === topology ? foreign : word));
+  refused(
+    flash('--boot', boot, ...at),
+    'config.invalid',
+    /scion\.topology \(from \S*topology\.json\): .*topology\.json: .*mtu/,
+  );
+  assert.is(readFileSync(join(boot, 'config.txt'), 'utf8'), CONFIG, 'nothing was written');
+});
+
+Flash('every path that the configuration wants and the card does not get is named', () => {
+  const boot = bootFolder();
+  const config = join(folder, 'paths.toml');
+  const key = 'key_file = "/etc/s3mp/keys/dlms.toml"\n';
+  writeFileSync(
+    config,
+    `[meter]\nserial = "4711"\n[scion]\naddress = "10.0.0.5"\n[dlms]\n${key}password_file = "/srv/pw"\n`,
+  );
+  const run = (...more: string[]) => flash('--boot', boot, '--node', archive, '--config', config, ...more);
+  refused(
+    run(),
+    'config.invalid',
+    /does not get: \/etc\/scion\/topology\.json \(scion\.topology\), \/etc\/s3mp\/keys\/dlms\.toml \(dlms\.key_file\); --topology FILE goes to/,
+  );
+  writeFileSync(config, readFileSync(config, 'utf8').replace('[dlms]', 'topology = "/etc/s3mp/topology.json"\n[dlms]'));
+  refused(
+    run('--topology', topology),
+    'config.invalid',
+    /does not get: \/etc\/s3mp\/keys\/dlms\.toml \(dlms\.key_file\);/,
+  );
+  const first = run('--topology', topology, '--keys', keys);
+  assert.is(first.status, 0, first.stderr);
+  assert.match(first.stderr, 'must be on the card already: /srv/pw (dlms.password_file)');
+  // What is on the card stays there, however often it is flashed again without it.
+  for (let again = 0; again < 3; again++) assert.is(run().status, 0);
+  assert.match(run().stdout, /nothing changed/);
+});
+
+Flash('what the board could not install is told the next time', () => {
+  const boot = bootFolder();
+  assert.is(flash('--boot', boot, ...METER).status, 0);
+  writeFileSync(join(boot, 's3mp/failed.txt'), '/opt/s3mp/launcher.js is damaged: flash the card again\n');
+  assert.match(
+    flash('--boot', boot, ...METER).stderr,
+    /did not install what was flashed before: .*launcher\.js is damaged/,
+  );
 });
 
 Flash('a Node.js that the board cannot run is refused with words', () => {
@@ -397,10 +494,15 @@ Flash('the gateway gets its unit and its AS directory, whose keys nobody else ma
   const boot = bootFolder();
   const as = mkdtempSync(join(folder, 'as-'));
   mkdirSync(join(as, 'keys'));
-  writeFileSync(join(as, 'topology.json'), '{}');
+  writeFileSync(join(as, 'topology.json'), TOPOLOGY);
   writeFileSync(join(as, 'keys/master0.key'), 'MDEyMzQ1Njc4OWFiY2RlZg==');
-  const result = flash('--boot', boot, '--device', 'gateway', '--node', archive, '--as', as);
+  const run = () => flash('--boot', boot, '--device', 'gateway', '--node', archive, '--as', as);
+  const result = run();
   assert.is(result.status, 0, result.stderr);
+  writeFileSync(join(as, 'keys/master0.key'), 'no key');
+  refused(run(), 'config.invalid', /as\.directory .*master0\.key: expected a master key as base64/);
+  rmSync(join(as, 'keys/master0.key'));
+  refused(run(), 'config.invalid', /cannot read \/etc\/scion\/keys\/master0\.key/);
   const list = readFileSync(join(boot, 's3mp/files.txt'), 'utf8');
   assert.match(list, /^k 0600 [0-9a-f]{64} \/etc\/scion\/keys\/master0\.key$/m);
   assert.match(list, /^f 0644 [0-9a-f]{64} \/etc\/scion\/topology\.json$/m);

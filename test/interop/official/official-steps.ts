@@ -3,6 +3,7 @@
 import { request } from 'node:http';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
+import { readAsDirectory } from '#hw/as-directory';
 import { DaemonClient } from '#hw/daemon-client';
 import { readTopologyFile } from '#hw/files';
 import { createLog } from '#hw/log';
@@ -14,7 +15,6 @@ import type { PeerRef } from '#scion/end-host';
 import { formatIpPort } from '#scion/ip';
 import { parseIsdAs } from '#scion/isd-as';
 import { routerOf } from '#scion/topology';
-import { readAsDirectory } from '../../../gateway/as-directory.ts';
 import { BorderRouter, type BorderRouterOptions } from '../../../gateway/border-router.ts';
 import type { Official } from './main.ts';
 import { type OfficialAs, routerNames } from './official-network.ts';

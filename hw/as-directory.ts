@@ -2,11 +2,11 @@
  * The directory of an AS as the official tools lay it out: `topology.json` and `keys/master0.key`.
  */
 
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError, messageOf, ScionError } from '#base/errors';
+import { ConfigError } from '#base/errors';
+import { readTextFile, readTopologyFile } from '#hw/files';
 import { deriveHopKey } from '#scion/hop-mac';
-import { parseTopology, type Topology } from '#scion/topology';
+import type { Topology } from '#scion/topology';
 
 export interface AsDirectory {
   readonly folder: string;
@@ -24,32 +24,18 @@ export function readAsDirectory(folder: string): AsDirectory {
   return { folder, topology: readAsTopology(folder), hopKey: readHopKey(folder) };
 }
 
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new ConfigError('config.unreadable', `cannot read ${file}: ${messageOf(error)}`, { file }, error);
-  }
-}
-
 /**
  * Reads the topology alone, for tools whose user may not read the keys.
  * @throws ConfigError `config.unreadable`, ScionError `scion.topology`
  */
 export function readAsTopology(folder: string): Topology {
-  const file = join(folder, 'topology.json');
-  const text = readText(file);
-  try {
-    return parseTopology(JSON.parse(text));
-  } catch (error) {
-    throw new ScionError('scion.topology', `${file}: ${messageOf(error)}`, { file }, error);
-  }
+  return readTopologyFile(join(folder, 'topology.json'));
 }
 
 /** The master secret is base64 text, usually of 16 bytes; line breaks do not count. */
 function readHopKey(folder: string): Uint8Array {
   const file = join(folder, 'keys', 'master0.key');
-  const text = readText(file).replace(/\s+/g, '');
+  const text = readTextFile(file).replace(/\s+/g, '');
   if (text.length < 8 || text.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(text)) {
     throw new ConfigError('config.invalid', `${file}: expected a master key as base64 text`, { file });
   }
