@@ -28,7 +28,7 @@ export async function holdFolder(folder: string): Promise<() => void> {
   const server = createServer().unref();
   await new Promise<void>((resolve, reject) => {
     server.once('error', ({ code }: NodeJS.ErrnoException) => {
-      const inUse = 'belongs to a meter that runs: stop it, or give this one another state.directory';
+      const inUse = 'is in use by a meter that runs: stop it, or give this one another state.directory';
       if (code === 'EADDRINUSE') reject(new ConfigError('socket.in-use', `${folder} ${inUse}`, { folder }));
       // Where there are no such sockets there is no lock.
       else resolve();
