@@ -56,10 +56,14 @@ export class DuplicateMemory {
   answerTo(request: Uint8Array, nowMs: number): Uint8Array | null {
     const latest = this.#latest;
     if (latest && nowMs - latest.ms <= this.#windowMs && equalBytes(latest.request, request)) return latest.answer;
+    return this.openingAnswer(request, nowMs) ?? (this.isLate(request, nowMs) ? NOTHING : null);
+  }
+
+  /** The answer to give once more to an AARQ that comes again, accepted or refused; null for another one. */
+  openingAnswer(request: Uint8Array, nowMs: number): Uint8Array | null {
     const opening = this.#opening;
-    if (opening && nowMs - opening.ms <= OPENING_WINDOW_MS && equalBytes(opening.request, request))
-      return opening.answer;
-    return this.isLate(request, nowMs) ? NOTHING : null;
+    const isKnown = opening && nowMs - opening.ms <= OPENING_WINDOW_MS && equalBytes(opening.request, request);
+    return isKnown ? opening.answer : null;
   }
 
   /** Whether these bytes were carried out a short time ago. */
@@ -106,7 +110,7 @@ export class DuplicateMemory {
     this.#latest = { request, answer: answer.slice(), ms: Number.POSITIVE_INFINITY };
   }
 
-  /** Keeps the request that opened the association. */
+  /** Keeps the request that opened the association, or was refused and counted as a failure. */
   keepOpening(request: Uint8Array, answer: Uint8Array, nowMs: number): void {
     this.clear();
     this.#opening = { request: request.slice(), answer: answer.slice(), ms: nowMs };

@@ -75,6 +75,8 @@ export class ServerAssociation {
   #blocks: GbtEndpoint | null = null;
   /** Whether the request at hand was opened, so that it is the client's own. */
   #isGenuine = false;
+  /** Whether it was refused and counted as a wrong password or code, which a copy of it must not be again. */
+  #isCounted = false;
 
   constructor(core: ServerCore, place: AssociationPlace) {
     this.#core = core;
@@ -108,8 +110,9 @@ export class ServerAssociation {
     // A stream brings nothing twice, so nothing is kept of it.
     let request = isStream ? NO_BYTES : frame.subarray(at);
     const isKept = this.#context !== null || this.#pending !== null;
-    const known = isKept && !isStream ? this.#duplicates.answerTo(request, nowMs) : null;
-    if (known) {
+    const memory = this.#duplicates;
+    const known = isKept ? memory.answerTo(request, nowMs) : memory.openingAnswer(request, nowMs);
+    if (known && !isStream) {
       w.bytes(known);
       return;
     }
@@ -118,6 +121,7 @@ export class ServerAssociation {
     // Opening works in place, so what must be recognized later is copied before.
     if (!isStream && (isCipheredTag(tag) || tag === ApduTag.aarq)) request = request.slice();
     this.#isGenuine = false;
+    this.#isCounted = false;
     const isHandshake = tag === ApduTag.aarq || this.#pending !== null;
     if (frame.length - at > maxPdu) this.#refuseLong(w);
     else this.#dispatch(tag, this.#reader.reset(frame, at, frame.length), w, nowMs);
@@ -314,8 +318,13 @@ export class ServerAssociation {
    * again: a client that never changes its invoke id must not be given an old value.
    */
   #remember(tag: number, request: Uint8Array, isHandshake: boolean, w: ByteWriter, start: number, nowMs: number): void {
-    if (this.#place.isStream || (!this.#context && !this.#pending) || w.overflowed) return;
+    const isOpen = this.#context !== null || this.#pending !== null;
+    if (this.#place.isStream || !(isOpen || this.#isCounted) || w.overflowed) return;
     const answer = w.buf.subarray(start, w.at);
+    if (!isOpen) {
+      this.#duplicates.keepOpening(request, answer, nowMs);
+      return;
+    }
     // What did not open is not the client's: it must not push the client's request out of the memory.
     if (this.#cipher) {
       if (this.#isGenuine) this.#duplicates.keepUnique(request, answer, isHandshake, nowMs);
@@ -340,6 +349,7 @@ export class ServerAssociation {
     }
     const verdict = judgeAarq(aarq, this.#place, this.#core.lockout, this.#usedMs);
     if (verdict.isGenuine) this.#isGenuine = true;
+    this.#isCounted = 'failures' in verdict && (verdict.failures ?? 0) > 0;
     // A ciphered association ends only for an AARQ that is the client's own: anyone can write a forged one.
     if ('spec' in verdict || !this.#cipher) this.end('replaced');
     if ('spec' in verdict) this.#accept(w, verdict);

@@ -92,15 +92,15 @@ function meterIn(folder: string) {
   const onEvent = (event: ServerEvent) => void events.push(event);
   const server = new DlmsServer(device, { associations: [managementAssociation(security)], onEvent });
   const out = new Uint8Array(4096);
-  const run = <T>(operation: Exchange<T>, { source = 'head end', nowMs = 0 } = {}): T => {
-    const session = server.session(source)!;
-    return exchangeSync(operation, (frame) => out.slice(0, session.receive(frame.slice(), out, nowMs)));
-  };
+  const give = (frame: Uint8Array, { source = 'head end', nowMs = 0 } = {}) =>
+    out.slice(0, server.session(source)!.receive(frame.slice(), out, nowMs));
+  const run = <T>(operation: Exchange<T>, from?: { source?: string; nowMs?: number }): T =>
+    exchangeSync(operation, (frame) => give(frame, from));
   const reached = (keys: { unicast: Uint8Array; authentication: Uint8Array }, title: Uint8Array) => {
     const base = { crypto: nodeCrypto, mechanism: Mechanism.gmac, title, counter: new MemoryCounter() };
     return new DlmsClient({ clientSap: Sap.managementClient, security: { ...base, ...keys } });
   };
-  return { certificates, run, reached, lines, events };
+  return { certificates, give, run, reached, lines, events };
 }
 
 type TestMeter = ReturnType<typeof meterIn>;
@@ -212,6 +212,16 @@ Certificates('who guesses the code has to wait, longer each time; who has it and
   assert.equal(guess(meter, 'owner', 6999, right(meter)), { opened: true });
   const failures = meter.events.flatMap((event) => (event.kind === 'protection-failed' ? [event.failures] : []));
   assert.equal(failures, [1, 2, 3, 4, 5, 6], 'what was not tried is no failure');
+});
+
+Certificates('a guess that the network doubles is one guess', () => {
+  const meter = meterIn('meter-l');
+  const frame = (attempt(meter, random.bytes(10)).associate().next().value as Uint8Array).slice();
+  const answers = [0, 10, 4_000].map((nowMs) => toHex(meter.give(frame, { nowMs })));
+  assert.is(new Set(answers).size, 1);
+  assert.is(meter.events.length, 1);
+  for (let i = 0; i < 2; i++) assert.equal(guess(meter, 'head end', 4_000), WRONG);
+  assert.equal(guess(meter, 'head end', 4_000, right(meter)), { opened: true }, 'three are free');
 });
 
 Certificates('guesses from everywhere together are tried at a bounded rate, and wear the code out', () => {
