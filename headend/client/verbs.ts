@@ -160,6 +160,9 @@ async function unsetMeters(api: ApiClient): Promise<string[]> {
   }
 }
 
+const clockHint = ({ clock }: MeterStateBody): string =>
+  clock?.isSet === false ? 'its clock is not set, so it obeys no command: sync-clock' : '';
+
 function clockText(clock: ClockBody | undefined): string {
   if (!clock) return 'unknown';
   const offset = `${clock.offsetMs < 0 ? '−' : '+'}${(Math.abs(clock.offsetMs) / 1000).toFixed(3)} s`;
@@ -207,7 +210,7 @@ export const CLIENT_VERBS: Readonly<Record<string, Verb>> = {
       if (json) out(JSON.stringify(meter));
       else
         out(
-          `${meter.id.padEnd(18)} ${meter.state.padEnd(8)} ${meter.address.padEnd(40)} ${meter.detail ?? ''}`.trimEnd(),
+          `${meter.id.padEnd(18)} ${meter.state.padEnd(8)} ${meter.address.padEnd(40)} ${meter.detail ?? clockHint(meter)}`.trimEnd(),
         );
     }
     return 0;

@@ -352,6 +352,9 @@ export class Fleet {
             .filter((agent) => agent.ageMs !== null)
             .map((agent) => [label('meter', agent.id), agent.ageMs! / 1000] as const),
     );
+    metrics.gauge('s3mp_meters_clock_not_set', 'Meters that obey no command until their clock is set', () => {
+      return [['', [...agents.values()].filter((agent) => agent.isClockSet === false).length]];
+    });
     metrics.gauge('s3mp_live_viewers', 'Live subscriptions', () => {
       let viewers = 0;
       for (const id of agents.keys()) viewers += this.leases.viewersOf(id);

@@ -161,6 +161,11 @@ export class MeterAgent implements CommandTarget {
     return this.state;
   }
 
+  /** Whether the meter believes its clock; undefined before it was asked. */
+  get isClockSet(): boolean | undefined {
+    return this.clockNow?.isSet;
+  }
+
   /** Age of the newest reading, null before the first. */
   get ageMs(): number | null {
     return this.readAt === null ? null : this.clock.steady() - this.readAt;

@@ -94,6 +94,7 @@ Clock('a meter without the time says so, measures on and obeys nothing', async (
   assert.match(refused.err, /clock\.not-set/);
   assert.is(relay(), true);
   assert.is(moved(), before);
+  assert.match((await headend('meter', 'list')).out, /clock is not set.*sync-clock$/m);
   assert.match((await events('clock.not-set')).join('\n'), /obeys no command; set it: headend\.js sync-clock/);
 });
 

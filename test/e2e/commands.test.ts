@@ -1,10 +1,13 @@
 /** The head end's command line against the whole platform. */
 
 import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readRelayValue } from '#hw/sim/relay';
+import { imageOf, makeReleaseKey } from '../release.ts';
 import { BUNDLES, OBIS, Platform, until } from './platform.ts';
 
 let platform: Platform;
@@ -67,6 +70,18 @@ Commands('a message is written and read back', async () => {
   const { status, out } = await headend('message', platform.meterId, 'Hello from the command line');
   assert.is(status, 0);
   assert.match(out, /Hello from the command line/);
+});
+
+Commands('a meter that no launcher has started takes no firmware, and the command line says why', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 's3mp-commands-'));
+  const file = join(folder, 'image');
+  writeFileSync(file, imageOf('99.0.0', 'nothing', makeReleaseKey().privateKey));
+  const { status, err } = await headend('firmware', platform.meterId, file);
+  rmSync(folder, { recursive: true });
+  assert.is(status, 1);
+  assert.match(err, /takes no images: .*launcher\.js.*\(firmware\.unsupported\)/);
+  assert.is((await headend('firmware', platform.meterId, join(folder, 'nothing'))).status, 2);
+  assert.is((await headend('firmware', platform.meterId, file, '--within', '0')).status, 2);
 });
 
 Commands('errors have their exit status', async () => {

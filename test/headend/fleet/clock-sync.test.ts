@@ -61,6 +61,7 @@ Sync('a clock that is not set is a state with an event, until it is set; the off
   const { clock } = await r.fleet.meter('m1');
   assert.equal([clock?.isSet, clock?.offsetMs], [false, -3_600_000]);
   assert.is((await kinds(r)).filter((kind) => kind === 'clock.not-set').length, 1);
+  assert.match(r.fleet.metrics.text(), /^s3mp_meters_clock_not_set 1$/m);
   const done = await order(r);
   assert.is(done.state, 'verified');
   assert.equal([done.evidence?.clockBefore?.offsetMs, done.evidence?.clock?.offsetMs], [-3_600_000, 0]);
