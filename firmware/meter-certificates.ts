@@ -193,7 +193,7 @@ export class MeterCertificates implements CertificateManager {
   #agree(headEnd: Certificate): Uint8Array | undefined {
     let agreement = this.#agreements.get(headEnd);
     if (!agreement) {
-      agreement = nodeCrypto.agree(this.#agreement.privateKey, headEnd.publicKey);
+      agreement = this.#agreement.agree(headEnd.publicKey);
       if (agreement) this.#agreements.set(headEnd, agreement);
     }
     return agreement;

@@ -11,6 +11,7 @@ import {
   createPrivateKey,
   createPublicKey,
   createSecretKey,
+  diffieHellman,
   hkdfSync,
   type KeyObject,
   randomBytes,
@@ -86,6 +87,30 @@ export function signerOf(key: KeyObject): SigningKey {
   return { sign: (message) => sign('sha256', message, { key, dsaEncoding: RAW }) };
 }
 
+/** x coordinate of ECDH on P-256; undefined when the public key, 65 bytes, is no point of the curve. */
+export type Agreement = (publicKey: Uint8Array) => Uint8Array | undefined;
+
+/** Agrees with a private key that stays in OpenSSL. */
+export function agreementOf(privateKey: KeyObject): Agreement {
+  return (publicKey) => {
+    try {
+      return diffieHellman({ privateKey, publicKey: publicKeyOf(publicKey) });
+    } catch {
+      return undefined;
+    }
+  };
+}
+
+/** @param scalar  32 bytes */
+export function privateKeyOf(scalar: Uint8Array): KeyObject {
+  const ecdh = createECDH(CURVE);
+  ecdh.setPrivateKey(scalar);
+  const jwk = { ...coordinates(ecdh.getPublicKey()), d: Buffer.from(scalar).toString('base64url') };
+  return createPrivateKey({ key: jwk, format: 'jwk' });
+}
+
+const publicKeyOf = (point: Uint8Array): KeyObject => createPublicKey({ key: coordinates(point), format: 'jwk' });
+
 function coordinates(point: Uint8Array): { kty: 'EC'; crv: 'P-256'; x: string; y: string } {
   const part = (at: number) => Buffer.from(point.subarray(at, at + 32)).toString('base64url');
   return { kty: 'EC', crv: 'P-256', x: part(1), y: part(33) };
@@ -104,20 +129,6 @@ export const nodeCrypto: CryptoProvider = {
       return undefined;
     }
   },
-  agree(privateKey, publicKey) {
-    const ecdh = createECDH(CURVE);
-    ecdh.setPrivateKey(privateKey);
-    try {
-      return ecdh.computeSecret(publicKey);
-    } catch {
-      return undefined;
-    }
-  },
-  signingKey(privateKey) {
-    const ecdh = createECDH(CURVE);
-    ecdh.setPrivateKey(privateKey);
-    const jwk = { ...coordinates(ecdh.getPublicKey()), d: Buffer.from(privateKey).toString('base64url') };
-    return signerOf(createPrivateKey({ key: jwk, format: 'jwk' }));
-  },
-  verifyKey: (publicKey) => verifierOf(createPublicKey({ key: coordinates(publicKey), format: 'jwk' })),
+  signingKey: (privateKey) => signerOf(privateKeyOf(privateKey)),
+  verifyKey: (publicKey) => verifierOf(publicKeyOf(publicKey)),
 };

@@ -3,36 +3,31 @@
  * in a file of its own, mode 0600; certificates and lists are public, and may stand behind each other in one file.
  */
 
-import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { SigningKey, VerifyKey } from '#base/crypto';
 import { invalidFile, messageOf } from '#base/errors';
 import { type Certificate, parseCertificate, parseRevocationList, type RevocationList } from '#base/x509';
-import { nodeCrypto, signerOf } from '#hw/crypto';
+import { type Agreement, agreementOf, nodeCrypto, signerOf } from '#hw/crypto';
 import { readSecretFile, readTextFile, writeFileAtomic } from '#hw/files';
 import { makeFolder } from '#hw/medium';
 
-/** A key pair on P-256. */
+/** A key pair on P-256, whose private key stays in OpenSSL. */
 export interface KeyPair {
-  /** 32 bytes. */
-  readonly privateKey: Uint8Array;
   /** Uncompressed point, 65 bytes. */
   readonly publicKey: Uint8Array;
   readonly signing: SigningKey;
+  readonly agree: Agreement;
 }
 
 export type PemLabel = 'CERTIFICATE' | 'X509 CRL' | 'CERTIFICATE REQUEST';
 
 function keyPairOf(key: KeyObject): KeyPair {
-  const { crv, x, y, d } = key.export({ format: 'jwk' });
-  if (crv !== 'P-256' || !x || !y || !d) throw new TypeError('not a key of P-256');
-  const bytes = (text: string) => Uint8Array.from(Buffer.from(text, 'base64url'));
-  return {
-    privateKey: bytes(d),
-    publicKey: Uint8Array.of(4, ...bytes(x), ...bytes(y)),
-    signing: signerOf(key),
-  };
+  const { crv, x, y } = createPublicKey(key).export({ format: 'jwk' });
+  if (crv !== 'P-256' || !x || !y) throw new TypeError('not a key of P-256');
+  const bytes = (text: string) => Buffer.from(text, 'base64url');
+  return { publicKey: Uint8Array.of(4, ...bytes(x), ...bytes(y)), signing: signerOf(key), agree: agreementOf(key) };
 }
 
 /** Makes a key pair and writes its private key. @throws ConfigError `config.unreadable` */

@@ -51,7 +51,7 @@ export class HeadEndIdentity {
   /** Security of the association with a meter. @param title  of this start @throws S3mpError `certificate.refused` */
   security(meter: EnrolledMeter, title: Uint8Array): ClientSecurityOptions {
     const certificate = meter.certificates[1]!;
-    const agreement = nodeCrypto.agree(this.#key.privateKey, certificate.publicKey);
+    const agreement = this.#key.agree(certificate.publicKey);
     const keys = certificateKeys(nodeCrypto, agreement, this.agreement, certificate, title);
     if (!keys)
       throw new S3mpError('certificate.refused', `${meter.id}: its certificate gives no keys`, { id: meter.id });

@@ -55,8 +55,6 @@ export interface CryptoProvider {
   hkdf(salt: Uint8Array, secret: Uint8Array, info: Uint8Array, length: number): Uint8Array;
   /** AES key wrap (RFC 3394). @returns undefined when the wrapped key is not whole multiples of 8 bytes, or not under this key */
   unwrapKey(kek: Uint8Array, wrapped: Uint8Array): Uint8Array | undefined;
-  /** x coordinate of ECDH on P-256. @returns undefined when the public key is no point of the curve */
-  agree(privateKey: Uint8Array, publicKey: Uint8Array): Uint8Array | undefined;
   /** @param privateKey  32 bytes */
   signingKey(privateKey: Uint8Array): SigningKey;
   /** @param publicKey  65 bytes, uncompressed point */

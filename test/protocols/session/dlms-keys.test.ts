@@ -4,7 +4,7 @@ import { createHmac } from 'node:crypto';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fromHex, toHex } from '#base/bytes';
-import { nodeCrypto } from '#hw/crypto';
+import { agreementOf, nodeCrypto, privateKeyOf } from '#hw/crypto';
 import { parseIsdAs } from '#scion/isd-as';
 import { type DlmsKeyInputs, deriveDlmsKeys, keyInfo } from '#session/dlms-keys';
 import file from '../../vectors/s3mp-security.json';
@@ -20,10 +20,10 @@ Keys('both parties agree on the published shared secret', () => {
     [meter_private!, head_end_public!],
     [head_end_private!, meter_public!],
   ])
-    assert.is(toHex(nodeCrypto.agree(fromHex(own!), fromHex(other!))!), agreement.expected.z);
+    assert.is(toHex(agreementOf(privateKeyOf(fromHex(own!)))(fromHex(other!))!), agreement.expected.z);
   const offCurve = fromHex(meter_public!);
   offCurve[64]! ^= 1;
-  assert.is(nodeCrypto.agree(fromHex(head_end_private!), offCurve), undefined);
+  assert.is(agreementOf(privateKeyOf(fromHex(head_end_private!)))(offCurve), undefined);
 });
 
 const derivations = file.vectors.filter((v) => v.name.startsWith('dlms-keys-'));
