@@ -25,7 +25,7 @@ interface Kept {
 interface Trace {
   readonly high: number;
   readonly low: number;
-  /** Number of the request in the association. */
+  /** Number of the request in the association; infinite when its bytes never come again, whatever the association. */
   readonly number: number;
   readonly ms: number;
 }
@@ -46,7 +46,7 @@ export class DuplicateMemory {
   clear(): void {
     this.#opening = null;
     this.#latest = null;
-    this.#traces = [];
+    this.#traces = this.#traces.filter(({ number }) => number === Number.POSITIVE_INFINITY);
   }
 
   /**
@@ -91,11 +91,14 @@ export class DuplicateMemory {
     this.#latest = { request: request.slice(), answer: answer.slice(), ms: nowMs };
   }
 
-  /** Keeps that a request was carried out, without its answer. */
-  trace(request: Uint8Array, nowMs: number): void {
-    this.#count++;
+  /**
+   * Keeps that a request was carried out, without its answer.
+   * @param isUnique  a counter is in it, so that its bytes never come again by themselves
+   */
+  trace(request: Uint8Array, nowMs: number, isUnique = false): void {
+    const number = isUnique ? Number.POSITIVE_INFINITY : ++this.#count;
     if (this.#traces.length === MEMORY) this.#traces.shift();
-    this.#traces.push({ ...hash(request), number: this.#count, ms: nowMs });
+    this.#traces.push({ ...hash(request), number, ms: nowMs });
   }
 
   /**
@@ -105,7 +108,7 @@ export class DuplicateMemory {
    * @param isHandshake  whether it opens the association: dropped for a while behind that
    */
   keepUnique(request: Uint8Array, answer: Uint8Array, isHandshake: boolean, nowMs: number): void {
-    if (isHandshake) this.trace(request, nowMs);
+    if (isHandshake) this.trace(request, nowMs, true);
     this.#opening = null;
     this.#latest = { request, answer: answer.slice(), ms: Number.POSITIVE_INFINITY };
   }

@@ -77,6 +77,8 @@ export class ServerAssociation {
   #isGenuine = false;
   /** Whether it was refused and counted as a wrong password or code, which a copy of it must not be again. */
   #isCounted = false;
+  /** Whether it was the client's AARQ, but with a counter that a restart has put behind. */
+  #isBehind = false;
 
   constructor(core: ServerCore, place: AssociationPlace) {
     this.#core = core;
@@ -122,6 +124,7 @@ export class ServerAssociation {
     if (!isStream && (isCipheredTag(tag) || tag === ApduTag.aarq)) request = request.slice();
     this.#isGenuine = false;
     this.#isCounted = false;
+    this.#isBehind = false;
     const isHandshake = tag === ApduTag.aarq || this.#pending !== null;
     if (frame.length - at > maxPdu) this.#refuseLong(w);
     else this.#dispatch(tag, this.#reader.reset(frame, at, frame.length), w, nowMs);
@@ -319,6 +322,7 @@ export class ServerAssociation {
    */
   #remember(tag: number, request: Uint8Array, isHandshake: boolean, w: ByteWriter, start: number, nowMs: number): void {
     const isOpen = this.#context !== null || this.#pending !== null;
+    if (this.#isBehind && !this.#place.isStream) this.#duplicates.trace(request, nowMs, true);
     if (this.#place.isStream || !(isOpen || this.#isCounted) || w.overflowed) return;
     const answer = w.buf.subarray(start, w.at);
     if (!isOpen) {
@@ -349,6 +353,7 @@ export class ServerAssociation {
     }
     const verdict = judgeAarq(aarq, this.#place, this.#core.lockout, this.#usedMs);
     if (verdict.isGenuine) this.#isGenuine = true;
+    this.#isBehind = 'opening' in verdict && verdict.opening === 'behind-restart';
     this.#isCounted = 'failures' in verdict && (verdict.failures ?? 0) > 0;
     // A ciphered association ends only for an AARQ that is the client's own: anyone can write a forged one.
     if ('spec' in verdict || !this.#cipher) this.end('replaced');
