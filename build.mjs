@@ -173,7 +173,7 @@ const plainToml = {
  * tables, `export const Tag = { array: 1, … } as const`, also those taken out by `const { array } = Tag`, as a `const enum`
  * would be; and numbers, `const MAX_DEPTH = 8`, where that is shorter. What is not put in keeps its declaration.
  */
-const inlineConstants = {
+const inlineConstants = (texts = new Map()) => ({
   name: 'inline-constants',
   setup(build) {
     const { imports } = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -215,10 +215,63 @@ const inlineConstants = {
           /^import\b[^;]*;|\/\*[\s\S]*?\*\/|\/\/.*|'(?:[^'\\\n]|\\.)*'|(?<!const |typeof |[.\w$])([A-Z][A-Z\d_]*)\b(?!:|\()|(?<=case )([A-Z][A-Z\d_]*)\b/gm,
           (whole, name = '', label = name) => constants.get(label)?.number ?? whole,
         );
-      return { contents: await asArrows(contents), loader: 'js', resolveDir: dirname(path) };
+      const code = await asArrows(contents);
+      written.set(path, code);
+      return { contents: withSharedTexts(code, texts), loader: 'js', resolveDir: dirname(path) };
     });
+    build.onResolve({ filter: /^shared-texts$/ }, ({ path }) => ({ path, namespace: path, sideEffects: false }));
+    build.onLoad({ filter: /.*/, namespace: 'shared-texts' }, () => ({
+      contents: [...texts].map(([text, name]) => `export const ${name} = ${text};`).join('\n'),
+      loader: 'js',
+    }));
   },
-};
+});
+
+/** Sources as they are bundled, by path, but for shared texts. */
+const written = new Map();
+
+/**
+ * Replaces the texts of a line that stand for themselves: none that is a key, a label, a type of the language (which `typeof`
+ * gives) or the name of a module.
+ */
+function replaceTexts(line, replace) {
+  if (/^(import|export|\}) .*from "/.test(line)) return line;
+  return line.replace(/'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"/g, (text, at) => {
+    const isOther =
+      /^[:(]/.test(line.slice(at + text.length)) || /(typeof .* [!=]==? |[\w)\]]\[)$/.test(line.slice(0, at));
+    return isOther || text[0] === "'" || text === '"use strict"' ? text : replace(text);
+  });
+}
+
+/** The texts that sources of a bundle have often enough for a name to be shorter: for each the name. */
+function sharedTexts(codes) {
+  const counts = new Map();
+  for (const code of codes)
+    for (const line of linesWithoutTemplate(code))
+      replaceTexts(line, (text) => counts.set(text, (counts.get(text) ?? 0) + 1) && text);
+  const texts = [...counts].filter(([text, count]) => count * (text.length - 2) > text.length + 5);
+  return new Map(texts.map(([text], i) => [text, `text${i}`]));
+}
+
+function withSharedTexts(code, texts) {
+  const used = new Set();
+  const lines = new Set(linesWithoutTemplate(code));
+  const named = (line) =>
+    replaceTexts(line, (text) => {
+      const name = texts.get(text);
+      if (name) used.add(name);
+      return name ?? text;
+    });
+  const rest = code.split('\n').map((line) => (lines.has(line) ? named(line) : line));
+  return used.size === 0 ? code : `import { ${[...used].join(', ')} } from 'shared-texts';\n${rest.join('\n')}`;
+}
+
+/** Lines outside of templates; none of a source where a template spans lines. */
+function linesWithoutTemplate(code) {
+  const lines = code.split('\n');
+  if (lines.some((line) => line.split('`').length % 2 === 0)) return [];
+  return lines.filter((line) => !line.includes('`'));
+}
 
 /**
  * Functions of a module as arrows, which take 5 to 15 bytes less: they come before everything else, since a function may be
@@ -341,11 +394,13 @@ async function buildBundles() {
       keepNames: false,
       banner: { js: '#!/usr/bin/env node' },
       define: { ...define, ...shorter },
-      plugins: [...plugins, plainToml, inlineConstants],
+      plugins: [...plugins, plainToml],
     };
+    const sources = await sourcesOf({ ...options, plugins: [...options.plugins, inlineConstants()] });
+    const texts = sharedTexts(sources.filter(({ isUsed }) => isUsed).map(({ file }) => written.get(join(root, file))));
     const made = await esbuild.build({
       ...options,
-      plugins: [...options.plugins, nodeModules(await sourcesOf(options))],
+      plugins: [...options.plugins, inlineConstants(texts), nodeModules(sources)],
       write: false,
     });
     writeFileSync(outfile, await tightened(made.outputFiles[0].text));
