@@ -176,9 +176,10 @@ export class ImageSlots {
     this.#keep({ ...record, news: 'none' });
   }
 
-  /** Whether the image in `image.bin` may take over. */
-  judge(size: number): boolean {
+  /** Whether the image in `image.bin` may take over. @param size  undefined when it has arrived damaged */
+  judge(size: number | undefined): boolean {
     const { key, version, folder } = this.#options;
+    if (size === undefined) return this.#refuse('damaged');
     try {
       if (!key) throw new Error('no release key (image.release_key_file)');
       const image = decodeFirmwareImage(readFileSync(`${folder}/image.bin`).subarray(0, size));

@@ -104,6 +104,11 @@ async function explain(target: CommandTarget, { type }: CommandRecord, error: un
   return new S3mpError(error.code, `${error.message}; ${hint}`, error.context, error);
 }
 
+interface Preparing {
+  readonly id: string;
+  progress: Preparation;
+}
+
 const infoOf = ({ model, version, bytes, sha256 }: ImageInfo): ImageInfo => ({ model, version, bytes, sha256 });
 
 export class Commands {
@@ -113,7 +118,7 @@ export class Commands {
   private readonly times: CommandTimes;
   private readonly chains = new Map<string, { tail: Promise<void>; open: number }>();
   /** Commands that something is brought for, by meter. */
-  private readonly preparations = new Map<string, { readonly id: string; progress: Preparation }>();
+  private readonly preparations = new Map<string, Preparing>();
   private readonly tools: ProcedureTools;
   private stopped = false;
 
@@ -154,9 +159,10 @@ export class Commands {
       const error = { code: 'meter.busy', detail: busy };
       return { record: await this.step(record, 'failed', { error }), created: true };
     }
+    const begin = this.reserve(record, image?.content);
     await this.audit(record, 'submitted');
     this.hooks.changed(record);
-    this.begin(record, image?.content);
+    begin();
     return { record, created: true };
   }
 
@@ -174,16 +180,17 @@ export class Commands {
     return this.preparations.size >= TRANSFERS ? `${TRANSFERS} images are on their way already` : undefined;
   }
 
-  private begin(record: CommandRecord, image?: Uint8Array): void {
-    if (PROCEDURES[record.type].prepare) void this.prepare(record, image);
-    else this.enqueue(record, () => this.execute(record));
+  /** Takes the meter's place for what must be brought, at once. @returns begins the command */
+  private reserve(record: CommandRecord, image?: Uint8Array): () => void {
+    if (!PROCEDURES[record.type].prepare) return () => this.enqueue(record, () => this.execute(record));
+    const entry: Preparing = { id: record.id, progress: { stored: 0, blocks: 0, waiting: null } };
+    this.preparations.set(record.meter, entry);
+    return () => void this.prepare(record, entry, image);
   }
 
   /** Brings what the command needs, beside the other commands of the meter; then it takes its place among them. */
-  private async prepare(record: CommandRecord, given: Uint8Array | undefined): Promise<void> {
-    const { meter, id, image } = record;
-    const entry = { id, progress: { stored: 0, blocks: 0, waiting: null } as Preparation };
-    this.preparations.set(meter, entry);
+  private async prepare(record: CommandRecord, entry: Preparing, given: Uint8Array | undefined): Promise<void> {
+    const { meter, image } = record;
     let toldAt = Number.NEGATIVE_INFINITY;
     const told = (progress: Preparation) => {
       entry.progress = progress;
@@ -194,7 +201,9 @@ export class Commands {
     try {
       const content = given ?? (await this.store.image(image!.sha256));
       if (!content) throw new S3mpError('command.failed', 'the image is not in the store any more; send it again');
-      await PROCEDURES[record.type].prepare!(this.hooks.target(meter), record, content, this.tools, told);
+      // A meter that is enrolled anew meanwhile has another connection.
+      const target = () => this.hooks.target(meter);
+      await PROCEDURES[record.type].prepare!(target, record, content, this.tools, told);
     } catch (error) {
       // Stopped in between it is taken up at the next start.
       if (!this.stopped) await this.fail(record, error).catch((failure) => this.failed(record, failure));
@@ -219,7 +228,7 @@ export class Commands {
   /** Takes up what a stopped head end left open: unsent commands go on, all others are read back. */
   async resume(): Promise<void> {
     for (const record of await this.store.openCommands()) {
-      if (record.state === 'queued') this.begin(record);
+      if (record.state === 'queued') this.reserve(record)();
       else this.enqueue(record, () => this.resolve(record));
     }
   }

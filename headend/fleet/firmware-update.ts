@@ -26,6 +26,9 @@ const LOOK_MS = 1_000;
 /** What the meter itself has answered; anything else says that it was not reached. */
 const ANSWERS = /^(dlms\.(access-denied|object-undefined|type-unmatched|refused|unexpected-answer)|encode\.)/;
 
+/** Failures that no waiting mends. */
+const FINAL = /^(internal$|firmware\.|clock\.|certificate\.|meter\.unknown$)/;
+
 const isAnswer = (error: unknown) => error instanceof S3mpError && ANSWERS.test(error.code);
 
 /**
@@ -33,7 +36,7 @@ const isAnswer = (error: unknown) => error instanceof S3mpError && ANSWERS.test(
  * @throws S3mpError `firmware.unsupported`, `firmware.refused`, `clock.not-set`, `command.expired`
  */
 export async function bringFirmware(
-  target: CommandTarget,
+  target: () => CommandTarget,
   record: CommandRecord,
   bytes: Uint8Array,
   { clock, isStopped }: ProcedureTools,
@@ -45,13 +48,13 @@ export async function bringFirmware(
   const attempt = patiently(target, record, clock, isStopped, progress, told);
 
   await attempt(async () => {
-    judge(await target.readFirmware(), image);
-    if (!(await target.readClock()).isSet) throw notSet(target.id);
+    judge(await target().readFirmware(), image);
+    if (!(await target().readClock()).isSet) throw notSet(record.meter);
   });
   let count = 1;
   for (let isWhole = false; !isWhole; ) {
     const startedAt = clock.steady();
-    const slice = await attempt(() => target.sendFirmware(image, count));
+    const slice = await attempt(() => target().sendFirmware(image, count));
     ({ isWhole } = slice);
     Object.assign(progress, { stored: slice.stored, blocks: slice.blocks });
     told(progress);
@@ -61,10 +64,10 @@ export async function bringFirmware(
   }
   await attempt(async () => {
     try {
-      await target.verifyFirmware();
+      await target().verifyFirmware();
     } catch (error) {
       if (!isAnswer(error)) throw error;
-      const { refusal } = await target.readFirmware();
+      const { refusal } = await target().readFirmware();
       throw new S3mpError('firmware.refused', `the meter refuses the image: ${refusalText(refusal)}`);
     }
   });
@@ -72,7 +75,7 @@ export async function bringFirmware(
 
 /** Does a step until it is done, over outages of the meter. */
 function patiently(
-  target: CommandTarget,
+  target: () => CommandTarget,
   record: CommandRecord,
   clock: FleetClock,
   isStopped: () => boolean,
@@ -93,12 +96,12 @@ function patiently(
         return result;
       } catch (error) {
         const code = error instanceof S3mpError ? error.code : 'internal';
-        if (code === 'internal' || /^(firmware|clock)\./.test(code)) throw error;
+        if (FINAL.test(code)) throw error;
         if (isAnswer(error) && ++refusals >= SURE_REFUSALS)
           throw new S3mpError('firmware.refused', `the meter refuses the transfer: ${messageOf(error)}`, {}, error);
         progress.waiting = messageOf(error);
         told(progress);
-        await target.untilReachable(pauseMs);
+        await target().untilReachable(pauseMs);
       }
     }
   };
@@ -135,7 +138,7 @@ export async function startFirmware(target: CommandTarget, waitMs: number, sent:
 }
 
 const REFUSALS: Readonly<Record<string, string>> = {
-  '': 'it has arrived damaged; ordered again, all of it is sent again',
+  damaged: 'it has arrived damaged; ordered again, all of it is sent again',
   signature: 'its signature is not that of the release key that the meter has',
   digest: 'its content is not what was signed',
   model: 'it is for another model',
@@ -143,7 +146,7 @@ const REFUSALS: Readonly<Record<string, string>> = {
   'too-far': 'the firmware that runs is older than the image allows; install a version in between first',
 };
 
-const refusalText = (refusal: string) => REFUSALS[refusal] ?? refusal;
+const refusalText = (refusal: string) => REFUSALS[refusal] ?? (refusal || 'it does not say why');
 
 /** Waits until the meter is back and its new firmware has proved itself, or the one before runs again. */
 export async function readBackFirmware(

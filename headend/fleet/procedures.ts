@@ -76,7 +76,7 @@ export interface Preparation {
 export interface Procedure {
   /** Brings what the command needs, beside other commands of the meter, until `record.expiresAt`. */
   readonly prepare?: (
-    target: CommandTarget,
+    target: () => CommandTarget,
     record: CommandRecord,
     image: Uint8Array,
     tools: ProcedureTools,

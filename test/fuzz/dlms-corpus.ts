@@ -37,6 +37,8 @@ export const IMAGE = encodeFirmwareImage(
   nodeCrypto,
 );
 
+/** SET of the clock to NOW, 2027-01-15 08:00 UTC. */
+const SET_CLOCK = fromHex('c101c100080000010000ff0200090c07eb010f0508000000000000');
 const DISCONNECT = fromHex('c301c10046000060030aff01010f00');
 
 /** APDUs, values and frames. */
@@ -84,7 +86,14 @@ export const CORPUS: readonly Uint8Array[] = [
   '1301000202021206 18 000100000002000300000004000500000006000700000008',
 ]
   .map((hex) => fromHex(hex))
-  .concat([IMAGE, DISCONNECT, signedCommand(DISCONNECT, 1), signedCommand(fromHex('c001c1000f0000280000ff0200'), 2)]);
+  .concat([
+    IMAGE,
+    DISCONNECT,
+    SET_CLOCK,
+    signedCommand(DISCONNECT, 1),
+    signedCommand(SET_CLOCK, 3),
+    signedCommand(fromHex('c001c1000f0000280000ff0200'), 2),
+  ]);
 
 const INTERESTING = [0x00, 0x01, 0x02, 0x7f, 0x80, 0x81, 0x82, 0x84, 0xff, 0x13, 0x60, 0xbe];
 

@@ -10,6 +10,7 @@ import { Mechanism } from '#dlms/acse';
 import { CIPHER_HEADROOM, CipherKey, sealApdu } from '#dlms/cipher';
 import { DlmsClient } from '#dlms/client';
 import { type ClientSecurityOptions, MemoryCounter } from '#dlms/client-security';
+import { judgingTime } from '#dlms/cosem/clock';
 import type { ImageSlot } from '#dlms/cosem/image-transfer';
 import { type Exchange, exchangeSync } from '#dlms/exchange';
 import { encodeFrame, HdlcStream, information } from '#dlms/hdlc';
@@ -45,7 +46,7 @@ const METER_PUBLIC = fromHex(
 );
 
 /** A slot in memory that takes images of the release key only. */
-function imageSlot(capacity: number): { slot: ImageSlot; judge: (size: number) => boolean } {
+function imageSlot(capacity: number): { slot: ImageSlot; judge: (size: number | undefined) => boolean } {
   const bytes = new Uint8Array(capacity);
   const slot: ImageSlot = {
     capacity,
@@ -59,7 +60,8 @@ function imageSlot(capacity: number): { slot: ImageSlot; judge: (size: number) =
     read: (offset, length) => bytes.subarray(offset, offset + length),
     digest: (length) => nodeCrypto.hash('sha256', bytes.subarray(0, length)),
   };
-  const judge = (size: number) => {
+  const judge = (size: number | undefined) => {
+    if (size === undefined) return false;
     try {
       return verifyFirmwareImage(decodeFirmwareImage(slot.read(0, size)), VERIFIER, nodeCrypto) === null;
     } catch (error) {
@@ -85,6 +87,7 @@ export class Fuzzed {
   #clientSap = 1;
   #sessions = 0;
   #activated = 0;
+  #epochMs = 0;
   #nowMs = 0;
 
   constructor(transport: 'datagram' | 'stream', suite: 0 | 1 = 0) {
@@ -102,8 +105,12 @@ export class Fuzzed {
     };
     this.meter = testMeter(
       { security, commands: 'signed', imageSlot: slot, images: { judge, activate }, sendPush: () => true },
-      { epochS: () => NOW, commands: { keys: [VERIFIER], title: METER_TITLE, accept } },
+      {
+        epochS: judgingTime(() => ({ epochMs: NOW * 1000, isSet: true })),
+        commands: { keys: [VERIFIER], title: METER_TITLE, accept },
+      },
     );
+    this.#epochMs = this.meter.clock.epochMs;
     this.#session = this.#open();
   }
 
@@ -215,12 +222,14 @@ export class Fuzzed {
     const { meter } = this;
     assert.equal(meter.relay.moves, [], 'nothing unsigned switches');
     assert.is(this.#activated, 0, 'nothing unsigned starts');
+    assert.is(meter.clock.epochMs, this.#epochMs, 'nothing unsigned sets the clock');
     meter.events.length = 0;
     assert.ok(meter.server.sessionCount <= 32, `${meter.server.sessionCount} sessions`);
     // Time passes for the model: schedules, profiles and the limiter look at what was written.
     this.#nowMs += 1000;
     meter.clock.steadyMs += 1000;
     meter.clock.epochMs += 1000;
+    this.#epochMs = meter.clock.epochMs;
     measure(meter);
     meter.model.tick();
     const honest = meter.server.session('honest', { transport: this.transport, source: 'honest' }, this.#nowMs);

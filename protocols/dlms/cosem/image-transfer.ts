@@ -53,8 +53,11 @@ export interface ImageOptions {
   readonly blockSize?: number;
   /** Whether transfers are enabled as delivered. */
   readonly isEnabled?: boolean;
-  /** Judges a whole image of `size` bytes in the slot: origin, model, version. Default: every image will do. */
-  readonly judge?: (size: number) => boolean;
+  /**
+   * Judges an image of `size` bytes in the slot: origin, model, version; undefined for one whose digest is wrong, which is
+   * refused in any case. Default: every image will do.
+   */
+  readonly judge?: (size: number | undefined) => boolean;
   /** Starts the image in the slot, soon after it returns. @returns false when it cannot */
   readonly activate?: (size: number) => boolean;
   /** Status of the last image while none is transferred; default: not initiated. */
@@ -190,7 +193,7 @@ export class ImageTransfer {
     this.#save();
     const content = progress.size - DIGEST_SIZE;
     const isWhole = equalBytes(this.#slot.digest(content), this.#slot.read(content, DIGEST_SIZE));
-    const isGood = isWhole && (this.#options.judge?.(progress.size) ?? true);
+    const isGood = (this.#options.judge?.(isWhole ? progress.size : undefined) ?? true) && isWhole;
     this.#own = isGood ? ImageStatus.verified : ImageStatus.verificationFailed;
     this.#options.onEvent(isGood ? 'verified' : 'verification-failed');
     if (isGood) return Result.success;

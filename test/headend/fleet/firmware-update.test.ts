@@ -156,6 +156,7 @@ Update("the meter's verdict is told in words, and what it refuses is never activ
   const r = await rig();
   for (const [verdict, words] of [
     ['signature', /release key/],
+    ['damaged', /arrived damaged/],
     ['too-far', /version in between/],
     ['no release key (image.release_key_file)', /no release key/],
   ] as const) {
@@ -204,6 +205,26 @@ Update('an activation whose answer is lost is read back and not repeated', async
   assert.is((await lost()).state, 'failed');
   assert.match((await lost()).error?.detail ?? '', /was not activated/);
   assert.is(r.meter.activations, 2);
+});
+
+Update('of two orders at the same moment one is refused', async () => {
+  const r = await rig();
+  const both = await Promise.all([order(r, '0.2.0'), order(r, '0.3.0')]);
+  await r.clock.advance(60_000);
+  const ends = await Promise.all(both.map((end) => end()));
+  assert.equal(
+    ends.map(({ state, error }) => error?.code ?? state),
+    ['verified', 'meter.busy'],
+  );
+});
+
+Update('a meter that is not there any more ends the transfer', async () => {
+  const r = await rig();
+  const command = await order(r, '0.2.0');
+  await r.clock.advance(500);
+  await r.fleet.remove('m1');
+  await r.clock.advance(60_000);
+  assert.is((await command()).error?.code, 'meter.unknown');
 });
 
 Update('one image at a time to a meter, and none after its time', async () => {
