@@ -6,11 +6,20 @@
  * so that an interruption leaves the old files whole.
  */
 
-import { asciiText } from '#base/bytes';
 import { ConfigError } from '#base/errors';
 import { type DiskFile, unusable } from './disk-file.ts';
+import {
+  Attribute,
+  DELETED,
+  ENTRY,
+  entriesOf,
+  type Found,
+  findIn,
+  newEntries,
+  setEntry,
+  shortNames,
+} from './fat32-entries.ts';
 
-const ENTRY = 32;
 const END_OF_CHAIN = 0x0fff_ffff;
 const LAST_CLUSTER = 0x0fff_fff8;
 const CLUSTER_MASK = 0x0fff_ffff;
@@ -18,12 +27,6 @@ const BAD_CLUSTER = 0x0fff_fff7;
 /** Flags in FAT[1]: shut down properly, no error met. */
 const CLEAN = 0x0800_0000;
 const NO_ERROR = 0x0400_0000;
-const Attribute = { directory: 0x10, archive: 0x20, volumeId: 0x08, longName: 0x0f } as const;
-const DELETED = 0xe5;
-/** 1 January 2026, midnight: the same card gives the same bytes whenever it is made. */
-const DATE = ((2026 - 1980) << 9) | (1 << 5) | 1;
-/** UTF-16 units of one entry of a long name. */
-const LONG_PLACES = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
 /** Long entries a folder may hold at most, by the specification. */
 const MAX_FOLDER = 65_536 * ENTRY;
 
@@ -32,16 +35,6 @@ interface Folder {
   readonly cluster: number;
   bytes: Uint8Array;
   isChanged: boolean;
-}
-
-interface Found {
-  /** Offset of the short entry, and of the first entry that belongs to it. */
-  readonly at: number;
-  readonly from: number;
-  readonly name: string;
-  readonly isFolder: boolean;
-  readonly cluster: number;
-  readonly size: number;
 }
 
 export class Fat32 {
@@ -309,19 +302,11 @@ export class Fat32 {
 
   /** Writes the entries of a new name. @returns offset of its short entry */
   #addEntry(folder: Folder, name: string, attribute: number): number {
-    const taken = new Set([...shortNames(folder.bytes)]);
-    const { short, isExact } = shortName(name, taken);
-    const long = isExact ? [] : longEntries(name, short);
-    const count = long.length + 1;
-    const from = this.#room(folder, count);
-    for (const [i, entry] of long.entries()) folder.bytes.set(entry, from + i * ENTRY);
-    const at = from + long.length * ENTRY;
-    folder.bytes.fill(0, at, at + ENTRY).set(short, at);
-    folder.bytes[at + 11] = attribute;
-    const view = new DataView(folder.bytes.buffer, folder.bytes.byteOffset);
-    for (const date of [16, 18, 24]) view.setUint16(at + date, DATE, true);
+    const entries = newEntries(name, attribute, new Set(shortNames(folder.bytes)));
+    const from = this.#room(folder, entries.length);
+    for (const [i, entry] of entries.entries()) folder.bytes.set(entry, from + i * ENTRY);
     folder.isChanged = true;
-    return at;
+    return from + (entries.length - 1) * ENTRY;
   }
 
   /** Offset of `count` free entries in a row; the folder grows when it has none. */
@@ -345,114 +330,4 @@ export class Fat32 {
 function full(what: string, needed: number, free: number): ConfigError {
   const mb = (n: number) => `${(n / 1e6).toFixed(1)} MB`;
   return new ConfigError('card.full', `${what}: it takes ${mb(needed)}, ${mb(free)} are free`, { needed, free });
-}
-
-function setEntry(bytes: Uint8Array, at: number, cluster: number, size: number): void {
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
-  view.setUint16(at + 20, cluster >>> 16, true);
-  view.setUint16(at + 26, cluster & 0xffff, true);
-  view.setUint16(at + 22, 0, true);
-  view.setUint16(at + 24, DATE, true);
-  view.setUint32(at + 28, size, true);
-}
-
-/** Checksum of a short name, which ties long entries to it. */
-function checksum(short: Uint8Array): number {
-  return short.reduce((sum, byte) => (((sum & 1) << 7) + (sum >>> 1) + byte) & 0xff, 0);
-}
-
-function* shortNames(bytes: Uint8Array): Generator<string> {
-  for (let at = 0; at < bytes.length && bytes[at] !== 0; at += ENTRY)
-    if (bytes[at] !== DELETED && bytes[at + 11] !== Attribute.longName) yield asciiText(bytes, at, at + 11);
-}
-
-function* entriesOf(bytes: Uint8Array): Generator<Found> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
-  let long = '';
-  let from = -1;
-  let sum = -1;
-  for (let at = 0; at + ENTRY <= bytes.length && bytes[at] !== 0; at += ENTRY) {
-    const attribute = bytes[at + 11]!;
-    if (bytes[at] === DELETED) {
-      from = -1;
-      continue;
-    }
-    if ((attribute & 0x3f) === Attribute.longName) {
-      if ((bytes[at]! & 0x40) !== 0) {
-        long = '';
-        from = at;
-        sum = bytes[at + 13]!;
-      }
-      const units = LONG_PLACES.map((place) => view.getUint16(at + place, true));
-      const end = units.indexOf(0);
-      long = String.fromCharCode(...(end < 0 ? units : units.slice(0, end))) + long;
-      continue;
-    }
-    const short = bytes.subarray(at, at + 11);
-    const isLong = from >= 0 && sum === checksum(short);
-    const first = isLong ? from : at;
-    from = -1;
-    if ((attribute & Attribute.volumeId) !== 0) continue;
-    yield {
-      at,
-      from: first,
-      name: isLong ? long : shortText(short, bytes[at + 12]!),
-      isFolder: (attribute & Attribute.directory) !== 0,
-      cluster: ((view.getUint16(at + 20, true) << 16) | view.getUint16(at + 26, true)) >>> 0,
-      size: view.getUint32(at + 28, true),
-    };
-  }
-}
-
-/** `CONFIG  TXT` as `CONFIG.TXT`; the flags 8 and 16 say that name and extension are meant in lower case. */
-function shortText(short: Uint8Array, flags: number): string {
-  const part = (from: number, to: number, flag: number) => {
-    const text = asciiText(short, from, to).trimEnd();
-    return (flags & flag) !== 0 ? text.toLowerCase() : text;
-  };
-  const extension = part(8, 11, 16);
-  return part(0, 8, 8) + (extension === '' ? '' : `.${extension}`);
-}
-
-function findIn(bytes: Uint8Array, name: string): Found | undefined {
-  const wanted = name.toLowerCase();
-  for (const found of entriesOf(bytes)) if (found.name.toLowerCase() === wanted) return found;
-  return undefined;
-}
-
-/** The 8.3 name: the name itself where it is one, else `NAME~1.EXT` with a number that is free. */
-function shortName(name: string, taken: ReadonlySet<string>): { short: Uint8Array; isExact: boolean } {
-  const dot = name.lastIndexOf('.');
-  const clean = (text: string) => text.toUpperCase().replace(/[^A-Z0-9!#$%&'()@^_`{}~-]/g, '_');
-  const base = clean((dot > 0 ? name.slice(0, dot) : name).replace(/[. ]/g, ''));
-  const extension = clean(dot > 0 ? name.slice(dot + 1) : '').slice(0, 3);
-  const fill = (text: string) => Uint8Array.from(Buffer.from(text.padEnd(8) + extension.padEnd(3), 'latin1'));
-  const exact = fill(base.slice(0, 8));
-  const isExact = name === shortText(exact, 0) && !taken.has(asciiText(exact));
-  if (isExact) return { short: exact, isExact };
-  for (let number = 1; ; number++) {
-    const tail = `~${number}`;
-    const short = fill(base.slice(0, 8 - tail.length) + tail);
-    if (!taken.has(asciiText(short))) return { short, isExact };
-  }
-}
-
-/** The entries of a long name, last part first as they lie in the folder. */
-function longEntries(name: string, short: Uint8Array): Uint8Array[] {
-  const parts = Math.ceil(name.length / LONG_PLACES.length);
-  const sum = checksum(short);
-  return Array.from({ length: parts }, (_, i) => {
-    const order = parts - i;
-    const entry = new Uint8Array(ENTRY);
-    const view = new DataView(entry.buffer);
-    entry[0] = order | (i === 0 ? 0x40 : 0);
-    entry[11] = Attribute.longName;
-    entry[13] = sum;
-    for (const [k, place] of LONG_PLACES.entries()) {
-      const index = (order - 1) * LONG_PLACES.length + k;
-      const unit = index < name.length ? name.charCodeAt(index) : index === name.length ? 0 : 0xffff;
-      view.setUint16(place, unit, true);
-    }
-    return entry;
-  });
 }

@@ -52,7 +52,9 @@ chown s3mp:s3mp /var/lib/s3mp 2>/dev/null
 
 # Secrets belong to the service alone.
 for keys in /etc/s3mp/keys /etc/scion/keys /etc/scion/crypto; do
-  [ -d "$keys" ] && chown -R s3mp:s3mp "$keys" && chmod -R go= "$keys"
+  [ -d "$keys" ] || continue
+  chmod -R go= "$keys"
+  chown -R s3mp:s3mp "$keys" || say "$keys cannot be given to the user s3mp"
 done
 
 # What carries READY and the watchdog's sign of life from Node to systemd.
