@@ -5,10 +5,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { performance } from 'node:perf_hooks';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createLog } from '#hw/log';
 import { openBus } from '#hw/serial/open';
 import type { BytePort } from '#hw/serial/port';
 import { Household } from '#hw/sim/household';
@@ -19,12 +17,12 @@ import { lineTiming } from '#modbus/master';
 import { MAX_FRAME } from '#modbus/rtu';
 import { seeded } from '#test/random';
 import { MeasurementImage, Quality, Quantity } from '../../firmware/measurement-image.ts';
-import { PollLoop, type PollLoopOptions } from '../../firmware/poll-loop.ts';
+import type { PollLoopOptions } from '../../firmware/poll-loop.ts';
+import { clock, loopOn, until } from '../interop/pty-loop.ts';
 import { MemoryBus } from './memory-bus.ts';
 
 /** Those of a meter with one phase and one tariff. */
 const QUANTITIES = Object.values(Quantity).slice(0, 9);
-const clock = () => performance.now();
 
 /** A meter whose registers hold the captured set of values. */
 function knownMeter(maxRead?: number): SimMeter {
@@ -37,30 +35,14 @@ function knownMeter(maxRead?: number): SimMeter {
 
 const KNOWN = [23_142, 1473, 5001, 327, 98, 341, 959, 1_979_360, 1_023_480];
 
-interface Bench {
-  readonly loop: PollLoop;
-  readonly image: MeasurementImage;
-  readonly lines: string[];
-}
-
-function makeLoop(port: BytePort, options: Partial<PollLoopOptions> = {}): Bench {
-  const image = new MeasurementImage();
-  const lines: string[] = [];
-  const loop = new PollLoop({
-    port,
-    map: OR_WE_514,
-    unit: 1,
+/** A loop on a fast line. */
+const makeLoop = (port: BytePort, options: Partial<PollLoopOptions> = {}) =>
+  loopOn(port, {
     timing: lineTiming(115_200, 'even'),
     timeoutMs: 80,
-    cycleMs: 0,
     backoffMs: { first: 150, last: 600 },
-    image,
-    clock,
-    log: createLog('poll', { write: (line) => lines.push(line) }),
     ...options,
   });
-  return { loop, image, lines };
-}
 
 /** Values, with the active energy as its register has it. */
 const values = (image: MeasurementImage) =>
@@ -68,14 +50,6 @@ const values = (image: MeasurementImage) =>
 const qualities = (image: MeasurementImage, at = clock()) => QUANTITIES.map((q) => image.quality(q, at));
 const all = (quality: Quality) => QUANTITIES.map(() => quality);
 const is = (image: MeasurementImage, quality: Quality) => qualities(image).every((q) => q === quality);
-
-async function until(what: string, condition: () => boolean, limitMs = 10_000): Promise<void> {
-  const end = clock() + limitMs;
-  while (!condition()) {
-    assert.ok(clock() < end, `within ${limitMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
 
 const Schedule = suite('poll loop: schedule');
 

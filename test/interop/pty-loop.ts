@@ -1,4 +1,4 @@
-/** The poll loop of a meter on a serial port whose far end is a foreign energy meter. */
+/** The poll loop of a meter on a port whose far end is an energy meter, simulated or foreign. */
 
 import { performance } from 'node:perf_hooks';
 import * as assert from 'uvu/assert';
@@ -7,7 +7,7 @@ import type { BytePort } from '#hw/serial/port';
 import { OR_WE_514 } from '#modbus/maps/or-we-514';
 import { lineTiming } from '#modbus/master';
 import { MeasurementImage } from '../../firmware/measurement-image.ts';
-import { PollLoop } from '../../firmware/poll-loop.ts';
+import { PollLoop, type PollLoopOptions } from '../../firmware/poll-loop.ts';
 
 const LIMIT_MS = 15_000;
 
@@ -20,8 +20,8 @@ export interface PortLoop {
   readonly lines: string[];
 }
 
-/** A loop over unit 1, an OR-WE-514 at 9600 baud. */
-export function loopOn(port: BytePort): PortLoop {
+/** A loop over unit 1, an OR-WE-514 at 9600 baud unless `options` say otherwise. */
+export function loopOn(port: BytePort, options: Partial<PollLoopOptions> = {}): PortLoop {
   const image = new MeasurementImage();
   const lines: string[] = [];
   const loop = new PollLoop({
@@ -35,6 +35,7 @@ export function loopOn(port: BytePort): PortLoop {
     image,
     clock,
     log: createLog('poll', { write: (line) => lines.push(line) }),
+    ...options,
   });
   return { loop, image, lines };
 }
