@@ -28,6 +28,7 @@ export interface TrialOptions {
   /** Waits until a condition holds. @returns false when it did not in time, or the self-test is to stop */
   readonly until: (condition: () => boolean, limitMs: number) => Promise<boolean>;
   readonly isStopped: () => boolean;
+  readonly busWorks: () => boolean;
 }
 
 /** The contact and the energy meter take a moment to follow. */
@@ -37,7 +38,7 @@ const quiet = createLog('self-test', { write: () => {} });
 
 /** @returns what was found @throws Error, or Skipped when the load could not be seen or nothing may move */
 export async function tryContact(options: TrialOptions): Promise<string> {
-  const { config, clock, wallClock, power, until, isStopped } = options;
+  const { config, clock, wallClock, power, until, isStopped, busWorks } = options;
   const folder = config.string('state.directory');
   if (!existsSync(folder)) throw new Skipped(noFolder(folder));
   let fault: unknown;
@@ -106,7 +107,9 @@ export async function tryContact(options: TrialOptions): Promise<string> {
     files.close();
     letGo();
   }
-  if (load === undefined)
-    throw new Skipped(`${name} opens, closes and reads back; no power is read that shows the current`);
+  if (load === undefined) {
+    const why = busWorks() ? 'no power is read' : 'the bus does not work';
+    throw new Skipped(`${name} opens, closes and reads back; the current was not seen, ${why}`);
+  }
   return `${name} opens and closes, ${Math.abs(load) > LEAK_W ? `the load of ${load} W follows` : 'no load to see'}`;
 }

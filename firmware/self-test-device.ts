@@ -120,7 +120,7 @@ export function deviceSubject(
   async function relay(): Promise<string> {
     if (config.string('relay.driver') === 'none') throw new Skipped('no relay is configured');
     if (!movesRelay) throw new Skipped('moved with --relay only');
-    return tryContact({ config, clock, wallClock, power, until, isStopped });
+    return tryContact({ config, clock, wallClock, power, until, isStopped, busWorks: () => loop?.healthy === true });
   }
 
   async function display(): Promise<string> {

@@ -39,6 +39,7 @@ export const HINTS = {
     [/answer/, 'is it powered, A and B not swapped? self-test --scan finds unit, speed and framing'],
     [/^tcp/, 'is the device server on? check serial.url'],
     [/does not take/, 'dtoverlay=disable-bt in config.txt, and serial.url = "/dev/ttyAMA0"'],
+    [/holds the port/, STOP],
     [/\)$/, ''],
     [/./, 'check serial.url'],
   ],
@@ -48,7 +49,7 @@ export const HINTS = {
     [/belongs/, 'another line of config.txt has relay.pin: take it out'],
     [/EACCES/, 'the user must be in the group gpio'],
     [/flow|while OFF/, 'the contact hangs (solid-state relays fail short), or the load is wired past it'],
-    [/read back|follow/, 'check its coil and supply, relay.pin, relay.energised'],
+    [/read back|follow|moved/, 'check its coil and supply, relay.pin, relay.energised'],
     [/dtoverlay|relay\.chip|driver$/, ''],
     [/./, 'check relay.driver and relay.pin'],
   ],
@@ -59,9 +60,9 @@ export const HINTS = {
     [/./, 'check its four wires and display.address (i2cdetect -y 1); without one set display.driver = "none"'],
   ],
   storage: [
-    [/ENOSPC|free in/, 'make room there'],
-    [/EACCES/, 'give its files to the user of the meter: sudo chown -R s3mp: and that folder'],
-    [/EROFS|EIO|other bytes/, 'a worn card turns read-only: replace it'],
+    [/ENOSPC|free in/, 'make room in state.directory'],
+    [/EACCES/, 'sudo chown -R s3mp: that folder'],
+    [/EROFS|EIO|other bytes/, 'is its partition mounted? a worn card turns read-only: replace it'],
     [/./, 'check state.directory'],
   ],
   clock: [
@@ -70,25 +71,22 @@ export const HINTS = {
   ],
   keys: [
     [/chmod/, ''],
-    [/EACCES/, 'the user of the meter must be able to read it: sudo chown s3mp: and that file'],
+    [/EACCES/, 'sudo chown s3mp: that file'],
     [/pki/, 'enrol again: move the folder pki away, headend.js meter add'],
     [/believed/, 'put a certificate that is valid there'],
     [/ENOENT/, 'put it back, or take its key out of the configuration'],
-    [/./, 'write it anew'],
+    [/./, 'put the right file there again'],
   ],
   address: [
     [/in use/, STOP],
-    [/does not have/, 'is the network cable in? scion.address must be one of: ip -br address'],
-    [/UDP.*EACCES/, 'scion.port below 1024 needs rights'],
-    [/EACCES/, 'sudo chmod a+r and that file'],
-    [/json/, "put topology.json of this meter's AS there, or set scion.topology"],
+    [/EACCES/, 'sudo chmod a+r that file; a scion.port below 1024 needs rights'],
+    [/json/i, "put topology.json of this meter's AS there, or set scion.topology"],
     [/./, ''],
   ],
   path: [
     [/REFUSED|status/, 'the gateway is on, its path service is not: gateway.js status there'],
     [/no path/, 'gateway.js status there says which link is down'],
-    [/ENET|EADDR/, 'check address and netmask of this machine: ip -br address'],
-    [/./, 'is the gateway on and the power line up? ping it'],
+    [/./, 'are network cable, gateway and power line well? ping it'],
   ],
 } as const satisfies Record<string, readonly (readonly [cause: RegExp, hint: string])[]>;
 export type CheckName = keyof typeof HINTS;
@@ -118,7 +116,7 @@ export async function runCheck(subject: Subject, check: CheckName): Promise<Outc
 }
 
 function failureOf(check: CheckName, error: unknown): Outcome {
-  const text = messageOf(error);
+  const text = messageOf(error).replace(/\s+/g, ' ');
   if (error instanceof Skipped) return { check, result: 'SKIP', text };
   const hint = HINTS[check].find(([cause]) => cause.test(text))?.[1];
   return { check, result: 'FAIL', text, ...(hint ? { hint } : {}) };

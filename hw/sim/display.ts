@@ -4,7 +4,7 @@
  * not answer.
  */
 
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { invalidConfig, messageOf } from '#base/errors';
 import type { Display } from '#hw/display';
@@ -12,6 +12,7 @@ import { openOled } from '#hw/display/oled';
 import { ssd1306Panel } from '#hw/display/panel';
 import type { Controller } from '#hw/display/ssd1306';
 import type { Log } from '#hw/log';
+import { makeFolder } from '#hw/medium';
 import { encodePng } from '#hw/sim/png';
 import { SimSsd1306 } from '#hw/sim/ssd1306';
 
@@ -28,7 +29,7 @@ export function openSimDisplay(
   { controller = 'ssd1306', height = 64, log }: SimDisplayOptions = {},
 ): Display {
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
   } catch (error) {
     throw invalidConfig(`display.path ${folder}: ${messageOf(error)}`, { folder }, error);
   }

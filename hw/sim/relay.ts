@@ -4,9 +4,10 @@
  * contact that does not follow.
  */
 
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, S3mpError } from '#base/errors';
+import { makeFolder } from '#hw/medium';
 import type { Relay } from '#hw/relay';
 
 export function openSimRelay(folder: string): Relay {
@@ -24,7 +25,7 @@ export function openSimRelay(folder: string): Relay {
       writeFileSync(`${file}.new`, connected ? '1\n' : '0\n');
       renameSync(`${file}.new`, file);
     });
-  attempt(() => mkdirSync(folder, { recursive: true }));
+  attempt(() => makeFolder(folder));
   if (readRelayValue(folder) === undefined) set(true);
   return { kind: 'sim', set, isConnected: () => readRelayValue(folder) !== false, close: () => {} };
 }

@@ -121,6 +121,7 @@ Trial('a storage that fails while the contact is open does not keep it open', as
         wallClock: openWallClock(config, { get: () => undefined, set: () => false, keep: () => {} }),
         power: () => 327,
         isStopped: () => false,
+        busWorks: () => true,
         until: async () => {
           seen = readRelayValue(relay);
           fs.writeSync = () => {

@@ -36,6 +36,7 @@ import { WallClock } from '../../firmware/wall-clock.ts';
 import { startPathService } from '../../gateway/path-service.ts';
 import { FIVE_ASES } from '../gateway/topologies.ts';
 import { GrpcServer } from '../hw/grpc-server.ts';
+import { DARK_HOUSE, HOUSE } from '../interop/pymodbus.ts';
 
 const quiet = createLog('test', { write: () => {} });
 
@@ -98,23 +99,10 @@ async function withSlave(meter: SimMeter, test: (url: string, slave: SimSlave) =
   }
 }
 
-const HOUSE = {
-  voltage: 23_142,
-  current: 1473,
-  frequency: 5001,
-  activePower: 327,
-  reactivePower: 98,
-  apparentPower: 341,
-  powerFactor: 959,
-  activeEnergy: 197_936,
-  reactiveEnergy: 102_348,
-};
-const NO_LOAD = { current: 0, activePower: 0, reactivePower: 0, apparentPower: 0 };
-
 /** @param relayFolder  twin that switches its load; without it nothing does */
 function houseWith(changes: Partial<typeof HOUSE>, relayFolder?: string): SimMeter {
   const isOn = () => relayFolder === undefined || readRelayValue(relayFolder) !== false;
-  return new SimMeter(1, { at: () => ({ ...HOUSE, ...changes, ...(isOn() ? {} : NO_LOAD) }) });
+  return new SimMeter(1, { at: () => (isOn() ? { ...HOUSE, ...changes } : DARK_HOUSE) });
 }
 
 const Whole = suite('self-test');
@@ -189,7 +177,10 @@ Broken('the bus: another unit, a dead port, no such device, another register map
   );
   const refused = await selfTest({ 'serial-url': 'tcp://127.0.0.1:1' });
   assertFails(refused, 'bus', /ECONNREFUSED/, /device server/, NO_BUS);
-  assert.match(refused.text, /"relay","result":"SKIP","text":"sim opens, closes and reads back; no power is read/);
+  assert.match(
+    refused.text,
+    /"relay","result":"SKIP","text":"sim opens, closes and reads back; the current was not seen, the bus/,
+  );
   const missing = { 'serial-url': '/dev/ttyNONE9', 'serial-driver': 'tty' };
   assertFails(await selfTest(missing), 'bus', /ENOENT/, /plugged in.*by-id/, NO_BUS);
   const uart = { 'serial-url': '/dev/serial0', 'serial-driver': 'tty' };
@@ -328,7 +319,7 @@ Broken('the keys: missing, broken, readable for others; no key is ever printed',
     assert.is((await selfTest({ 'dlms-key-file': file })).status, 0);
     writeFileSync(file, `unicast = "${secret}7"\n`);
     const broken = await selfTest({ 'dlms-key-file': file });
-    assertFails(broken, 'keys', /unicast must be 16 bytes/, /write it anew/);
+    assertFails(broken, 'keys', /unicast must be 16 bytes/, /put the right file/);
     assert.not.match(broken.text, new RegExp(secret));
   });
 });
@@ -365,9 +356,25 @@ Broken('the address: taken, not of this machine, no topology to know the AS by',
   } finally {
     other.close();
   }
-  assertFails(await selfTest({ 'scion-address': '203.0.113.1' }), 'address', /203\.0\.113\.1/, /cable.*scion\.address/);
+  assertFails(
+    await selfTest({ 'scion-address': '203.0.113.1' }),
+    'address',
+    /203\.0\.113\.1/,
+    /scion\.address must be one of its own/,
+  );
   const missing = { 'scion-topology': '/nowhere/topology.json', 'scion-address': '127.0.0.1' };
   assertFails(await selfTest(missing), 'address', /topology\.json.*ENOENT/, /put topology\.json/);
+  await inFolder(async (folder) => {
+    const broken = join(folder, 'topology.json');
+    writeFileSync(broken, 'isd_as:\n1');
+    const flags = { 'scion-topology': broken, 'scion-address': '127.0.0.1' };
+    const result = await selfTest(flags);
+    assertFails(result, 'address', /not valid JSON|Unexpected token/, /put topology\.json/);
+    assert.ok(
+      result.outcomes.every(({ text }) => !text.includes('\n')),
+      'one line a check',
+    );
+  });
 });
 
 Broken('the path: no service, a service without a path, and one with', async () => {

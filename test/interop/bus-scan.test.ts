@@ -18,20 +18,17 @@ import { commandWorks, needs } from '#test/needs';
 import { seeded } from '#test/random';
 import { FIRMWARE_CONFIG } from '../../firmware/config.ts';
 import { selfTestVerb } from '../../firmware/self-test-device.ts';
-import { hasPymodbus, hasSocat, mapUnit, type PymodbusUnit, startPtyPair, startPymodbusBus } from './pymodbus.ts';
+import {
+  HOUSE,
+  hasPymodbus,
+  hasSocat,
+  mapUnit,
+  type PymodbusUnit,
+  startPtyPair,
+  startPymodbusBus,
+} from './pymodbus.ts';
 
 const PYTHON = '/usr/bin/python3';
-const VALUES = {
-  voltage: 23_142,
-  current: 1473,
-  frequency: 5001,
-  activePower: 327,
-  reactivePower: 98,
-  apparentPower: 341,
-  powerFactor: 959,
-  activeEnergy: 197_936,
-  reactiveEnergy: 102_348,
-};
 /** The registers that an OR-WE-514 has in the golden frames. */
 const REGISTERS = mapUnit('or-we-514')[3];
 
@@ -236,7 +233,7 @@ if (
 }
 
 Scan('behind a device server the unit is found; for people the lines are those of the configuration', async () => {
-  const house = { at: () => VALUES };
+  const house = { at: () => HOUSE };
   const slave = await startSimSlave({ host: '127.0.0.1', port: 0 }, new SimMeter(2, house), {
     baud: 0,
     turnaroundMs: 0,
@@ -259,7 +256,7 @@ Scan('behind a device server the unit is found; for people the lines are those o
 });
 
 Scan('an answer that is late, during the question to the next unit, is still its own', async () => {
-  const meter = new SimMeter(2, { at: () => VALUES });
+  const meter = new SimMeter(2, { at: () => HOUSE });
   const slave = await startSimSlave({ host: '127.0.0.1', port: 0 }, meter, { baud: 0, turnaroundMs: 450 });
   try {
     const { status, lines } = await scan({ 'serial-url': `tcp://127.0.0.1:${slave.port}`, units: '1-4' });

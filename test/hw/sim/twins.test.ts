@@ -163,10 +163,11 @@ Contact('says so when it cannot switch', () => {
     );
     assert.is(readRelayValue(inner), undefined);
     writeFileSync(inner, '');
-    assert.throws(
-      () => openSimRelay(inner),
-      (error: { code?: string }) => error.code === 'relay.failed',
-    );
+    for (const place of [inner, join(inner, 'relay'), '/proc/relay'])
+      assert.throws(
+        () => openSimRelay(place),
+        (error: { code?: string }) => error.code === 'relay.failed',
+      );
   });
 });
 
