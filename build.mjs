@@ -159,11 +159,11 @@ const plainToml = {
   name: 'plain-toml',
   setup(build) {
     const dates = / {4}\/\/ Rough heuristic[\s\S]*?(?= {4}return parseNumber\(ctx, ctx\.p, c, 0, end\))/;
-    build.onLoad({ filter: /smol-toml\/dist\/(extract|parse|struct)\.js$/ }, ({ path }) => {
+    build.onLoad({ filter: /smol-toml\/dist\/(extract|parse|primitive|struct|util)\.js$/ }, async ({ path }) => {
       const text = readFileSync(path, 'utf8');
       if (path.endsWith('extract.js') && !dates.test(text)) throw new Error('smol-toml reads dates in another way');
       const contents = text.replace(dates, '').replaceAll('ctx.bi', 'false').replaceAll('ctx.uk', '0');
-      return { contents, loader: 'js' };
+      return { contents: await asArrows(contents), loader: 'js' };
     });
   },
 };
@@ -342,14 +342,18 @@ const nodeModules = (sources) => ({
 
 /** What sources say often. Members of Math stay members: the result of an alias for Math.floor goes on the heap. */
 const INTRINSICS = [
+  'Array',
   'Buffer',
+  'Date',
   'Error',
-  'JSON.stringify',
+  'Map',
   'Math',
   'Number',
-  'Object.entries',
+  'Object',
+  'performance',
   'process',
   'Promise',
+  'setTimeout',
   'String',
   'Uint8Array',
 ];
@@ -357,9 +361,9 @@ const INTRINSICS = [
 /** A bundle minified once more: with short names for intrinsics, and declarations joined that stand side by side only in it. */
 async function tightened(text) {
   const aliases = INTRINSICS.map((name, i) => [name, `intrinsic${i}`]);
-  const declarations = aliases.map(([name, alias]) => `${alias} = globalThis.${name}`).join(', ');
+  const declarations = aliases.map(([name, alias]) => `${name}: ${alias}`).join(', ');
   const { code } = await esbuild.transform(
-    text.replace('"use strict";', (mode) => `${mode}const ${declarations};`),
+    text.replace('"use strict";', (mode) => `${mode}const { ${declarations} } = globalThis;`),
     { define: Object.fromEntries(aliases), format: 'cjs', minify: true, target: common.target, legalComments: 'none' },
   );
   return code;
