@@ -14,7 +14,8 @@
 
 import { DecodeError } from '#base/errors';
 import { ApduTag, type MethodRef, writeDescriptor } from '#dlms/apdu';
-import { type Data, decodeData, encodeData, readLength, readOctets, writeLength } from '#dlms/axdr';
+import { type Data, encodeData, readLength, readOctets, writeLength } from '#dlms/axdr';
+import { decodeAnyData } from '#dlms/compact-array';
 import { ByteReader } from '#dlms/reader';
 import type { ByteWriter } from '#dlms/writer';
 
@@ -86,7 +87,7 @@ function readActionResult(r: ByteReader): ActionResult {
   if (option > 1) throw new DecodeError('return parameter', at, '00 or 01');
   if (option === 1) {
     const kind = r.u8('return parameter');
-    if (kind === 0) data = decodeData(r);
+    if (kind === 0) data = decodeAnyData(r);
     else if (kind === 1) result ||= r.u8('return parameter result');
     else throw new DecodeError('return parameter', at + 1, '00 or 01');
   }
@@ -131,9 +132,9 @@ export function decodeActionBlocks(raw: Uint8Array, isList: boolean): readonly A
         (r) => [readActionResult(r)],
         (r) => {
           r.expect(0, 'action result');
-          return [{ result: 0, data: decodeData(r) }];
+          return [{ result: 0, data: decodeAnyData(r) }];
         },
-        (r) => [{ result: 0, data: decodeData(r) }],
+        (r) => [{ result: 0, data: decodeAnyData(r) }],
       ];
   let failure: unknown;
   for (const read of forms) {

@@ -9,7 +9,7 @@
 
 import { DecodeError, DlmsError } from '#base/errors';
 import { decodeUtf8, encodeUtf8 } from '#base/utf8';
-import { ByteReader } from '#dlms/reader';
+import type { ByteReader } from '#dlms/reader';
 import type { ByteWriter } from '#dlms/writer';
 
 /** Tags of IEC 62056-6-2, table 3. */
@@ -271,17 +271,21 @@ export function encodeData(w: ByteWriter, data: Data): ByteWriter {
   }
 }
 
+/** Reads what follows a tag that `decodeData` does not know. @returns undefined when it does not know it either */
+export type ContentReader = (r: ByteReader, tag: number, depth: number) => Data | undefined;
+
 /**
- * Reads one tagged value.
+ * Reads one tagged value. Of compact arrays, which only servers send, `decodeAnyData` of compact-array.ts knows.
  * @returns the value; octets are views of the reader's buffer
  * @throws DecodeError on anything that is not a value
  */
-export function decodeData(r: ByteReader, depth = 0): Data {
+export function decodeData(r: ByteReader, depth = 0, more?: ContentReader): Data {
   const at = r.at;
-  return decodeContent(r, r.u8('data tag'), at, depth);
+  return decodeContent(r, r.u8('data tag'), at, depth, more);
 }
 
-function decodeContent(r: ByteReader, tag: number, at: number, depth: number): Data {
+/** Reads what follows a tag, which stood at `at`. @throws DecodeError */
+export function decodeContent(r: ByteReader, tag: number, at: number, depth: number, more?: ContentReader): Data {
   const codec = NUMBER_BY_TAG.get(tag);
   if (codec) return { type: codec.type, value: readNumber(r, codec) };
   const fixed = OCTETS_BY_TAG.get(tag);
@@ -315,13 +319,14 @@ function decodeContent(r: ByteReader, tag: number, at: number, depth: number): D
       // Every element has a tag, so a count above the bytes left is a lie; checked before the list is made.
       const count = readByteLength(r, `${type} count`);
       const value: Data[] = [];
-      for (let i = 0; i < count; i++) value.push(decodeData(r, depth + 1));
+      for (let i = 0; i < count; i++) value.push(decodeData(r, depth + 1, more));
       return { type, value };
     }
-    case Tag.compactArray:
-      return { type: 'compact-array', value: decodeCompactArray(r, depth) };
-    default:
+    default: {
+      const other = more?.(r, tag, depth);
+      if (other) return other;
       throw new DecodeError('data tag', at, `a known type, got 0x${tag.toString(16).padStart(2, '0')}`);
+    }
   }
 }
 
@@ -336,62 +341,4 @@ function readUtf8(r: ByteReader): string {
   const text = decodeUtf8(readOctets(r, 'utf8-string'));
   if (text === undefined) throw new DecodeError('utf8-string', at, 'well-formed UTF-8');
   return text;
-}
-
-/** Type description of a compact array: a scalar tag, or an array or structure of further descriptions. */
-interface TypeDescription {
-  readonly tag: number;
-  readonly elements: readonly TypeDescription[];
-  /** Elements of a described array; 0 for the rest. */
-  readonly count: number;
-}
-
-const COMPACT_DEPTH = 4;
-const COMPACT_ELEMENTS = 4096;
-
-function readTypeDescription(r: ByteReader, depth: number): TypeDescription {
-  const at = r.at;
-  const tag = r.u8('compact-array type');
-  if (depth >= COMPACT_DEPTH) throw new DecodeError('compact-array type', at, `at most ${COMPACT_DEPTH} levels`);
-  if (tag === Tag.array) {
-    const count = r.u16('compact-array count');
-    return { tag, count, elements: [readTypeDescription(r, depth + 1)] };
-  }
-  if (tag === Tag.structure) {
-    const count = readByteLength(r, 'compact-array members');
-    const elements: TypeDescription[] = [];
-    for (let i = 0; i < count; i++) elements.push(readTypeDescription(r, depth + 1));
-    return { tag, count: 0, elements };
-  }
-  if (tag === Tag.compactArray) throw new DecodeError('compact-array type', at, 'no compact array inside');
-  return { tag, count: 0, elements: [] };
-}
-
-function decodeCompactArray(r: ByteReader, depth: number): Data[] {
-  const type = readTypeDescription(r, depth);
-  const size = readByteLength(r, 'compact-array contents');
-  const end = r.at + size;
-  const contents = new ByteReader(r.buf, r.at, end);
-  const budget = { left: COMPACT_ELEMENTS };
-  const values: Data[] = [];
-  while (contents.remaining > 0) {
-    const before = contents.at;
-    values.push(decodeDescribed(contents, type, budget));
-    if (contents.at === before)
-      throw new DecodeError('compact-array contents', before, 'elements of at least one byte');
-  }
-  r.at = end;
-  return values;
-}
-
-function decodeDescribed(r: ByteReader, type: TypeDescription, budget: { left: number }): Data {
-  if (--budget.left < 0) throw new DecodeError('compact-array', r.at, `at most ${COMPACT_ELEMENTS} values`);
-  if (type.tag === Tag.array) {
-    const value: Data[] = [];
-    for (let i = 0; i < type.count; i++) value.push(decodeDescribed(r, type.elements[0]!, budget));
-    return { type: 'array', value };
-  }
-  if (type.tag === Tag.structure)
-    return { type: 'structure', value: type.elements.map((element) => decodeDescribed(r, element, budget)) };
-  return decodeContent(r, type.tag, r.at, COMPACT_DEPTH);
 }

@@ -5,7 +5,8 @@
 
 import { DecodeError, DlmsError } from '#base/errors';
 import { type AttributeRef, refText } from '#dlms/apdu';
-import { type Data, decodeData } from '#dlms/axdr';
+import type { Data } from '#dlms/axdr';
+import { decodeAnyData } from '#dlms/compact-array';
 import { GetChoice, type GetResponse, type GetResult, readGetResults } from '#dlms/get';
 import { ByteReader } from '#dlms/reader';
 import { errorCodeOf, resultText } from '#dlms/result';
@@ -39,7 +40,7 @@ export function assemble(
   return decodeAnswer(new ByteReader(joined(parts, size)), (r) => {
     const response = isList
       ? { choice: GetChoice.list, invoke, values: readGetResults(r) }
-      : { choice: GetChoice.normal, invoke, value: { data: decodeData(r), result: 0 as const } };
+      : { choice: GetChoice.normal, invoke, value: { data: decodeAnyData(r), result: 0 as const } };
     r.expectEnd('value in blocks');
     return response;
   });

@@ -10,7 +10,8 @@
 
 import { DecodeError } from '#base/errors';
 import { ApduTag, type AttributeRef, type Selection, writeDescriptor, writeSelection } from '#dlms/apdu';
-import { type Data, decodeData, octetsThatFit, readLength, readOctets, sizeOfLength, writeLength } from '#dlms/axdr';
+import { type Data, octetsThatFit, readLength, readOctets, sizeOfLength, writeLength } from '#dlms/axdr';
+import { decodeAnyData } from '#dlms/compact-array';
 import { type Filled, fillBlock, type PiecePosition, type Pieces } from '#dlms/pieces';
 import type { ByteReader } from '#dlms/reader';
 import { Result } from '#dlms/result';
@@ -56,7 +57,7 @@ export function encodeGetListRequest(w: ByteWriter, invoke: number, refs: readon
 function readGetResult(r: ByteReader): GetResult {
   const at = r.at;
   const choice = r.u8('get result');
-  if (choice === 0) return { data: decodeData(r), result: 0 };
+  if (choice === 0) return { data: decodeAnyData(r), result: 0 };
   if (choice !== 1) throw new DecodeError('get result', at, '00 or 01');
   return { data: null, result: r.u8('get result') || Result.otherReason };
 }

@@ -11,7 +11,8 @@
 
 import { DecodeError } from '#base/errors';
 import { ApduTag, type AttributeRef, writeDescriptor } from '#dlms/apdu';
-import { type Data, decodeData, encodeData, Tag } from '#dlms/axdr';
+import { type Data, encodeData, Tag } from '#dlms/axdr';
+import { decodeAnyData } from '#dlms/compact-array';
 import { DATE_TIME_SIZE } from '#dlms/date-time';
 import { ByteReader } from '#dlms/reader';
 import { isWrapperFrame, WRAPPER_SIZE, wrapperDestination, wrapperSource } from '#dlms/wrapper';
@@ -84,7 +85,7 @@ export function decodeDataNotification(r: ByteReader): DataNotification {
   r.expect(ApduTag.dataNotification, 'data notification');
   const invoke = r.u32('long invoke id');
   const dateTime = readDateTime(r);
-  const body = decodeData(r);
+  const body = decodeAnyData(r);
   r.expectEnd('data notification');
   return { invoke, dateTime, body };
 }
@@ -115,7 +116,7 @@ export function decodeEventNotification(r: ByteReader): EventNotification {
   const classId = r.u16('class');
   const ln = r.view(6, 'logical name');
   const attribute = r.i8('attribute');
-  const value = decodeData(r);
+  const value = decodeAnyData(r);
   r.expectEnd('event notification');
   return { dateTime, classId, ln, attribute, value };
 }

@@ -7,9 +7,9 @@ import { DecodeError } from '#base/errors';
 import { decodeAare, decodeAarq, decodeRelease } from '#dlms/acse';
 import { decodeActionBlocks, decodeActionResponse } from '#dlms/action';
 import { Descriptor, readSelection } from '#dlms/apdu';
-import { decodeData } from '#dlms/axdr';
 import { isWholeBer } from '#dlms/ber';
 import { CipherHeader } from '#dlms/cipher';
+import { decodeAnyData } from '#dlms/compact-array';
 import { decodeDateTime } from '#dlms/date-time';
 import { decodeGbt } from '#dlms/gbt';
 import { decodeGetResponse, readGetResults } from '#dlms/get';
@@ -47,7 +47,7 @@ function inChunks<T>(bytes: Uint8Array, push: (chunk: Uint8Array, seen: (frame: 
 }
 
 export const DECODERS: Readonly<Record<string, Decoder>> = {
-  data: (r) => decodeData(r),
+  data: (r) => decodeAnyData(r),
   aarq: decodeAarq,
   aare: decodeAare,
   rlrq: (r) => decodeRelease(r, 0x62),

@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { fromHex, toHex } from '#base/bytes';
 import { DecodeError } from '#base/errors';
 import { type Data, decodeData, encodeData, MAX_DEPTH, readLength, sizeOfLength, writeLength } from '#dlms/axdr';
+import { decodeAnyData } from '#dlms/compact-array';
 import { ByteReader } from '#dlms/reader';
 import { ByteWriter } from '#dlms/writer';
 import { vectors } from './vectors.ts';
@@ -17,7 +18,7 @@ function encoded(data: Data): string {
 
 function decoded(hex: string): Data {
   const r = new ByteReader(fromHex(hex));
-  const data = decodeData(r);
+  const data = decodeAnyData(r);
   r.expectEnd('data');
   return data;
 }
@@ -68,7 +69,7 @@ Axdr('every prefix of a value is truncated, never a shorter value', () => {
     const bytes = fromHex(hex);
     for (let end = 0; end < bytes.length; end++) {
       const isTruncated = (error: unknown) => error instanceof DecodeError && error.code === 'decode.truncated';
-      assert.throws(() => decodeData(new ByteReader(bytes, 0, end)), isTruncated, `${data.type} cut at ${end}`);
+      assert.throws(() => decodeAnyData(new ByteReader(bytes, 0, end)), isTruncated, `${data.type} cut at ${end}`);
     }
   }
 });
@@ -175,6 +176,16 @@ Axdr('a writer that is too small counts what it would need and stores nothing ou
   assert.is(w.length, 11);
   assert.is(toHex(buffer, 6), 'eeeeeeeeeeee');
   assert.is(toHex(buffer, 0, 2), 'eeee');
+});
+
+Axdr('a server takes no compact array, also not inside another value', () => {
+  for (const hex of ['13 11 02 0102', '02 01 13 11 02 0102']) {
+    assert.throws(
+      () => decodeData(new ByteReader(fromHex(hex))),
+      (error: unknown) => error instanceof DecodeError && error.code === 'decode.invalid',
+    );
+    assert.type(decoded(hex), 'object');
+  }
 });
 
 Axdr.run();
