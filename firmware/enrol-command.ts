@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { invalidConfig, S3mpError } from '#base/errors';
 import { stopRequested, type VerbContext } from '#hw/cli';
 import { readSecretFile } from '#hw/files';
+import { checkOwner } from '#hw/folder-lock';
 import { UdpSocket } from '#hw/udp';
 import { startMeter } from './meter.ts';
 
@@ -29,7 +30,8 @@ async function isRunning({ config }: VerbContext): Promise<boolean> {
 export async function enrolCommand(context: VerbContext): Promise<number> {
   const { config, log, out, json } = context;
   if (config.has('dlms.key_file') || !config.boolean('enrolment.enabled'))
-    throw invalidConfig('dlms.key_file or enrolment.enabled = false: this meter is not enrolled');
+    throw invalidConfig('a meter with dlms.key_file, or enrolment.enabled = false, is not enrolled');
+  checkOwner(config.string('state.directory'));
   const file = (name: string) => join(config.string('state.directory'), 'pki', name);
   const meter = (await isRunning(context)) ? undefined : await startMeter(config, log);
   if (meter && !meter.certificates) {

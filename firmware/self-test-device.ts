@@ -4,7 +4,7 @@
  */
 
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,6 +15,7 @@ import { nodeCrypto } from '#hw/crypto';
 import { openDisplay } from '#hw/display/open';
 import { writeKeyFile } from '#hw/dlms-keys';
 import { readHostTopologyFile } from '#hw/files';
+import { checkOwner } from '#hw/folder-lock';
 import { createLog, type Log } from '#hw/log';
 import { ScionEndpoint } from '#hw/scion-endpoint';
 import { readRelayValue } from '#hw/sim/relay';
@@ -52,18 +53,6 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** Exit status of a self-test that did not come to its end. */
 const STOPPED = 5;
 const quiet = createLog('self-test', { write: () => {} });
-
-/**
- * Files that another user makes in the state folder the meter could not open.
- * @throws ConfigError `usage.invalid` with what to type
- */
-function checkOwner(folder: string): void {
-  const uid = existsSync(folder) ? statSync(folder).uid : process.getuid!();
-  if (uid === process.getuid!()) return;
-  const users = readFileSync('/etc/passwd', 'latin1');
-  const name = new RegExp(`^([^:]+):[^:]*:${uid}:`, 'm').exec(users)?.[1] ?? `#${uid}`;
-  throw new ConfigError('usage.invalid', `${folder} belongs to ${name}: type sudo -u ${name} before this command`);
-}
 
 /**
  * @param movesRelay  whether the contact may be moved
@@ -260,8 +249,9 @@ export const selfTestVerb: Verb = {
     sim: { type: 'boolean', help: 'with twins instead of hardware; flags win over them' },
   },
   async run(context) {
-    const { config, flags, json, out } = context;
+    const { config, flags, json, out, log } = context;
     if (flags.scan) return scanCommand(context);
+    if (!flags.sim && !config.has('scion.address')) log.warn('no scion.address: was --config FILE forgotten?');
     if (!flags.sim || flags['state-directory'] !== undefined) checkOwner(config.string('state.directory'));
     const twins = flags.sim ? await startTwins(flags) : undefined;
     const movesRelay = flags.sim === true || (flags.relay === true && (flags.yes === true || (await confirmed())));

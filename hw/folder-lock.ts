@@ -3,7 +3,7 @@
  * is an abstract socket of Linux, named by the folder's device and inode, so it ends with its process, however that ends.
  */
 
-import { statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { ConfigError, invalidConfig } from '#base/errors';
 import { makeFolder } from '#hw/medium';
@@ -36,4 +36,16 @@ export async function holdFolder(folder: string): Promise<() => void> {
     server.listen(name, resolve);
   });
   return () => void server.close();
+}
+
+/**
+ * For commands of people: files that another user makes in the state folder the meter could not open.
+ * @throws ConfigError `usage.invalid` with what to type
+ */
+export function checkOwner(folder: string): void {
+  const uid = existsSync(folder) ? statSync(folder).uid : process.getuid!();
+  if (uid === process.getuid!()) return;
+  const users = readFileSync('/etc/passwd', 'latin1');
+  const name = new RegExp(`^([^:]+):[^:]*:${uid}:`, 'm').exec(users)?.[1] ?? `#${uid}`;
+  throw new ConfigError('usage.invalid', `${folder} belongs to ${name}: type sudo -u ${name} before this command`);
 }

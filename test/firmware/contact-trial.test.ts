@@ -16,6 +16,7 @@ import { startSteadyMeter } from '#hw/sim/steady-meter';
 import { FIRMWARE_CONFIG } from '../../firmware/config.ts';
 import { tryContact } from '../../firmware/contact-trial.ts';
 import { dumpVerb } from '../../firmware/dump.ts';
+import { enrolCommand } from '../../firmware/enrol-command.ts';
 import { openWallClock } from '../../firmware/parts.ts';
 import { selfTestVerb } from '../../firmware/self-test-device.ts';
 
@@ -141,6 +142,11 @@ Trial('a storage that fails while the contact is open does not keep it open', as
 
 Trial('without --relay nothing is left in the state folder', async () => {
   await withRig(async ({ state, flags }) => {
+    const forgotten: string[] = [];
+    const log = createLog('test', { write: (line) => forgotten.push(line) });
+    const config = loadConfig(FIRMWARE_CONFIG, { flags: { 'state-directory': state, 'serial-driver': 'tty' } });
+    await selfTestVerb.run({ config, flags: {}, positionals: [], json: false, log, out: () => {} });
+    assert.match(forgotten.join(), /was --config FILE forgotten/);
     const { status, stdout } = spawnSync(process.execPath, [__filename], {
       env: environment({ ...flags, relay: false }),
       encoding: 'utf8',
@@ -162,6 +168,10 @@ if (process.getuid!() === 0) {
         }).stdout;
       chownSync(state, NOBODY, NOBODY);
       assert.match(run(0), /^usage\.invalid .*state belongs to nobody: type sudo -u nobody before this command$/m);
+      const config = loadConfig(FIRMWARE_CONFIG, { flags: { 'state-directory': state } });
+      const context = { config, flags: {}, positionals: [], json: false, log: quiet, out: () => {} };
+      const refusal = await enrolCommand(context).catch((error) => error);
+      assert.is(refusal.code, 'usage.invalid');
       assert.equal(readdirSync(state), []);
       chmodSync(join(state, '..'), 0o755);
       assert.match(run(NOBODY), /^PASS storage/m);
