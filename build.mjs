@@ -231,23 +231,25 @@ const inlineConstants = (texts = new Map()) => ({
 const written = new Map();
 
 /**
- * Replaces the texts of a line that stand for themselves: none that is a key, a label, a type of the language (which `typeof`
+ * Replaces the texts of a line, up to a template, that stand for themselves: none that is a key, a label, a type of the language (which `typeof`
  * gives) or the name of a module.
  */
 function replaceTexts(line, replace) {
   if (/^(import|export|\}) .*from "/.test(line)) return line;
-  return line.replace(/'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"/g, (text, at) => {
+  const end = line.includes('`') ? line.indexOf('`') : line.length;
+  const before = line.slice(0, end).replace(/'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"/g, (text, at) => {
     const isOther =
       /^[:(]/.test(line.slice(at + text.length)) || /(typeof .* [!=]==? |[\w)\]]\[)$/.test(line.slice(0, at));
     return isOther || text[0] === "'" || text === '"use strict"' ? text : replace(text);
   });
+  return before + line.slice(end);
 }
 
 /** The texts that sources of a bundle have often enough for a name to be shorter: for each the name. */
 function sharedTexts(codes) {
   const counts = new Map();
   for (const code of codes)
-    for (const line of linesWithoutTemplate(code))
+    for (const line of hasLongTemplate(code) ? [] : code.split('\n'))
       replaceTexts(line, (text) => counts.set(text, (counts.get(text) ?? 0) + 1) && text);
   const texts = [...counts].filter(([text, count]) => count * (text.length - 2) > text.length + 5);
   return new Map(texts.map(([text], i) => [text, `text${i}`]));
@@ -255,22 +257,19 @@ function sharedTexts(codes) {
 
 function withSharedTexts(code, texts) {
   const used = new Set();
-  const lines = new Set(linesWithoutTemplate(code));
   const named = (line) =>
     replaceTexts(line, (text) => {
       const name = texts.get(text);
       if (name) used.add(name);
       return name ?? text;
     });
-  const rest = code.split('\n').map((line) => (lines.has(line) ? named(line) : line));
+  const rest = hasLongTemplate(code) ? [code] : code.split('\n').map(named);
   return used.size === 0 ? code : `import { ${[...used].join(', ')} } from 'shared-texts';\n${rest.join('\n')}`;
 }
 
-/** Lines outside of templates; none of a source where a template spans lines. */
-function linesWithoutTemplate(code) {
-  const lines = code.split('\n');
-  if (lines.some((line) => line.split('`').length % 2 === 0)) return [];
-  return lines.filter((line) => !line.includes('`'));
+/** Whether a template spans lines: then a line does not tell what is a text. */
+function hasLongTemplate(code) {
+  return code.split('\n').some((line) => line.split('`').length % 2 === 0);
 }
 
 /**
