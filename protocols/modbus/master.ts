@@ -300,6 +300,7 @@ export class RtuMaster {
     this.#unanswered++;
     this.counters.requests++;
     this.#sentAt = now;
+    this.#peer(this.#unit).sentAt = now;
     if (this.#attempt === 1) this.#firstSentAt = now;
     this.#setReplyBy();
     this.#deadline = this.#replyBy;

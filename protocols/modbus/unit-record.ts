@@ -18,6 +18,8 @@ export class UnitRecord {
   /** Time between the end of a request and the beginning of its reply, ms: on average, and at most of late. */
   turnaroundMs = 0;
   slowestMs = 0;
+  /** When it was asked the last time. */
+  sentAt = 0;
   /** Replies in time since one came late. */
   inTime = 0;
   /** By register count: the request of that length that was never answered, if any. */
@@ -39,10 +41,13 @@ export class UnitRecord {
     return owed !== undefined && owed !== frame && now[0]! < this.#until[count]! + LATEST_REPLY_MS;
   }
 
-  /** Forgets what a read of this length is waiting for. @returns when nothing late can come any more */
+  /**
+   * Forgets what a read of this length is waiting for.
+   * @returns when nothing late can come any more: requests are answered one after the other, so the last one counts
+   */
   waitOut(count: number): number {
     this.#owed[count] = undefined;
-    return this.#until[count]! + LATEST_REPLY_MS;
+    return this.sentAt + LATEST_REPLY_MS;
   }
 
   /** Lowers `askedAt` to the oldest request that the reply to this read may belong to. */
