@@ -37,6 +37,16 @@ export class DecodeError extends S3mpError {
   }
 }
 
+/** What `read` decodes; undefined when the bytes are no such thing. Other errors go on. */
+export function decoded<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
+  }
+}
+
 export class ModbusError extends S3mpError {
   override name = 'ModbusError';
 }

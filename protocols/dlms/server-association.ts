@@ -10,23 +10,15 @@
  */
 
 import { GCM_TAG_SIZE } from '#base/crypto';
-import { DecodeError } from '#base/errors';
-import {
-  type Aarq,
-  AssociationResult,
-  Diagnostic,
-  decodeAarq,
-  decodeRelease,
-  encodeRelease,
-  Mechanism,
-} from '#dlms/acse';
+import { DecodeError, decoded } from '#base/errors';
+import { AssociationResult, Diagnostic, decodeAarq, decodeRelease, encodeRelease, Mechanism } from '#dlms/acse';
 import { ApduTag, isCipheredTag } from '#dlms/apdu';
 import { Tag } from '#dlms/axdr';
 import { isWholeBer } from '#dlms/ber';
 import { CIPHER_HEADROOM } from '#dlms/cipher';
 import type { RequestContext } from '#dlms/cosem/logical-device';
 import { DuplicateMemory } from '#dlms/duplicates';
-import { decodeGbt, type GbtBlock, GbtEndpoint, MAX_GBT_WINDOW } from '#dlms/gbt';
+import { decodeGbt, GbtEndpoint, MAX_GBT_WINDOW } from '#dlms/gbt';
 import { Conformance, encodeInitiateResponse, InitiateError } from '#dlms/initiate';
 import { ByteReader } from '#dlms/reader';
 import { ExceptionService, ExceptionState, encodeException, Result } from '#dlms/result';
@@ -147,11 +139,8 @@ export class ServerAssociation {
       repeats,
       maxTurn: this.#place.isPolled ? 1 : MAX_GBT_WINDOW,
     });
-    let block: GbtBlock;
-    try {
-      block = decodeGbt(new ByteReader(bytes));
-    } catch (error) {
-      if (!(error instanceof DecodeError)) throw error;
+    const block = decoded(() => decodeGbt(new ByteReader(bytes)));
+    if (!block) {
       this.#refuse(w, ExceptionService.otherReason);
       return;
     }
@@ -342,11 +331,8 @@ export class ServerAssociation {
 
   #associate(r: ByteReader, w: ByteWriter): void {
     const isWhole = isWholeBer(r.buf, r.at, r.end);
-    let aarq: Aarq;
-    try {
-      aarq = decodeAarq(r);
-    } catch (error) {
-      if (!(error instanceof DecodeError)) throw error;
+    const aarq = decoded(() => decodeAarq(r));
+    if (!aarq) {
       // A datagram whose outer length does not even fit is noise; answering it would serve a prober only.
       if (this.#place.isStream || isWhole) this.#reject(w, { initiateError: InitiateError.other });
       return;
@@ -443,14 +429,12 @@ export class ServerAssociation {
   }
 
   #release(r: ByteReader, w: ByteWriter): void {
-    let initiate: Uint8Array | null;
-    try {
-      initiate = decodeRelease(r, ApduTag.releaseRequest).userInformation;
-    } catch (error) {
-      if (!(error instanceof DecodeError)) throw error;
+    const release = decoded(() => decodeRelease(r, ApduTag.releaseRequest));
+    if (!release) {
       this.#refuse(w, ExceptionService.otherReason);
       return;
     }
+    const initiate = release.userInformation;
     const cipher = this.#cipher;
     const context = this.#context;
     const { isStream, isAuthentic, maxPdu } = this.#place;

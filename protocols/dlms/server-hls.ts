@@ -1,7 +1,7 @@
 /** The server's part of high-level authentication that is bytes: its challenge, and reading the client's answer to it. */
 
 import { equalBytes } from '#base/bytes';
-import { DecodeError } from '#base/errors';
+import { decoded } from '#base/errors';
 import { ApduTag, Descriptor } from '#dlms/apdu';
 import { readOctets, Tag } from '#dlms/axdr';
 import { CHALLENGE_SIZE } from '#dlms/hls';
@@ -22,7 +22,7 @@ export function freshChallenge(random: (length: number) => Uint8Array, theirs: U
 
 /** Reads the ACTION reply_to_HLS_authentication of the current association; undefined when it is anything else. */
 export function readReplyToHls(r: ByteReader): { readonly invoke: number; readonly proof: Uint8Array } | undefined {
-  try {
+  return decoded(() => {
     if (r.u8('tag') !== ApduTag.actionRequest || r.u8('choice') !== 1) return undefined;
     const invoke = r.u8('invoke id');
     const { classId, lnAt, id } = new Descriptor().read(r);
@@ -33,8 +33,5 @@ export function readReplyToHls(r: ByteReader): { readonly invoke: number; readon
     const proof = readOctets(r, 'answer to the challenge').slice();
     r.expectEnd('answer to the challenge');
     return { invoke, proof };
-  } catch (error) {
-    if (error instanceof DecodeError) return undefined;
-    throw error;
-  }
+  });
 }

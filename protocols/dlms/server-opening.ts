@@ -4,7 +4,7 @@
  */
 
 import { constantTimeEqual, equalBytes } from '#base/bytes';
-import { DecodeError } from '#base/errors';
+import { decoded } from '#base/errors';
 import {
   type Aarq,
   AssociationResult,
@@ -23,7 +23,6 @@ import {
   encodeInitiateError,
   encodeInitiateResponse,
   InitiateError,
-  type InitiateRequest,
   MIN_PDU,
 } from '#dlms/initiate';
 import type { Lockout } from '#dlms/lockout';
@@ -125,13 +124,8 @@ export function judgeAarq(
     }
   } else if (security && security.policy !== Policy.none) return { opening: 'unprotected' };
   const isGenuine = cipher !== null;
-  let request: InitiateRequest;
-  try {
-    request = decodeInitiateRequest(initiate);
-  } catch (error) {
-    if (!(error instanceof DecodeError)) throw error;
-    return { initiateError: InitiateError.other, isGenuine };
-  }
+  const request = decoded(() => decodeInitiateRequest(initiate));
+  if (!request) return { initiateError: InitiateError.other, isGenuine };
   const { dlmsVersion, maxPdu } = request;
   const conformance = request.conformance & spec.conformance;
   if (dlmsVersion < DLMS_VERSION) return { initiateError: InitiateError.versionTooLow, isGenuine };

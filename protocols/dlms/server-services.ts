@@ -3,7 +3,7 @@
  * ACTION with their lists and blocks. GET and answers in blocks are in server-get.ts. ACCESS is not served.
  */
 
-import { DecodeError } from '#base/errors';
+import { DecodeError, decoded } from '#base/errors';
 import { ActionAnswer, ActionChoice, encodeActionHeader, encodeActionResponse } from '#dlms/action';
 import { ApduTag, Descriptor, INVOKE_CONFIRMED, readSelection } from '#dlms/apdu';
 import { type Data, decodeData, readLength, writeLength } from '#dlms/axdr';
@@ -253,11 +253,7 @@ function isBlock(tag: number, choice: number): boolean {
 
 /** The value that ends a request; a broken one is a wrong type, bytes behind it are refused. */
 function lastValue(r: ByteReader): Data | number {
-  try {
-    const value = decodeData(r);
-    return r.remaining === 0 ? value : Result.otherReason;
-  } catch (error) {
-    if (error instanceof DecodeError) return Result.typeUnmatched;
-    throw error;
-  }
+  const value = decoded(() => decodeData(r));
+  if (!value) return Result.typeUnmatched;
+  return r.remaining === 0 ? value : Result.otherReason;
 }

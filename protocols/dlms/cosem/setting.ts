@@ -4,7 +4,7 @@
  * an array the type of the example's first element, an octet-string of fixed length that length.
  */
 
-import { DecodeError } from '#base/errors';
+import { decoded } from '#base/errors';
 import { type Data, decodeData, encodeData } from '#dlms/axdr';
 import type { Attribute } from '#dlms/cosem/table-object';
 import { ByteReader } from '#dlms/reader';
@@ -110,13 +110,8 @@ export class Setting implements Attribute {
   #stored(): Data | undefined {
     const bytes = this.#store.get(this.#key);
     if (!bytes) return undefined;
-    try {
-      const value = decodeData(new ByteReader(bytes));
-      return this.#fits(value) && this.#shape.isValid?.(value) !== false ? value : undefined;
-    } catch (error) {
-      if (error instanceof DecodeError) return undefined;
-      throw error;
-    }
+    const value = decoded(() => decodeData(new ByteReader(bytes)));
+    return value && this.#fits(value) && this.#shape.isValid?.(value) !== false ? value : undefined;
   }
 }
 
