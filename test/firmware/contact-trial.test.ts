@@ -3,7 +3,8 @@
  * fails while the contact is open; and whose files it makes. Real processes on the twin of the relay.
  */
 
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -73,7 +74,21 @@ async function withRig(test: (rig: Rig) => Promise<void>): Promise<void> {
   }
 }
 
-const environment = (flags: object) => ({ ...process.env, S3MP_TRIAL_CHILD: JSON.stringify(flags) });
+const startChild = (flags: object, uid = process.getuid!()) =>
+  spawn(process.execPath, [__filename], {
+    env: { ...process.env, S3MP_TRIAL_CHILD: JSON.stringify(flags) },
+    stdio: ['ignore', 'pipe', 'inherit'],
+    uid,
+  });
+
+/** Runs a child to its end, whoever or whatever ends it. */
+async function ended(run: ReturnType<typeof startChild>) {
+  let stdout = '';
+  run.stdout.on('data', (chunk) => (stdout += chunk));
+  const [status] = await once(run, 'close');
+  return { status, stdout };
+}
+const runChild = (flags: object, uid?: number) => ended(startChild(flags, uid));
 
 /** Codes of the disconnect log, oldest first. */
 async function events(state: string): Promise<unknown[]> {
@@ -89,21 +104,15 @@ const Trial = suite('contact trial');
 Trial('a signal, once or again, or the end of the process: the contact is back, through the guard', async () => {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', undefined] as const) {
     await withRig(async ({ state, relay, flags }) => {
-      const run = spawn(process.execPath, [__filename], {
-        env: environment({ ...flags, end: signal === undefined }),
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
-      let said = '';
-      run.stdout.on('data', (chunk) => (said += chunk));
-      const ended = new Promise((resolve) => run.once('close', resolve));
+      const run = startChild({ ...flags, end: signal === undefined });
       const watch = setInterval(() => {
         if (!signal || readRelayValue(relay) !== false) return;
         run.kill(signal);
         run.kill(signal);
       }, 5);
-      const status = await ended;
+      const { status, stdout } = await ended(run);
       clearInterval(watch);
-      assert.is(status, signal ? 5 : 7, said);
+      assert.is(status, signal ? 5 : 7, stdout);
       assert.is(readRelayValue(relay), true, signal ?? 'exit');
       assert.equal(await events(state), [60, 209], 'disconnected by hand, restored');
     });
@@ -147,10 +156,7 @@ Trial('without --relay nothing is left in the state folder', async () => {
     const config = loadConfig(FIRMWARE_CONFIG, { flags: { 'state-directory': state, 'serial-driver': 'tty' } });
     await selfTestVerb.run({ config, flags: {}, positionals: [], json: false, log, out: () => {} });
     assert.match(forgotten.join(), /was --config FILE forgotten/);
-    const { status, stdout } = spawnSync(process.execPath, [__filename], {
-      env: environment({ ...flags, relay: false }),
-      encoding: 'utf8',
-    });
+    const { status, stdout } = await runChild({ ...flags, relay: false });
     assert.is(status, 1, stdout);
     assert.match(stdout, /^PASS storage/m);
     assert.equal(readdirSync(state), []);
@@ -160,25 +166,23 @@ Trial('without --relay nothing is left in the state folder', async () => {
 if (process.getuid!() === 0) {
   Trial('in a folder of somebody else it says what to type; files that are not theirs fail the storage', async () => {
     await withRig(async ({ state, flags }) => {
-      const run = (uid: number) =>
-        spawnSync(process.execPath, [__filename], {
-          env: environment({ ...flags, relay: false }),
-          encoding: 'utf8',
-          uid,
-        }).stdout;
+      const run = async (uid: number) => (await runChild({ ...flags, relay: false }, uid)).stdout;
       chownSync(state, NOBODY, NOBODY);
-      assert.match(run(0), /^usage\.invalid .*state belongs to nobody: type sudo -u nobody before this command$/m);
+      assert.match(
+        await run(0),
+        /^usage\.invalid .*state belongs to nobody: type sudo -u nobody before this command$/m,
+      );
       const config = loadConfig(FIRMWARE_CONFIG, { flags: { 'state-directory': state } });
       const context = { config, flags: {}, positionals: [], json: false, log: quiet, out: () => {} };
       const refusal = await enrolCommand(context).catch((error) => error);
       assert.is(refusal.code, 'usage.invalid');
       assert.equal(readdirSync(state), []);
       chmodSync(join(state, '..'), 0o755);
-      assert.match(run(NOBODY), /^PASS storage/m);
+      assert.match(await run(NOBODY), /^PASS storage/m);
       fs.writeFileSync(join(state, 'log-standard.log'), '', { mode: 0o600 });
-      assert.match(run(NOBODY), /^FAIL storage .*EACCES.*log-standard\.log' -> .*sudo chown -R s3mp:/m);
+      assert.match(await run(NOBODY), /^FAIL storage .*EACCES.*log-standard\.log' -> .*sudo chown -R s3mp:/m);
       fs.writeFileSync(join(state, 'state'), '', { mode: 0o600 });
-      assert.match(run(NOBODY), /^FAIL storage .*EACCES.*state' -> .*sudo chown -R s3mp:/m);
+      assert.match(await run(NOBODY), /^FAIL storage .*EACCES.*state' -> .*sudo chown -R s3mp:/m);
     });
   });
 } else console.log('SKIP root: run as root to test a folder of somebody else');
