@@ -7,7 +7,7 @@ import type { BytePort } from '#hw/serial/port';
 import { REGISTER_MAPS } from '#modbus/maps/index';
 import type { LineTiming } from '#modbus/master';
 import { judge, slackOf } from '#modbus/plausibility';
-import { joinGap, type PlannedRead, plainRead, planReads, splitRead } from '#modbus/read-plan';
+import { type PlannedRead, plainRead, planReads, splitRead } from '#modbus/read-plan';
 import { type RegisterMap, readRegister } from '#modbus/register-map';
 import { checkReadReply, MAX_FRAME, READ_REQUEST_LENGTH, ReplyCheck } from '#modbus/rtu';
 import { MeasurementImage, QUANTITY_COUNT, Quality, Quantity } from './measurement-image.ts';
@@ -95,17 +95,8 @@ export interface Fit {
 
 /** The best fitting register map of a unit. */
 export async function fittingMap(asker: Asker, unit: number): Promise<Fit> {
-  let best: { map: RegisterMap; score: number; values: string; alike: string[] } | undefined;
-  for (const map of REGISTER_MAPS) {
-    if (best && map.registers === best.map.registers) {
-      best.alike.push(map.name);
-      continue;
-    }
-    const fit = await tryMap(asker, map, unit);
-    if (!fit) continue;
-    if (best && fit.score === best.score) best.alike.push(map.name);
-    else if (!best || fit.score > best.score) best = { map, ...fit, alike: [] };
-  }
+  // Twice, if need be: a load that is switched between two reads makes true values contradict each other.
+  const best = (await bestMap(asker, unit)) ?? (await bestMap(asker, unit));
   if (!best) return {};
   const { map, values, alike } = best;
   const { identity } = map;
@@ -118,11 +109,26 @@ export async function fittingMap(asker: Asker, unit: number): Promise<Fit> {
   };
 }
 
+async function bestMap(asker: Asker, unit: number) {
+  let best: { map: RegisterMap; score: number; values: string; alike: string[] } | undefined;
+  for (const map of REGISTER_MAPS) {
+    if (best && map.registers === best.map.registers) {
+      best.alike.push(map.name);
+      continue;
+    }
+    const fit = await tryMap(asker, map, unit);
+    if (!fit) continue;
+    if (best && fit.score === best.score) best.alike.push(map.name);
+    else if (!best || fit.score > best.score) best = { map, ...fit, alike: [] };
+  }
+  return best;
+}
+
 /** @returns how many values are there and not zero; undefined when they cannot be true, or hardly any is there */
 async function tryMap(asker: Asker, map: RegisterMap, unit: number) {
   const v = new Float64Array(QUANTITY_COUNT).fill(Number.NaN);
   const doubts = new Uint8Array(QUANTITY_COUNT);
-  const reads = planReads(map, unit, joinGap(asker.timing, TURNAROUND_MS));
+  const reads = planReads(map, unit);
   for (let read = reads.shift(); read; read = reads.shift()) {
     const data = await asker.read(read);
     if (data) {

@@ -5,6 +5,7 @@
 
 import { ConfigError } from '#base/errors';
 import { stopRequested, type VerbContext } from '#hw/cli';
+import type { Config } from '#hw/config';
 import { settingsText } from '#hw/serial/line';
 import { durationText, type Found, scanBus } from './bus-scan.ts';
 
@@ -32,7 +33,7 @@ export async function scanCommand({ config, flags, json, out }: VerbContext): Pr
   const settings = [...new Set(found.map(settingsText))];
   const tables = settings.map((setting) =>
     serialTable(
-      config.string('serial.url'),
+      config,
       found.filter((each) => settingsText(each) === setting),
     ),
   );
@@ -55,11 +56,13 @@ function foundLine({ unit, map, alike = [], identity, values, ...setting }: Foun
 }
 
 /** Keys of `[serial]` for the meters at one setting. */
-function serialTable(url: string, found: readonly Found[]) {
+function serialTable(config: Config, found: readonly Found[]) {
   const { baud, parity, stopBits, unit } = found[0]!;
+  const driver = config.string('serial.driver');
   const [own, ...further] = found.filter(({ map }) => map !== undefined);
   return {
-    url,
+    url: config.string('serial.url'),
+    ...(driver === 'auto' ? {} : { driver }),
     baud,
     parity,
     ...(stopBits > 1 ? { stop_bits: stopBits } : {}),

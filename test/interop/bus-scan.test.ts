@@ -136,11 +136,11 @@ if (needs('python3', commandWorks(PYTHON, '--version'), 'apt-get install python3
           [4800, 'odd', 1, 3, 'or-we-514'],
         ],
       );
-      const url = meters.path;
+      const line = { url: meters.path, driver: 'tty' };
       assert.equal(found.at(-1), {
         serial: [
-          { url, baud: 9600, parity: 'none', stop_bits: 2, unit: 3, map: 'or-we-514' },
-          ...['even', 'none', 'odd'].map((parity) => ({ url, baud: 4800, parity, unit: 3, map: 'or-we-514' })),
+          { ...line, baud: 9600, parity: 'none', stop_bits: 2, unit: 3, map: 'or-we-514' },
+          ...['even', 'none', 'odd'].map((parity) => ({ ...line, baud: 4800, parity, unit: 3, map: 'or-we-514' })),
         ],
         settingsLeft: 0,
       });
@@ -168,7 +168,10 @@ if (needs('python3', commandWorks(PYTHON, '--version'), 'apt-get install python3
         if (line.startsWith('8/28 ')) started.kill('SIGINT');
       }
       assert.is(await exit, 5);
-      assert.match(printed, /^# 19200 8E1, unit 1: or-we-514 or or-we-515.*\n(# 19200.*\n){2}\[serial\]\nurl = /);
+      assert.match(
+        printed,
+        /^# 19200 8E1, unit 1: or-we-514 or or-we-515.*\n(# 19200.*\n){2}\[serial\]\nurl = .*\ndriver = "tty"\n/,
+      );
       assert.is(configOf(printed.trim().split('\n')).number('serial.baud'), 19_200);
       assert.match(said, /stopped; 21 settings were not asked\n$/);
       assert.ok(commandWorks('flock', '-n', meters.path, 'true'), 'the port is free');
