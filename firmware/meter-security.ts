@@ -17,7 +17,7 @@ import type { CommandAuthority } from '#dlms/signing';
 import type { Config } from '#hw/config';
 import { openCounterFile } from '#hw/counter-store';
 import { nodeCrypto } from '#hw/crypto';
-import { readCommandVerifier, readKeyFile, writeKeyFile } from '#hw/dlms-keys';
+import { type KeyFile, readCommandVerifier, readKeyFile, writeKeyFile } from '#hw/dlms-keys';
 import type { Log } from '#hw/log';
 import type { ScionAddress } from '#scion/address';
 import type { TrustTime } from '#session/trust';
@@ -88,8 +88,9 @@ export function openMeterSecurity(config: Config, log: Log, place?: MeterPlace):
   const folder = config.string('state.directory');
   const serverTitle = meterTitle(config.string('meter.serial'));
   const base = { crypto: nodeCrypto, serverTitle };
-  const preshared = keyFile === undefined ? undefined : presharedOptions(keyFile, join(folder, 'dlms-keys.toml'));
+  const initial = keyFile === undefined ? undefined : readKeyFile(keyFile);
   const openAll = (): MeterSecurity => {
+    const preshared = initial && presharedOptions(initial, join(folder, 'dlms-keys.toml'));
     const certificates = isCertified ? new MeterCertificates({ folder, title: serverTitle, ...place, log }) : undefined;
     const counters = openCounterFile(join(folder, 'counters'));
     const certified = certificates && {
@@ -131,8 +132,7 @@ function works(open: () => MeterSecurity): boolean {
 }
 
 /** Options of a security setup with the keys of a file, or those that were transferred since. */
-function presharedOptions(keyFile: string, transferred: string) {
-  const initial = readKeyFile(keyFile);
+function presharedOptions(initial: KeyFile, transferred: string) {
   const { keys, policy } = existsSync(transferred) ? readKeyFile(transferred) : initial;
   return {
     suite: initial.suite,

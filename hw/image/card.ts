@@ -25,6 +25,8 @@ import { INSTALL_SCRIPT } from './scripts.ts';
 import type { Device } from './units.ts';
 
 const FOLDER = 's3mp';
+/** What a path of a card may not have: neither debugfs nor the list on the boot partition could carry it. */
+const ODD = /[\s"\\]/;
 const text = (content: string) => Uint8Array.from(Buffer.from(content, 'utf8'));
 const same = (a: Uint8Array | undefined, b: Uint8Array) => a !== undefined && Buffer.compare(a, b) === 0;
 
@@ -63,7 +65,7 @@ function fileList(items: readonly Item[], kept: readonly string[]): string {
 
 /** Which of these paths are on the card: in its root, or by the list of what was flashed before. */
 export function filesOnCard({ boot, root }: Pick<CardOptions, 'boot' | 'root'>, paths: readonly string[]): string[] {
-  const known = root ? root.stat(paths) : new Set(listedFiles(boot));
+  const known = root ? root.stat(paths.filter((path) => !ODD.test(path))) : new Set(listedFiles(boot));
   return paths.filter((path) => known.has(path));
 }
 
@@ -82,7 +84,7 @@ export function whyNotInstalled(boot: BootVolume): string | undefined {
 /** @throws ConfigError `card.unusable`, `card.keys-exist` */
 export function planCard({ device, boot, root, items, release, rekey }: CardOptions): CardPlan {
   checkBootVolume(boot);
-  const odd = items.find(({ path }) => /[\s"\\]/.test(path));
+  const odd = items.find(({ path }) => ODD.test(path));
   if (odd) throw unusable(`the name ${odd.path} has a blank or a quote, which cannot be written to a card`);
   const names = new Set(boot.list('').map((name) => name.toLowerCase()));
   const read = (name: string) => Buffer.from(boot.read(name) ?? '').toString('utf8');
