@@ -1,5 +1,6 @@
 /** An emulated board in its world: power on and off, the house behind the contact, what the head end reads and commands. */
 
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ApiCommand, type ApiReading, until } from '../e2e/platform.ts';
 import { type PtyPair, type PymodbusSlave, startPtyPair, startPymodbusSlave } from '../interop/pymodbus.ts';
@@ -11,6 +12,8 @@ export const RELAY_PIN = 17;
 /** Steps of a board that shares its processor with others. */
 const STEP_MS = 120_000;
 const WATCH_MS = 100;
+/** Of the head end's log, when a step was not seen. */
+const LOG_LINES = 8;
 /** A picture on the panel that has not changed for so long is whole. */
 const STILL_MS = 700;
 /** An outcome that is unknown, since the answer was late, is read back by the head end and becomes one of these. */
@@ -179,6 +182,8 @@ export class Rig {
     if (!this.board) return;
     const condition = await this.board.condition().catch((error: Error) => error.message);
     this.say('host', `not seen; the board: ${condition}`);
+    const log = readFileSync(join(this.folder, 'headend.log'), 'utf8').trimEnd().split('\n');
+    for (const line of log.slice(-LOG_LINES)) this.say('head end', line);
   }
 
   /** Level of the relay's pin in the chip. */
