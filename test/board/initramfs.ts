@@ -26,6 +26,7 @@ const DISPLAY = 'driver = "i2ctransfer"\nbus = 3';
 const WATCHDOG_TOML = `[watchdog]\ndriver = "device"\ndevice = "/dev/watchdog1"\n`;
 /** Modules of an ext4 file system in the order in which they are loaded. */
 export const EXT4_MODULES = ['crc32c_generic', 'crc16', 'mbcache', 'jbd2', 'ext4'];
+const BOARD_MODULES = ['softdog', 'i2c-dev', 'i2c-tiny-usb', 'regmap-i2c', 'rtc-ds1307'];
 /** With the folders of file system tools. */
 export const ENVIRONMENT = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
 
@@ -35,10 +36,7 @@ export interface ArchiveFile {
   readonly bytes: Uint8Array | string;
 }
 
-const boardSettings = (): string =>
-  [`ADDRESS=${BOARD_ADDRESS}/24`, `LAST_TIME=${Math.floor(Date.now() / 1000)}`, `WATCHDOG_S=${WATCHDOG_S}`, ''].join(
-    '\n',
-  );
+const boardSettings = (): string => [`ADDRESS=${BOARD_ADDRESS}/24`, `WATCHDOG_S=${WATCHDOG_S}`, ''].join('\n');
 
 /** A module of the board's kernel, not compressed. */
 export function kernelModule(name: string): Uint8Array {
@@ -81,9 +79,7 @@ export function ramMedium(guest: string, bundles: string): (folder: string, worl
       program('watch', 'etc/watch'),
       program('run', 'opt/s3mp/run'),
       program('freeze', 'www/cgi-bin/freeze'),
-      ...[...EXT4_MODULES, 'softdog', 'i2c-dev', 'i2c-tiny-usb'].map((name) =>
-        text(`usr/lib/modules/${name}.ko`, kernelModule(name)),
-      ),
+      ...[...EXT4_MODULES, ...BOARD_MODULES].map((name) => text(`usr/lib/modules/${name}.ko`, kernelModule(name))),
       text('etc/inittab', readFileSync(join(guest, 'inittab'))),
       text('etc/board.conf', boardSettings()),
       text('etc/s3mp/firmware.toml', `${firmwareToml(DISPLAY)}${WATCHDOG_TOML}`),
@@ -100,6 +96,6 @@ export function ramMedium(guest: string, bundles: string): (folder: string, worl
     truncateSync(card, STATE_MB << 20);
     const made = spawnSync('mkfs.ext4', ['-q', card], { env: ENVIRONMENT, encoding: 'utf8' });
     if (made.status !== 0) throw new Error(`mkfs.ext4: ${made.stderr}`);
-    return { initramfs, card, whenHung: 'reset', hasPanel: true, words: () => 'quiet printk.devkmsg=on rdinit=/init' };
+    return { initramfs, card, whenHung: 'reset', hasI2c: true, words: () => 'quiet printk.devkmsg=on rdinit=/init' };
   };
 }

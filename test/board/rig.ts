@@ -2,16 +2,23 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { encodePng } from '#hw/sim/png';
+import { SimSsd1306 } from '#hw/sim/ssd1306';
 import { type ApiCommand, type ApiReading, until } from '../e2e/platform.ts';
 import { type PtyPair, type PymodbusSlave, startPtyPair, startPymodbusSlave } from '../interop/pymodbus.ts';
+import { SimDs3231 } from './ds3231.ts';
 import { Board } from './qemu.ts';
-import { UsbPanel } from './usb-i2c.ts';
+import { type I2cTarget, UsbI2c } from './usb-i2c.ts';
 import { BOARD_ADDRESS, houseRegisters, METER_ID, startWorld, TAP, type World } from './world.ts';
 
 export const RELAY_PIN = 17;
 /** Steps of a board that shares its processor with others. */
 const STEP_MS = 120_000;
 const WATCH_MS = 100;
+const PANEL_ADDRESS = 0x3c;
+const PANEL_HEIGHT = 64;
+const PICTURE_SCALE = 4;
+const CLOCK_ADDRESS = 0x68;
 /** Of the head end's log, when a step was not seen. */
 const LOG_LINES = 8;
 /** A picture on the panel that has not changed for so long is whole. */
@@ -25,8 +32,8 @@ export interface Medium {
   readonly card?: string;
   /** Kernel command line of the next start. */
   readonly words: () => string;
-  /** The display is a panel on an I²C bus. */
-  readonly hasPanel?: boolean;
+  /** The display and the clock hang on an I²C bus. */
+  readonly hasI2c?: boolean;
   /** What happens to a meter that hangs: the watchdog resets the board, or the system starts the process anew. */
   readonly whenHung: 'reset' | 'restart';
   /** Hash of what a running board must not change, from its second start on. */
@@ -46,7 +53,8 @@ export class Rig {
   private readonly say: Say;
   private readonly pty: PtyPair;
   private readonly slave: PymodbusSlave;
-  private readonly panel: UsbPanel;
+  private readonly i2c: UsbI2c;
+  private readonly panel: SimSsd1306;
   private board: Board | undefined;
   private watcher: Promise<void> = Promise.resolve();
   private panicked = false;
@@ -55,11 +63,20 @@ export class Rig {
   private startedAt = 0;
   private commands = 0;
 
-  private constructor(folder: string, say: Say, pty: PtyPair, slave: PymodbusSlave, panel: UsbPanel, world: World) {
+  private constructor(
+    folder: string,
+    say: Say,
+    pty: PtyPair,
+    slave: PymodbusSlave,
+    i2c: UsbI2c,
+    panel: SimSsd1306,
+    world: World,
+  ) {
     this.folder = folder;
     this.say = say;
     this.pty = pty;
     this.slave = slave;
+    this.i2c = i2c;
     this.panel = panel;
     this.world = world;
   }
@@ -72,16 +89,21 @@ export class Rig {
       stops.push(() => pty.stop());
       const slave = await startPymodbusSlave(pty.meter, houseRegisters(true));
       stops.push(() => slave.stop());
-      const panel = await UsbPanel.start(join(folder, 'usb'));
-      stops.push(() => panel.stop());
-      return new Rig(folder, say, pty, slave, panel, await startWorld(folder, bundles));
+      const panel = new SimSsd1306('ssd1306', PANEL_HEIGHT);
+      const targets = new Map<number, I2cTarget>([
+        [PANEL_ADDRESS, { write: (bytes) => panel.write(bytes), read: (length) => new Array<number>(length).fill(0) }],
+        [CLOCK_ADDRESS, new SimDs3231()],
+      ]);
+      const i2c = await UsbI2c.start(join(folder, 'usb'), targets);
+      stops.push(() => i2c.stop());
+      return new Rig(folder, say, pty, slave, i2c, panel, await startWorld(folder, bundles));
     } catch (error) {
       for (const stop of stops) await stop();
       throw error;
     }
   }
 
-  async powerOn({ words, initramfs, card, hasPanel }: Medium): Promise<void> {
+  async powerOn({ words, initramfs, card, hasI2c }: Medium): Promise<void> {
     const board = await Board.start({
       folder: this.folder,
       uart: this.pty.bus,
@@ -89,7 +111,7 @@ export class Rig {
       words: words(),
       initramfs,
       ...(card === undefined ? {} : { card }),
-      ...(hasPanel ? { usb: this.panel.path } : {}),
+      ...(hasI2c ? { usb: this.i2c.path } : {}),
       onLine: (line) => {
         this.panicked ||= /Kernel panic/.test(line);
         this.heard.push(line);
@@ -127,7 +149,7 @@ export class Rig {
   async stop(): Promise<void> {
     await this.powerOff();
     await this.world.stop();
-    await this.panel.stop();
+    await this.i2c.stop();
     await this.slave.stop();
     await this.pty.stop();
   }
@@ -159,7 +181,7 @@ export class Rig {
     const picture = await until(
       'another picture on the panel',
       () => {
-        const found = this.panel.picture();
+        const found = this.panel.isOn ? encodePng(this.panel.picture, PICTURE_SCALE) : undefined;
         if (!found || Buffer.compare(found, before) === 0) return undefined;
         // A picture comes page by page.
         if (Buffer.compare(found, shown) !== 0) since = performance.now();

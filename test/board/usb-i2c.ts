@@ -1,12 +1,10 @@
 /**
- * An SSD1306 on an I²C adapter for USB (the open i2c-tiny-usb), plugged into an emulated board: QEMU forwards the USB device
- * over a socket (usbredir protocol 0.7), Linux's driver i2c-tiny-usb makes a bus of it, and the panel is the simulated one.
- * The emulated chip has no I²C controller of its own. Only control transfers are needed, all answered at once.
+ * An I²C adapter for USB (the open i2c-tiny-usb) with devices of ours, plugged into an emulated board, whose chip has no I²C
+ * controller: QEMU forwards the USB device over a socket (usbredir protocol 0.7), Linux's driver i2c-tiny-usb makes a bus of
+ * it. Only control transfers are needed, all answered at once.
  */
 
 import { createServer, type Server, type Socket } from 'node:net';
-import { encodePng } from '#hw/sim/png';
-import { SimSsd1306 } from '#hw/sim/ssd1306';
 
 /** Packets of usbredir: type, length of what follows, id; little-endian u32 each. */
 const HEADER = 12;
@@ -55,37 +53,32 @@ const ACKNOWLEDGED = 1;
 const NOT_ACKNOWLEDGED = 2;
 const MESSAGE_READ = 1;
 
-const PANEL_ADDRESS = 0x3c;
-const PANEL_HEIGHT = 64;
-const PICTURE_SCALE = 4;
+/** A device on the bus. */
+export interface I2cTarget {
+  /** Takes what a transfer writes. */
+  write(bytes: Uint8Array): void;
+  read(length: number): readonly number[];
+}
 
-export class UsbPanel {
+export class UsbI2c {
   /** Path that QEMU's socket connects to. */
   readonly path: string;
   private readonly server: Server;
-  private readonly chip = new SimSsd1306('ssd1306', PANEL_HEIGHT);
+  private readonly targets: ReadonlyMap<number, I2cTarget>;
   private acknowledged = true;
   private configuration = 0;
 
-  private constructor(path: string) {
+  private constructor(path: string, targets: ReadonlyMap<number, I2cTarget>) {
     this.path = path;
+    this.targets = targets;
     this.server = createServer((socket) => this.serve(socket));
   }
 
-  static async start(path: string): Promise<UsbPanel> {
-    const panel = new UsbPanel(path);
-    await new Promise<void>((resolve, reject) => panel.server.once('error', reject).listen(path, resolve));
-    return panel;
-  }
-
-  /** What it shows (PNG); undefined while it is off. */
-  picture(): Uint8Array | undefined {
-    return this.chip.isOn ? encodePng(this.chip.picture, PICTURE_SCALE) : undefined;
-  }
-
-  /** Bytes of all I²C transfers to it. */
-  get received(): number {
-    return this.chip.received;
+  /** @param targets  the devices by their addresses */
+  static async start(path: string, targets: ReadonlyMap<number, I2cTarget>): Promise<UsbI2c> {
+    const adapter = new UsbI2c(path, targets);
+    await new Promise<void>((resolve, reject) => adapter.server.once('error', reject).listen(path, resolve));
+    return adapter;
   }
 
   async stop(): Promise<void> {
@@ -105,7 +98,7 @@ export class UsbPanel {
       }
     });
     const version = Buffer.alloc(VERSION_SIZE);
-    version.write('SSD1306 behind i2c-tiny-usb');
+    version.write('i2c-tiny-usb');
     send(socket, Packet.hello, 0, version);
     // One interface, and of the endpoints the control pipe only, which has type 0.
     const interfaces = Buffer.alloc(4 + 4 * ENDPOINTS);
@@ -159,9 +152,10 @@ export class UsbPanel {
     if (request === Command.delay) return [];
     if (request === Command.status) return [this.acknowledged ? ACKNOWLEDGED : NOT_ACKNOWLEDGED];
     if (request < Command.transfer || request > Command.last) return undefined;
-    this.acknowledged = index === PANEL_ADDRESS;
-    if ((value & MESSAGE_READ) !== 0) return new Array<number>(length).fill(0);
-    if (this.acknowledged) this.chip.write(data);
+    const target = this.targets.get(index);
+    this.acknowledged = target !== undefined;
+    if ((value & MESSAGE_READ) !== 0) return target?.read(length) ?? new Array<number>(length).fill(0);
+    target?.write(data);
     return [];
   }
 }
