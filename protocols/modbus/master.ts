@@ -76,6 +76,8 @@ const GLITCH_BYTES = 2;
 /** A first attempt waits this many times as long as the slowest of them, and never less than the shortest wait. */
 const PATIENCE = 4;
 const SHORTEST_WAIT_MS = 150;
+/** Transactions after a reply of the right form with a wrong CRC: no late reply is one. */
+const NOISE_MEMORY = 32;
 
 /** How often each thing happened since the start. */
 export class MasterCounters {
@@ -127,6 +129,8 @@ export class RtuMaster {
   #received = 0;
   #heard = 0;
   #anyDamaged = false;
+  /** Transactions for which the line counts as one that damages what passes. */
+  #noise = 0;
   /** The beginning of a reply has been seen, whole or damaged. */
   #replyBegun = false;
   /** Line must be quiet until then before anything is sent. */
@@ -215,6 +219,7 @@ export class RtuMaster {
     this.#attempt = 0;
     this.#unanswered = 0;
     this.#anyDamaged = false;
+    if (this.#noise > 0) this.#noise--;
     this.#state = State.gap;
   }
 
@@ -315,11 +320,11 @@ export class RtuMaster {
     return made;
   }
 
-  /** A unit that is known to be quick gets its whole time in the last attempt only, and that if nothing was heard of it. */
+  /** A unit that is known to be quick gets its whole time in the last attempt only, on a noisy line not even there. */
   #setReplyBy(): void {
     const { inTime, slowestMs } = this.#peer(this.#unit);
     const { timeoutMs } = this.#options;
-    const isHasty = inTime >= LEARNED_REPLIES && (this.#attempt <= this.#retries || this.#anyDamaged);
+    const isHasty = inTime >= LEARNED_REPLIES && (this.#attempt <= this.#retries || this.#noise > 0);
     const usual = Math.max(SHORTEST_WAIT_MS, PATIENCE * slowestMs);
     this.#replyBy = this.#sentAt + this.#requestMs + (isHasty && usual < timeoutMs ? usual : timeoutMs);
   }
@@ -372,6 +377,7 @@ export class RtuMaster {
       }
       const begun = check === ReplyCheck.badCrc || (check === ReplyCheck.short && rxLength - at >= 3);
       if (begun) this.#replyBegun = true;
+      if (check === ReplyCheck.badCrc) this.#noise = NOISE_MEMORY;
       if (!final && (check === ReplyCheck.short || at + echoed === rxLength)) break;
       this.counters.strayBytes++;
       this.#heard++;
@@ -454,7 +460,7 @@ export class RtuMaster {
     this.#quietUntil = now + this.#options.timing.gapMs;
     if (this.#unanswered === 0) return;
     // On a line that damages what passes, a quick unit that is silent did not understand: nothing is to come.
-    if (this.#anyDamaged && this.#peer(this.#unit).inTime >= LEARNED_REPLIES) {
+    if (this.#noise > 0 && this.#peer(this.#unit).inTime >= LEARNED_REPLIES) {
       if (this.outcome !== Outcome.ok) this.#quietUntil += this.#frameMs;
       return;
     }

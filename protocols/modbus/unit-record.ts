@@ -38,7 +38,7 @@ export class UnitRecord {
   /** Whether a late reply to another request would look like the reply to this read. */
   isDoubtful({ count, frame }: PlannedRead, now: Float64Array): boolean {
     const owed = this.#owed[count];
-    return owed !== undefined && owed !== frame && now[0]! < this.#until[count]! + LATEST_REPLY_MS;
+    return owed !== undefined && owed !== frame && now[0]! < this.sentAt + LATEST_REPLY_MS;
   }
 
   /**

@@ -92,7 +92,8 @@ export class BadLine implements BytePort {
   }
 
   private change(): void {
-    for (const [address, word] of Object.entries(this.history.next())) this.meter.setRegister(Number(address), word);
+    for (const [address, word] of Object.entries(this.history.next(this.now)))
+      this.meter.setRegister(Number(address), word);
     this.history.settle(this.now);
   }
 

@@ -18,6 +18,9 @@ export interface Faults {
 
 export const noFaults = (): Faults => ({ damaged: 0, stray: 0, echo: false, hangMs: 0, steady: false });
 
+/** Between two counts of an energy register, 10 Wh: 18 kW, which a meter can carry. */
+const COUNT_MS = 2_000;
+
 /** Those of a meter with one phase and one tariff. */
 export const QUANTITIES = Object.values(Quantity).slice(0, 9);
 
@@ -32,6 +35,7 @@ export function spoil(bytes: Uint8Array, { damaged, stray }: Faults, random: Ran
 export class MeterHistory {
   private activeEnergy = 197_936;
   private reactiveEnergy = 102_348;
+  private countedAt = 0;
   private readonly random: Random;
   /** By quantity: when each of its former values was in the registers for the last time. */
   private readonly former = QUANTITIES.map(() => new Map<number, number>());
@@ -43,9 +47,12 @@ export class MeterHistory {
   }
 
   /** The registers of other values, which may be in force from now on; those before them as well, until `settle`. */
-  next(): Registers {
-    this.activeEnergy += this.random.below(2);
-    this.reactiveEnergy += this.random.below(2);
+  next(now: number): Registers {
+    if (now >= this.countedAt + COUNT_MS) {
+      this.countedAt = now;
+      this.activeEnergy += this.random.below(2);
+      this.reactiveEnergy += this.random.below(2);
+    }
     const { activeEnergy, reactiveEnergy } = this;
     const values = { ...plausibleValues(this.random), activeEnergy, reactiveEnergy };
     this.present.push(inImage(values));

@@ -25,7 +25,7 @@ import { type Soak, scaled } from './soak.ts';
 const ROUNDS = 60;
 const ROUND_MS = 8_000;
 const LOOK_MS = 5;
-/** On average; the energies, which grow by half a count each time, would need 18 kW. */
+/** On average. */
 const CHANGE_MS = 1_000;
 const RECOVERY_PASSES = 2;
 /** The meter may just be left alone for a while. */
@@ -38,14 +38,14 @@ export const noise: Soak = async ({ random, share, say }) => {
   const folder = mkdtempSync(join(tmpdir(), 's3mp-noise-'));
   const timing = lineTiming(BAUD, 'even');
   const wire = await startBadWire(folder, timing, random);
+  const clock = () => performance.now();
   const history = new MeterHistory(random);
-  const slave = await startPymodbusSlave(wire.meter, history.next());
+  const slave = await startPymodbusSlave(wire.meter, history.next(clock()));
   linkSerialDriver();
   // A pty cannot carry parity.
   const log = createLog('noise', { write: () => {} });
   const port = openBus(wire.bus, { baud: BAUD, parity: 'none', driver: 'auto', log });
   const image = new MeasurementImage();
-  const clock = () => performance.now();
   const loop = new PollLoop({ port, map: OR_WE_514, unit: 1, timing, timeoutMs: 600, cycleMs: 0, image, clock, log });
   const wrong = new Set<string>();
   let changes = 0;
@@ -64,7 +64,7 @@ export const noise: Soak = async ({ random, share, say }) => {
         if (image.quality(q, now) === Quality.good) goodMs += (now - seenAt) / QUANTITIES.length;
       seenAt = now;
       if (changing && now >= changeAt) {
-        await slave.set(history.next());
+        await slave.set(history.next(clock()));
         history.settle(clock());
         changes++;
         changeAt = now + random.below(2 * CHANGE_MS);
