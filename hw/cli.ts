@@ -139,8 +139,11 @@ function pickVerb(program: Program, argv: readonly string[]): { verbName: string
   }
   if (words.length > 0) {
     const names = Object.keys(program.verbs);
-    const [family] = names.filter((name) => name.startsWith(`${argv[0]} `));
-    if (family && argv[1] === '--help') return { verbName: family, verb: program.verbs[family]!, rest: argv.slice(1) };
+    const [family, ...further] = names.filter((name) => name.startsWith(`${argv[0]} `));
+    if (family && argv[1] === '--help') {
+      const verbName = further.length > 0 ? program.defaultVerb : family;
+      return { verbName, verb: program.verbs[verbName]!, rest: argv.slice(1) };
+    }
     const said = words.map((i) => argv[i]).join(' ');
     const guess = nearest(said, names) ?? family ?? nearest(argv[0]!, names);
     throw usage(

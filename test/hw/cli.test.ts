@@ -35,6 +35,8 @@ const PROGRAM: Program = {
       run: async ({ config, out }) => out(`url ${config.optionalString('serial.url')}`) as undefined,
     },
     'config check': configCheckVerb,
+    'log list': { summary: 'list it', run: async () => undefined },
+    'log clear': { summary: 'clear it', run: async () => undefined },
     ping: {
       summary: 'ping a host',
       positionals: ['DST'],
@@ -59,7 +61,13 @@ Cli('help and version succeed on stdout', async () => {
   for (const word of ['ping DST', 'ping a host', '--count', '--log-level', 'config --help'])
     assert.ok(help.out.includes(word), word);
   assert.not.match(help.out, /--serial-url/);
-  for (const argv of [['--help'], ['run', '--help'], ['config', '--help'], ['config', 'check', '--help']]) {
+  for (const argv of [
+    ['--help'],
+    ['run', '--help'],
+    ['config', '--help'],
+    ['log', '--help'],
+    ['config', 'check', '--help'],
+  ]) {
     const { status, out } = await run(argv);
     assert.is(status, 0);
     for (const word of ['ping DST', 'config check', '--serial-url', '--log-level']) assert.ok(out.includes(word), word);
