@@ -22,6 +22,7 @@ import {
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as esbuild from 'esbuild';
+import { minify } from 'terser';
 
 // Who reads only the first lines of the output does not end the build.
 for (const stream of [process.stdout, process.stderr])
@@ -47,13 +48,6 @@ function buildSeconds() {
 }
 
 const define = { S3MP_VERSION: JSON.stringify(version), S3MP_BUILD_S: String(buildSeconds()) };
-/** Shorter words for the same. */
-const shorter = {
-  'Number.POSITIVE_INFINITY': 'Infinity',
-  'Number.NaN': 'NaN',
-  'Number.parseInt': 'parseInt',
-};
-
 /** Files below `folder` whose path satisfies `wanted`, as paths from the root. */
 function find(folder, wanted) {
   if (!existsSync(folder)) return [];
@@ -66,7 +60,7 @@ function find(folder, wanted) {
 
 /** Size budgets in bytes, minified (docs/architecture.md, figures). What runs on PCs has none. */
 const BUNDLES = [
-  { name: 'firmware', entry: 'firmware/main.ts', budget: 255_000 },
+  { name: 'firmware', entry: 'firmware/main.ts', budget: 265_000 },
   { name: 'gateway', entry: 'gateway/main.ts', budget: 400_000 },
   { name: 'headend', entry: 'headend/main.ts', budget: 600_000 },
   { name: 'launcher', entry: 'firmware/launcher.ts', budget: 12_000 },
@@ -159,21 +153,21 @@ const plainToml = {
   name: 'plain-toml',
   setup(build) {
     const dates = / {4}\/\/ Rough heuristic[\s\S]*?(?= {4}return parseNumber\(ctx, ctx\.p, c, 0, end\))/;
-    build.onLoad({ filter: /smol-toml\/dist\/(extract|parse|primitive|struct|util)\.js$/ }, async ({ path }) => {
+    build.onLoad({ filter: /smol-toml\/dist\/(extract|parse|primitive|struct|util)\.js$/ }, ({ path }) => {
       const text = readFileSync(path, 'utf8');
       if (path.endsWith('extract.js') && !dates.test(text)) throw new Error('smol-toml reads dates in another way');
       const contents = text.replace(dates, '').replaceAll('ctx.bi', 'false').replaceAll('ctx.uk', '0');
-      return { contents: await asArrows(contents), loader: 'js' };
+      return { contents, loader: 'js' };
     });
   },
 };
 
 /**
- * Constants are put in as the literals they are, so that neither names nor tables take room in a bundle: the members of
- * tables, `export const Tag = { array: 1, … } as const`, also those taken out by `const { array } = Tag`, as a `const enum`
- * would be; and numbers, `const MAX_DEPTH = 8`, where that is shorter. What is not put in keeps its declaration.
+ * Tables of constants, `export const Tag = { array: 1, … } as const`, are objects for the compiler. Their members are put in
+ * as the literals they are, also those taken out by `const { array } = Tag`, as a `const enum` would be, so that neither
+ * names nor tables take room in a bundle.
  */
-const inlineConstants = (texts = new Map()) => ({
+const inlineConstants = {
   name: 'inline-constants',
   setup(build) {
     const { imports } = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -193,7 +187,7 @@ const inlineConstants = (texts = new Map()) => ({
       if (spec.startsWith('.')) return join(dirname(importer), spec);
       return target ? join(root, target.replace('*', spec.slice(spec.indexOf('/') + 1))) : '';
     };
-    build.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
+    build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
       if (path.includes('node_modules')) return undefined;
       const text = readFileSync(path, 'utf8');
       const constants = new Map(constantsOf(path));
@@ -209,88 +203,13 @@ const inlineConstants = (texts = new Map()) => ({
           const literals = pairs.map(([key, own = key]) => `${own} = ${member(name, key)}`);
           return literals.some((literal) => literal.endsWith(' = undefined')) ? whole : `const ${literals.join(', ')};`;
         })
-        .replaceAll('Number.NEGATIVE_INFINITY', '(-Infinity)')
-        .replace(/(?<!typeof |[.\w$'])([A-Z]\w*)\.(\w+)\b(?!')/g, (whole, name, key) => member(name, key) ?? whole)
-        .replace(
-          /^import\b[^;]*;|\/\*[\s\S]*?\*\/|\/\/.*|'(?:[^'\\\n]|\\.)*'|(?<!const |typeof |[.\w$])([A-Z][A-Z\d_]*)\b(?!:|\()|(?<=case )([A-Z][A-Z\d_]*)\b/gm,
-          (whole, name = '', label = name) => constants.get(label)?.number ?? whole,
-        );
-      const code = await asArrows(contents);
-      written.set(path, code);
-      return { contents: withSharedTexts(code, texts), loader: 'js', resolveDir: dirname(path) };
+        .replace(/(?<!typeof |[.\w$'])([A-Z]\w*)\.(\w+)\b(?!')/g, (whole, name, key) => member(name, key) ?? whole);
+      return { contents, loader: 'ts', resolveDir: dirname(path) };
     });
-    build.onResolve({ filter: /^shared-texts$/ }, ({ path }) => ({ path, namespace: path, sideEffects: false }));
-    build.onLoad({ filter: /.*/, namespace: 'shared-texts' }, () => ({
-      contents: [...texts].map(([text, name]) => `export const ${name} = ${text};`).join('\n'),
-      loader: 'js',
-    }));
   },
-});
+};
 
-/** Sources as they are bundled, by path, but for shared texts. */
-const written = new Map();
-
-/**
- * Replaces the texts of a line, up to a template, that stand for themselves: none that is a key, a label, a type of the language (which `typeof`
- * gives) or the name of a module.
- */
-function replaceTexts(line, replace) {
-  if (/^(import|export|\}) .*from "/.test(line)) return line;
-  const end = line.includes('`') ? line.indexOf('`') : line.length;
-  const before = line.slice(0, end).replace(/'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"/g, (text, at) => {
-    const isOther =
-      /^[:(]/.test(line.slice(at + text.length)) || /(typeof .* [!=]==? |[\w)\]]\[)$/.test(line.slice(0, at));
-    return isOther || text[0] === "'" || text === '"use strict"' ? text : replace(text);
-  });
-  return before + line.slice(end);
-}
-
-/** The texts that sources of a bundle have often enough for a name to be shorter: for each the name. */
-function sharedTexts(codes) {
-  const counts = new Map();
-  for (const code of codes)
-    for (const line of hasLongTemplate(code) ? [] : code.split('\n'))
-      replaceTexts(line, (text) => counts.set(text, (counts.get(text) ?? 0) + 1) && text);
-  const texts = [...counts].filter(([text, count]) => count * (text.length - 2) > text.length + 5);
-  return new Map(texts.map(([text], i) => [text, `text${i}`]));
-}
-
-function withSharedTexts(code, texts) {
-  const used = new Set();
-  const named = (line) =>
-    replaceTexts(line, (text) => {
-      const name = texts.get(text);
-      if (name) used.add(name);
-      return name ?? text;
-    });
-  const rest = hasLongTemplate(code) ? [code] : code.split('\n').map(named);
-  return used.size === 0 ? code : `import { ${[...used].join(', ')} } from 'shared-texts';\n${rest.join('\n')}`;
-}
-
-/** Whether a template spans lines: then a line does not tell what is a text. */
-function hasLongTemplate(code) {
-  return code.split('\n').some((line) => line.split('`').length % 2 === 0);
-}
-
-/**
- * Functions of a module as arrows, which take 5 to 15 bytes less: they come before everything else, since a function may be
- * called above its place.
- */
-async function asArrows(text) {
-  const { code } = await esbuild.transform(text, { loader: 'ts', target: common.target, tsconfigRaw: {} });
-  const arrows = [];
-  const rest = code.replace(
-    /^(export )?(async )?function (\w+)\((.*)\) \{\n([\s\S]*?)^\}$/gm,
-    (whole, head = '', kind = '', name, parameters, body) => {
-      if (/\barguments\b|\bthis[.,)\]]/.test(body)) return whole;
-      arrows.push(`${head}const ${name} = ${kind}(${parameters}) => {\n${body}};`);
-      return '';
-    },
-  );
-  return `${arrows.join('\n')}\n${rest}`;
-}
-
-/** Constants of a source that are put in: a number, or the members of a table, as texts. */
+/** Tables of a source, by name: the members that are literals, as texts. */
 function readConstants(text) {
   const constants = new Map();
   for (const [, head, name, body] of text.matchAll(/^(export )?const ([A-Z]\w*) = \{([^{}]*)\} as const;/gm)) {
@@ -299,13 +218,6 @@ function readConstants(text) {
     for (const [, key, value] of bare.matchAll(/(?:^|,)\s*(\w+): (0x[\da-f_]+|0b[01_]+|[\d_]+|'[^']*')(?=\s*(?:,|$))/g))
       members.set(key, value);
     constants.set(name, { isExported: head !== undefined, members });
-  }
-  for (const [, head, name, number] of text.matchAll(/^(export )?const ([A-Z][A-Z\d_]*) = (0x[\da-f_]+|[\d_]+);/gm)) {
-    const isExported = head !== undefined;
-    const digits = String(Number(number.replaceAll('_', ''))).replace(/0{3,}$/, 'e3').length;
-    const uses = text.match(new RegExp(`\\b${name}\\b`, 'g')).length - 1;
-    // A name has two letters, and its declaration four more.
-    if (isExported ? digits <= 4 : uses * digits <= 2 * uses + digits + 4) constants.set(name, { isExported, number });
   }
   return constants;
 }
@@ -339,35 +251,6 @@ const nodeModules = (sources) => ({
   },
 });
 
-/** What sources say often. Members of Math stay members: the result of an alias for Math.floor goes on the heap. */
-const INTRINSICS = [
-  'Array',
-  'Buffer',
-  'Date',
-  'Error',
-  'Map',
-  'Math',
-  'Number',
-  'Object',
-  'performance',
-  'process',
-  'Promise',
-  'setTimeout',
-  'String',
-  'Uint8Array',
-];
-
-/** A bundle minified once more: with short names for intrinsics, and declarations joined that stand side by side only in it. */
-async function tightened(text) {
-  const aliases = INTRINSICS.map((name, i) => [name, `intrinsic${i}`]);
-  const declarations = aliases.map(([name, alias]) => `${name}: ${alias}`).join(', ');
-  const { code } = await esbuild.transform(
-    text.replace('"use strict";', (mode) => `${mode}const { ${declarations} } = globalThis;`),
-    { define: Object.fromEntries(aliases), format: 'cjs', minify: true, target: common.target, legalComments: 'none' },
-  );
-  return code;
-}
-
 /** Sources of a bundle, and whether anything of them is left in it. */
 async function sourcesOf(options) {
   const { metafile } = await esbuild.build({ ...options, write: false, metafile: true });
@@ -375,6 +258,14 @@ async function sourcesOf(options) {
   const files = Object.keys(metafile.inputs).filter((file) => file.endsWith('.ts'));
   return files.map((file) => ({ file, isUsed: (inputs[file]?.bytesInOutput ?? 0) > 0 }));
 }
+
+/** A bundle is minified once more as a whole: what is said once is put in, and names are as short as they can be. */
+const TERSER = {
+  ecma: 2020,
+  toplevel: true,
+  compress: { passes: 2, unsafe_arrows: true },
+  format: { comments: false },
+};
 
 const plugins = [embeddedPage, serialPrebuilds];
 
@@ -396,17 +287,15 @@ async function buildBundles() {
       minify: true,
       keepNames: false,
       banner: { js: '#!/usr/bin/env node' },
-      define: { ...define, ...shorter },
-      plugins: [...plugins, plainToml],
+      define,
+      plugins: [...plugins, plainToml, inlineConstants],
     };
-    const sources = await sourcesOf({ ...options, plugins: [...options.plugins, inlineConstants()] });
-    const texts = sharedTexts(sources.filter(({ isUsed }) => isUsed).map(({ file }) => written.get(join(root, file))));
     const made = await esbuild.build({
       ...options,
-      plugins: [...options.plugins, inlineConstants(texts), nodeModules(sources)],
+      plugins: [...options.plugins, nodeModules(await sourcesOf(options))],
       write: false,
     });
-    writeFileSync(outfile, await tightened(made.outputFiles[0].text));
+    writeFileSync(outfile, (await minify(made.outputFiles[0].text, TERSER)).code);
     chmodSync(outfile, 0o755);
     const size = statSync(outfile).size;
     const over = size > budget;
