@@ -295,7 +295,8 @@ async function buildBundles() {
       plugins: [...options.plugins, nodeModules(await sourcesOf(options))],
       write: false,
     });
-    writeFileSync(outfile, (await minify(made.outputFiles[0].text, TERSER)).code);
+    const [{ text }] = made.outputFiles;
+    writeFileSync(outfile, Number.isFinite(budget) ? (await minify(text, TERSER)).code : text);
     chmodSync(outfile, 0o755);
     const size = statSync(outfile).size;
     const over = size > budget;
