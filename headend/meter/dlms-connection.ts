@@ -345,12 +345,17 @@ export class DlmsConnection implements MeterConnection {
   }
 
   private async drive<T>(operation: Exchange<T>, deadlineAt: number): Promise<T> {
-    let step = operation.next();
-    while (!step.done) {
-      this.lastAnswer = await this.channel.exchange(step.value, deadlineAt, this.takes);
-      step = operation.next(this.lastAnswer.frame);
+    try {
+      let step = operation.next();
+      while (!step.done) {
+        this.lastAnswer = await this.channel.exchange(step.value, deadlineAt, this.takes);
+        step = operation.next(this.lastAnswer.frame);
+      }
+      return step.value;
+    } finally {
+      // Left where no answer came, it still ends what it began: nothing that follows is signed as this command was.
+      operation.return(undefined as T);
     }
-    return step.value;
   }
 
   private pathTaken(): PathTaken | null {

@@ -8,7 +8,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readRelayValue } from '#hw/sim/relay';
 import { imageOf, makeReleaseKey } from '../release.ts';
-import { BUNDLES, OBIS, Platform, until } from './platform.ts';
+import { type ApiCommand, BUNDLES, OBIS, Platform, until } from './platform.ts';
 
 let platform: Platform;
 
@@ -21,9 +21,16 @@ function headend(...args: string[]): Promise<{ status: number; out: string; err:
   );
 }
 
+/** Signed requests that the meter has taken. */
+let accepted = 0;
+
 const Commands = suite('head end commands');
 Commands.before(async () => {
-  platform = await Platform.start();
+  platform = await Platform.start({
+    onLog(_, { message }) {
+      if (message === 'command-accepted') accepted++;
+    },
+  });
   await until('the first reading', async () => (await platform.read()).status === 200);
 });
 Commands.after(() => platform?.stop());
@@ -55,6 +62,22 @@ Commands('disconnect and connect end when the effect is read back', async () => 
   const on = await headend('connect', platform.meterId);
   assert.is(on.status, 0, on.err);
   assert.is(readRelayValue(relay), true);
+});
+
+Commands('a command whose answer is late is read back, and only the command itself was signed', async () => {
+  const { pid } = [...platform.lab.processes].find(([name]) => name.startsWith('meter'))![1];
+  const before = accepted;
+  process.kill(pid!, 'SIGSTOP');
+  const headers = { 'idempotency-key': 'late-answer' };
+  const body = { type: 'disconnect', reason: 'test of a late answer' };
+  const response = await platform.request('POST', `meters/${platform.meterId}/commands`, body, headers);
+  const { id } = (await response.json()) as ApiCommand;
+  const state = async () => (await platform.get<ApiCommand>(`commands/${id}`)).state;
+  await until('no answer', async () => (await state()) === 'unknown', 15_000);
+  process.kill(pid!, 'SIGCONT');
+  await until('what became of it', async () => (await state()) === 'verified', 60_000);
+  assert.is(accepted - before, 1, 'signed requests that the meter took');
+  assert.is((await headend('connect', platform.meterId)).status, 0);
 });
 
 Commands('self-test asks the meter, which looks at its parts and leaves the contact alone', async () => {
