@@ -13,7 +13,7 @@ import { commandWorks } from '#test/needs';
 const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
 export const ARMEL = process.env.S3MP_ARMEL || join(cache, 's3mp-armel');
 export const ARMEL_HINT = `apt-get install qemu-user-static; test/board/armel.sh ${ARMEL}`;
-/** The whole board takes minutes and 60 MB of packages, so it runs when it is asked for, as CI does. */
+/** The whole board takes minutes and 60 MB of packages, so it runs when it is asked for. */
 export const wantsBoard = process.env.S3MP_BOARD === '1';
 export const BOARD_HINT = `S3MP_BOARD=1 runs it, or npm run board; it needs: apt-get install qemu-system-arm device-tree-compiler cpio xz-utils e2fsprogs; test/board/armel.sh ${ARMEL} kernel`;
 

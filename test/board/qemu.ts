@@ -25,13 +25,13 @@ const UART_INTERRUPTS = 0x2020_103c;
 const TICK_LATE_US = 1_000_000;
 const COMPARE_WRAPS_US = 2 ** 31;
 /**
- * The board's clock runs with its instructions, 2 ns each, and with the machine's clock while it has nothing to do. With a
+ * The board's clock runs with its instructions, 4 ns each, and with the machine's clock while it has nothing to do. With a
  * clock that runs on while the emulator waits for a processor, the kernel, which reads the counter and writes the next
  * tick's time into the compare register, is overtaken by the counter between the two: the emulator then sees that time as
  * 71 minutes ahead, and nothing that waits for time goes on. With a rate that follows the machine (`auto`) the
  * meter's own time limits run out on a busy one.
  */
-const CLOCK = ['-icount', 'shift=1'];
+const CLOCK = ['-icount', 'shift=2'];
 
 export interface BoardOptions {
   /** For its files. */

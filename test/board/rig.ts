@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { encodePng } from '#hw/sim/png';
 import { SimSsd1306 } from '#hw/sim/ssd1306';
-import { type ApiCommand, type ApiReading, until } from '../e2e/platform.ts';
+import { type ApiCommand, type ApiReading, type ApiValue, until } from '../e2e/platform.ts';
 import { type PtyPair, type PymodbusSlave, startPtyPair, startPymodbusSlave } from '../interop/pymodbus.ts';
 import { SimDs3231 } from './ds3231.ts';
 import { Board } from './qemu.ts';
@@ -224,15 +224,19 @@ export class Rig {
     return this.request('POST', `meters/${METER_ID}/readings`, {});
   }
 
-  /** Waits for the head end's first reading without a doubt since the power came. */
-  async firstReading(limitMs: number): Promise<ApiReading> {
+  /**
+   * Waits for the head end's first reading without a doubt since the power came.
+   * @param isCrash  the meter has ended as a crash does: its energy is held, and doubtful, until the register counts
+   */
+  async firstReading(limitMs: number, isCrash = false): Promise<ApiReading> {
+    const isHeld = ({ name }: ApiValue) => isCrash && name === 'Active energy import';
     let last = '';
     const reading = await until(
       'a good reading of the head end',
       async () => {
         expect(!this.panicked, 'a kernel without panic');
         const found = await this.read();
-        if (found.values?.every(({ quality }) => quality === 'good')) return found;
+        if (found.values?.every((value) => value.quality === 'good' || isHeld(value))) return found;
         const said = found.values ? 'doubtful values' : JSON.stringify(found);
         if (said !== last) this.say('head end', said);
         last = said;

@@ -55,7 +55,7 @@ export async function runScenario(options: ScenarioOptions): Promise<Map<string,
     await rig.freeze();
     if (medium.whenHung === 'reset') await until('the watchdog resets the board', () => rig.resets > 0, WATCHDOG_MS);
     else await rig.hears(/s3mp-meter\.service: Watchdog timeout/, WATCHDOG_MS);
-    await rig.firstReading(bootMs);
+    await rig.firstReading(bootMs, true);
     // A chip that was reset lets go of the pin until the meter opens the contact again; a new process moves nothing.
     const moves = medium.whenHung === 'reset' ? 'true,false,true,false,true' : 'true,false,true';
     expect(rig.moves.join() === moves, `the contact where it was commanded to: ${rig.moves}`);
@@ -66,7 +66,7 @@ export async function runScenario(options: ScenarioOptions): Promise<Map<string,
       await rig.powerOff();
       say('host', 'power off');
       await rig.powerOn(medium);
-      await rig.firstReading(bootMs);
+      await rig.firstReading(bootMs, true);
       const before = medium.fingerprint?.();
       expect(rig.moves.join() === 'true', `the contact went to where it was, and only there: ${rig.moves}`);
       await rig.command('connect');
