@@ -14,6 +14,7 @@ import type { Medium, Say } from './rig.ts';
 import { BOARD_ADDRESS, firmwareToml, type World } from './world.ts';
 
 const MB = 1 << 20;
+const CARD_MODULES = ['softdog', 'i2c-tiny-usb', 'regmap-i2c', 'rtc-ds1307'];
 /** QEMU wants a power of two. */
 const CARD_MB = 512;
 const BOOT_AT_MB = 4;
@@ -42,7 +43,7 @@ export function cardMedium(guest: string, bundles: string, say: Say): (folder: s
     say('flash', lastLine(flash()));
     say('flash', `again: ${lastLine(flash())}`);
 
-    const modules = [...EXT4_MODULES, 'softdog'].map((name) => ({
+    const modules = [...EXT4_MODULES, ...CARD_MODULES].map((name) => ({
       path: `modules/${name}.ko`,
       mode: 0o644,
       bytes: kernelModule(name),
@@ -158,7 +159,7 @@ function makeRoot(folder: string, guest: string): string {
     link(`etc/systemd/system/${unit}.service`, '/dev/null');
   for (const folder of ['boot/firmware', 'mnt', 'media', 'opt', 'srv'])
     mkdirSync(join(root, folder), { recursive: true });
-  // A Zero has no clock: systemd begins with the time of this file.
+  // Without a clock systemd begins with the time of this file.
   const now = new Date();
   text('usr/lib/clock-epoch', '');
   utimesSync(place('usr/lib/clock-epoch'), now, now);

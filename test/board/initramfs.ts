@@ -96,6 +96,6 @@ export function ramMedium(guest: string, bundles: string): (folder: string, worl
     truncateSync(card, STATE_MB << 20);
     const made = spawnSync('mkfs.ext4', ['-q', card], { env: ENVIRONMENT, encoding: 'utf8' });
     if (made.status !== 0) throw new Error(`mkfs.ext4: ${made.stderr}`);
-    return { initramfs, card, whenHung: 'reset', hasI2c: true, words: () => 'quiet printk.devkmsg=on rdinit=/init' };
+    return { initramfs, card, whenHung: 'reset', hasPanel: true, words: () => 'quiet printk.devkmsg=on rdinit=/init' };
   };
 }

@@ -22,7 +22,7 @@ const CLOCK_ADDRESS = 0x68;
 /** Of the head end's log, when a step was not seen. */
 const LOG_LINES = 8;
 /** A picture on the panel that has not changed for so long is whole. */
-const STILL_MS = 700;
+const STILL_MS = 2_500;
 /** An outcome that is unknown, since the answer was late, is read back by the head end and becomes one of these. */
 const ENDS = ['verified', 'failed', 'expired'];
 
@@ -32,8 +32,8 @@ export interface Medium {
   readonly card?: string;
   /** Kernel command line of the next start. */
   readonly words: () => string;
-  /** The display and the clock hang on an I²C bus. */
-  readonly hasI2c?: boolean;
+  /** The display is the panel on the I²C bus. */
+  readonly hasPanel?: boolean;
   /** What happens to a meter that hangs: the watchdog resets the board, or the system starts the process anew. */
   readonly whenHung: 'reset' | 'restart';
   /** Hash of what a running board must not change, from its second start on. */
@@ -103,7 +103,7 @@ export class Rig {
     }
   }
 
-  async powerOn({ words, initramfs, card, hasI2c }: Medium): Promise<void> {
+  async powerOn({ words, initramfs, card }: Medium): Promise<void> {
     const board = await Board.start({
       folder: this.folder,
       uart: this.pty.bus,
@@ -111,7 +111,7 @@ export class Rig {
       words: words(),
       initramfs,
       ...(card === undefined ? {} : { card }),
-      ...(hasI2c ? { usb: this.i2c.path } : {}),
+      usb: this.i2c.path,
       onLine: (line) => {
         this.panicked ||= /Kernel panic/.test(line);
         this.heard.push(line);

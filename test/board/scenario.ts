@@ -40,13 +40,13 @@ export async function runScenario(options: ScenarioOptions): Promise<Map<string,
     const first = await rig.firstReading(bootMs);
     expect(registerIn(first, VOLTAGE) === 231.42, 'the voltage of the foreign meter');
     if (gurux?.version !== undefined) await askGurux(gurux, rig.world.password, say);
-    if (medium.hasI2c) pictures.set('connected', await rig.picture());
+    if (medium.hasPanel) pictures.set('connected', await rig.picture());
 
     await rig.command('disconnect');
     const off = await rig.read();
     rig.tell(off);
     expect(registerIn(off, NET_POWER) === 0, 'no power behind the open contact');
-    if (medium.hasI2c) pictures.set('disconnected', await rig.picture(pictures.get('connected')));
+    if (medium.hasPanel) pictures.set('disconnected', await rig.picture(pictures.get('connected')));
     await rig.command('connect');
     expect(rig.moves.join() === 'true,false', `GPIO ${RELAY_PIN} went up and down once: ${rig.moves}`);
 
