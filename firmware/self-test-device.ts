@@ -143,7 +143,7 @@ export function deviceSubject(
       display,
       storage: () => {
         if (stateFault !== undefined) throw stateFault;
-        if (!statSync(folder, { throwIfNoEntry: false })) throw new Skipped(noFolder(folder));
+        if (!isThere(folder)) throw new Skipped(noFolder(folder));
         return probeStorage(folder);
       },
       clock: () => judgeClock(wallClock.read(), config.string('clock.source')),
@@ -278,3 +278,14 @@ export const selfTestVerb: Verb = {
     return failures > 0 ? 1 : 0;
   },
 };
+
+/** Whether a path leads to something; a file where a folder must be is an error in every version of Node. */
+function isThere(path: string): boolean {
+  try {
+    statSync(path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
+}
