@@ -492,6 +492,8 @@ function checkMessage(type: CommandType, text: string | undefined, limit: number
 
 export function expiryOf(text: string | undefined, now: number, defaultMs = DEFAULT_EXPIRY_MS): number {
   const at = text === undefined ? now + defaultMs : Date.parse(text);
+  // Parameters of the query are not checked by a schema.
+  if (Number.isNaN(at)) throw new RequestError('expiresAt is no date-time', '/expiresAt');
   if (at <= now && text !== undefined) throw new RequestError('expiresAt is in the past', '/expiresAt');
   if (at > now + LONGEST_EXPIRY_MS) throw new RequestError('expiresAt is more than a day ahead', '/expiresAt');
   return at;

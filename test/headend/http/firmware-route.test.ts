@@ -117,7 +117,8 @@ Route('what is no whole image of the release key is refused, and no meter hears 
     isProblem(await send(port, image, { headers: { 'content-type': 'application/json' } }), 'request.media-type');
     isProblem(await send(port, image, { path: '/api/v1/meters/nobody/firmware' }), 'meter.unknown');
     isProblem(await send(port, image, { headers: { 'idempotency-key': 'a b' } }), 'request.invalid');
-    isProblem(await send(port, image, { path: `${PATH}?expiresAt=2001-01-01T00:00:00Z` }), 'request.invalid');
+    for (const at of ['2001-01-01T00:00:00Z', '9999-01-01T00:00:00Z', 'tomorrow', ''])
+      isProblem(await send(port, image, { path: `${PATH}?expiresAt=${at}` }), 'request.invalid', /expiresAt/);
     assert.is(meter.blocksSent, 0);
     assert.is((await send(port, image)).status, 202);
   });
