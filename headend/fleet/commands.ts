@@ -106,7 +106,8 @@ async function explain(target: CommandTarget, { type }: CommandRecord, error: un
 
 interface Preparing {
   readonly id: string;
-  progress: Preparation;
+  /** Undefined once it is brought. */
+  progress: Preparation | undefined;
 }
 
 const infoOf = ({ model, version, bytes, sha256 }: ImageInfo): ImageInfo => ({ model, version, bytes, sha256 });
@@ -117,7 +118,10 @@ export class Commands {
   private readonly hooks: CommandHooks;
   private readonly times: CommandTimes;
   private readonly chains = new Map<string, { tail: Promise<void>; open: number }>();
-  /** Commands that something is brought for, by meter. */
+  /**
+   * Commands that something is brought for, by meter, until they have ended: the next image would take the place of one that
+   * waits for its activation.
+   */
   private readonly preparations = new Map<string, Preparing>();
   private readonly tools: ProcedureTools;
   private stopped = false;
@@ -160,7 +164,10 @@ export class Commands {
       return { record: await this.step(record, 'failed', { error }), created: true };
     }
     const begin = this.reserve(record, image?.content);
-    await this.audit(record, 'submitted');
+    await this.audit(record, 'submitted').catch((error) => {
+      this.release(record);
+      throw error;
+    });
     this.hooks.changed(record);
     begin();
     return { record, created: true };
@@ -177,7 +184,12 @@ export class Commands {
     if (!PROCEDURES[type].prepare) return undefined;
     const other = this.preparations.get(meter);
     if (other) return `${other.id} brings an image to ${meter} already`;
-    return this.preparations.size >= TRANSFERS ? `${TRANSFERS} images are on their way already` : undefined;
+    const underWay = [...this.preparations.values()].filter(({ progress }) => progress).length;
+    return underWay >= TRANSFERS ? `${TRANSFERS} images are on their way already` : undefined;
+  }
+
+  private release({ id, meter }: CommandRecord): void {
+    if (this.preparations.get(meter)?.id === id) this.preparations.delete(meter);
   }
 
   /** Takes the meter's place for what must be brought, at once. @returns begins the command */
@@ -207,11 +219,11 @@ export class Commands {
     } catch (error) {
       // Stopped in between it is taken up at the next start.
       if (!this.stopped) await this.fail(record, error).catch((failure) => this.failed(record, failure));
+      this.release(record);
       return;
-    } finally {
-      this.preparations.delete(meter);
     }
-    this.enqueue(record, () => this.execute(record));
+    entry.progress = undefined;
+    this.enqueue(record, () => this.execute(record).finally(() => this.release(record)));
   }
 
   private async fail(record: CommandRecord, error: unknown): Promise<void> {

@@ -183,6 +183,9 @@ Update('an image that falls back fails; one that does not prove itself is waited
   const slow = await order(r, '0.3.0');
   await r.clock.advance(300_000);
   assert.is((await slow()).state, 'acknowledged');
+  assert.is((await slow()).progress, null);
+  const early = await order(r, '0.4.0');
+  assert.is((await early()).error?.code, 'meter.busy', 'it would take the place of the one that is on trial');
   r.meter.firmware.status = 6;
   await r.clock.advance(10_000);
   assert.is((await slow()).state, 'verified');
