@@ -52,8 +52,8 @@ export class EnergyRecord {
     const record = new Uint8Array(this.#energies.length * SIZE);
     for (const [i, energy] of this.#energies.entries()) {
       if (!energy) continue;
-      const { register, ahead } = energy.kept;
-      const flags = (isExact && ahead !== undefined ? EXACT : 0) | (energy.isHeld ? HELD : 0) | (ahead ?? 0);
+      const { register, ahead, isHeld } = energy.kept;
+      const flags = (isExact && ahead !== undefined ? EXACT : 0) | (isHeld ? HELD : 0) | (ahead ?? 0);
       writeU16(record, writeU32(record, i * SIZE, register), flags);
     }
     return record;

@@ -83,10 +83,11 @@ export class EnergyRegister {
   }
 
   /** What `restore` takes. A reading that nothing has confirmed is not worth it, but its value was given. */
-  get kept(): { readonly register: number; readonly ahead: number | undefined } {
-    if (this.#isConfirmed) return { register: this.#register, ahead: Math.floor(this.value) - this.#register };
-    const { register = 0, ahead } = this.#before ?? {};
-    return { register, ahead: Number.isNaN(this.readAt) ? ahead : undefined };
+  get kept(): { readonly register: number; readonly ahead: number | undefined; readonly isHeld: boolean } {
+    if (this.#isConfirmed)
+      return { register: this.#register, ahead: Math.floor(this.value) - this.#register, isHeld: this.isHeld };
+    const { register = 0, ahead, isHeld = false } = this.#before ?? {};
+    return { register, ahead: Number.isNaN(this.readAt) ? ahead : undefined, isHeld };
   }
 
   /** Whether it is the reading that was believed last. */

@@ -141,6 +141,25 @@ Energy('an orderly end keeps the value exactly, once: a kill right after the nex
   assert.is(meter.quality(), Quality.good);
 });
 
+Energy('a value that is held stays so over a life in which the energy meter did not answer', () => {
+  const disk = new SimDisk();
+  const sim = new SimMeter(1, new Household({ seed: 5 }));
+  let meter = life(disk, sim, 10_000);
+  for (let s = 0; s < 100 || meter.given()! % STEP_WH !== 2; s++) meter.second();
+  // Killed.
+  meter = life(disk, sim, meter.worldMs);
+  for (let s = 0; s < 3; s++) meter.second();
+  assert.ok(meter.energy.isHeld);
+  const given = meter.given()!;
+  meter.end();
+  life(disk, sim, meter.worldMs).end();
+  meter = life(disk, sim, meter.worldMs);
+  for (let s = 0; s < 2; s++) meter.second();
+  assert.ok(meter.given()! >= given);
+  assert.ok(meter.energy.isHeld);
+  assert.is(meter.quality(), Quality.suspect);
+});
+
 Energy('the record is written with what is stored anyway: not a write more in an hour', () => {
   const writes = (isKept: boolean) => {
     const disk = new SimDisk();
