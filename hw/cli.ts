@@ -58,7 +58,12 @@ const COMMON_FLAGS: Readonly<Record<string, FlagSpec>> = {
 export async function runProgram(program: Program, argv: readonly string[]): Promise<number> {
   let json = argv.includes('--json');
   // Whoever reads the results has had enough of them (`dump | head`).
-  if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => process.exit(0));
+  if (process.stdout.listenerCount('error') === 0) {
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') process.stderr.write(`cannot write the results: ${error.message}\n`);
+      process.exit(error.code === 'EPIPE' ? 0 : 1);
+    });
+  }
   try {
     const { verbName, verb, rest } = pickVerb(program, argv);
     const specs = { ...COMMON_FLAGS, ...configFlags(program.config), ...verb.flags };
