@@ -55,8 +55,8 @@ export function readOrMakeToken(file: string): string {
 }
 
 /**
- * Replaces a file so that a power cut leaves either the old or the new one, and behind the return the new one. What an earlier attempt left behind is removed:
- * neither its mode nor a link in its place is taken over.
+ * Replaces a file so that a power cut leaves either the old or the new one, and behind the return the new one. What an
+ * earlier attempt left behind is removed: neither its mode nor a link in its place is taken over.
  * @throws ConfigError `config.unreadable`
  */
 export function writeFileAtomic(file: string, text: string, mode = 0o644): void {

@@ -76,7 +76,7 @@ export function renameDurably(from: string, to: string): void {
 }
 
 /** Returns when the names in a folder are on the medium. */
-export function syncFolder(folder: string): void {
+function syncFolder(folder: string): void {
   const descriptor = openSync(folder, 'r');
   try {
     fsyncSync(descriptor);

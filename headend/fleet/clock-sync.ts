@@ -11,7 +11,7 @@ import { timeText } from './bodies.ts';
 import type { CommandTarget, Finding, ProcedureTools } from './procedures.ts';
 
 /** An offset up to this may be set without somebody having looked at it. */
-export const SURE_OFFSET_MS = 86_400_000;
+const SURE_OFFSET_MS = 86_400_000;
 /** A clock that is off by more, and by more than the line's delay explains, has not been set well. */
 const TOLERANCE_MS = 1_000;
 /** Units of an offset in words: name, ms, up to how many ms, decimals. */

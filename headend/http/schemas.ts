@@ -27,7 +27,7 @@ const COMMAND_STATE: Schema = {
   enum: ['queued', 'sent', 'acknowledged', 'verified', 'failed', 'expired', 'unknown'],
   examples: ['verified'],
 };
-export const COMMAND_TYPE: Schema = {
+const COMMAND_TYPE: Schema = {
   type: 'string',
   enum: ['connect', 'disconnect', 'message', 'sync-clock', 'firmware'],
 };

@@ -40,7 +40,7 @@ const QUARTER_MS = 900_000;
 const SET_TIME = Uint8Array.of(0, 8, 0, 0, 1, 0, 0, 255, 2, 0, 9, DATE_TIME_SIZE);
 
 /** The time that a set-request sets the clock to, ms since the Unix epoch; undefined for any other request. */
-export function timeSetBy(request: Uint8Array): number | undefined {
+function timeSetBy(request: Uint8Array): number | undefined {
   const at = 3 + SET_TIME.length;
   const isTime =
     request[0] === ApduTag.setRequest &&
