@@ -107,6 +107,8 @@ Trial('a signal, once or again, or the end of the process: the contact is back, 
       const run = startChild({ ...flags, end: signal === undefined });
       const watch = setInterval(() => {
         if (!signal || readRelayValue(relay) !== false) return;
+        // Later ones could meet a process that is through with it.
+        clearInterval(watch);
         run.kill(signal);
         run.kill(signal);
       }, 5);
