@@ -58,7 +58,7 @@ function find(folder, wanted) {
     .sort();
 }
 
-/** Size budgets in bytes, minified (docs/architecture.md, figures). What runs on PCs has none. */
+/** Size budgets in bytes, minified. What runs on PCs has none. */
 const BUNDLES = [
   { name: 'firmware', entry: 'firmware/main.ts', budget: 265_000 },
   { name: 'gateway', entry: 'gateway/main.ts', budget: 400_000 },
