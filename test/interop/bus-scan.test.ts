@@ -173,7 +173,8 @@ if (needs('python3', commandWorks(PYTHON, '--version'), 'apt-get install python3
         /^# 19200 8E1, unit 1: or-we-514 or or-we-515.*\n(# 19200.*\n){2}\[serial\]\nurl = .*\ndriver = "tty"\n/,
       );
       assert.is(configOf(printed.trim().split('\n')).number('serial.baud'), 19_200);
-      assert.match(said, /stopped; 21 settings were not asked\n$/);
+      // On a busy machine the signal comes some settings later.
+      assert.match(said, /stopped; (1\d|2[01]) settings were not asked\n$/);
       assert.ok(commandWorks('flock', '-n', meters.path, 'true'), 'the port is free');
     } finally {
       child?.kill();
