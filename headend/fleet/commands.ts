@@ -153,12 +153,14 @@ export class Commands {
       evidence: null,
       error: null,
     };
-    const taken = await this.store.createCommand(record, image?.content);
+    const wasBusy = this.whyBusy(record, open);
+    // What is refused leaves no image behind.
+    const taken = await this.store.createCommand(record, wasBusy === undefined ? image?.content : undefined);
     if (!taken.created) {
       if (taken.record.bodyHash === request.bodyHash) return taken;
       throw new S3mpError('command.conflict', `the idempotency key belongs to ${taken.record.id}, another command`);
     }
-    const busy = this.whyBusy(record, open);
+    const busy = wasBusy ?? this.whyBusy(record, open);
     if (busy !== undefined) {
       const error = { code: 'meter.busy', detail: busy };
       return { record: await this.step(record, 'failed', { error }), created: true };

@@ -236,6 +236,7 @@ Update('one image at a time to a meter, and none after its time', async () => {
   await r.clock.advance(500);
   const second = await order(r, '0.3.0');
   assert.is((await second()).error?.code, 'meter.busy');
+  assert.is(await r.store.image('0.3.0-'.padEnd(64, '0')), undefined, 'what is refused takes no room');
   r.meter.isReachable = false;
   await r.clock.advance(120_000);
   const { state, error } = await first();
