@@ -1,6 +1,5 @@
 /** Puts the meter together from its configuration: bus and poll loop, relay, display, DLMS server, SCION end host. */
 
-import { performance } from 'node:perf_hooks';
 import { invalidConfig, messageOf } from '#base/errors';
 import { decodeUtf8, encodeUtf8 } from '#base/utf8';
 import { managementAssociation, passwordAssociation, publicAssociation } from '#dlms/association';

@@ -1,6 +1,5 @@
 /** The DLMS wrapper in SCION datagrams, server side: one session per remote host and port. */
 
-import { performance } from 'node:perf_hooks';
 import type { DlmsServer, SessionOptions } from '#dlms/server';
 import { WRAPPER_SIZE } from '#dlms/wrapper';
 import type { Log } from '#hw/log';

@@ -3,7 +3,6 @@
  * frame per datagram. A meter keeps it off unless it is configured: plain UDP has neither paths nor a proven sender.
  */
 
-import { performance } from 'node:perf_hooks';
 import { DecodeError, S3mpError } from '#base/errors';
 import { isAnswerTo } from '#dlms/match';
 import { type Push, readPush } from '#dlms/notification';

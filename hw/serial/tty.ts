@@ -8,7 +8,7 @@
 
 import type { SpawnOptions } from 'node:child_process';
 import { closeSync, constants, openSync, realpathSync } from 'node:fs';
-import { ReadStream } from 'node:tty';
+import type { ReadStream } from 'node:tty';
 import { messageOf } from '#base/errors';
 import { type Line, READ_SIZE, type SerialSettings } from '#hw/serial/line';
 import { spawn } from '#hw/spawn';
@@ -37,7 +37,9 @@ export async function openTtyLine(path: string, settings: SerialSettings): Promi
         return true;
       },
     };
-    const opened = new ReadStream(fd, { onread } as ConstructorParameters<typeof ReadStream>[1]);
+    // Loaded here: a meter with another driver does not keep it in memory.
+    const tty = process.getBuiltinModule('node:tty');
+    const opened = new tty.ReadStream(fd, { onread } as ConstructorParameters<typeof ReadStream>[1]);
     stream = opened;
     let reason: unknown = new Error('the line was hung up');
     opened.on('error', (error) => {
