@@ -206,7 +206,10 @@ export class PollLoop {
       }
       if (!isInPass) meter.startPass(master);
       if (this.#begin(meter, turn)) return true;
-      if (isInPass) meter.finishPass(master, options.port.name);
+      if (!isInPass) continue;
+      meter.finishPass(master, options.port.name);
+      meter.findDue();
+      first = Math.min(first, meter.dueAt[0]!);
     }
     this.time[1] = first;
     return false;

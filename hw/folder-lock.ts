@@ -25,7 +25,7 @@ export async function holdFolder(folder: string): Promise<() => void> {
       throw invalidConfig(`state.directory ${folder}: no folder can be made there; give one on a disk`, { folder });
     return () => {};
   }
-  const server = createServer().unref();
+  const server = createServer((socket) => socket.destroy()).unref();
   await new Promise<void>((resolve, reject) => {
     server.once('error', ({ code }: NodeJS.ErrnoException) => {
       const inUse = 'is in use by a meter that runs: stop it, or give this one another state.directory';

@@ -166,8 +166,10 @@ export class Commands {
       return { record: await this.step(record, 'failed', { error }), created: true };
     }
     const begin = this.reserve(record, image?.content);
-    await this.audit(record, 'submitted').catch((error) => {
+    await this.audit(record, 'submitted').catch(async (error) => {
       this.release(record);
+      // Otherwise the next start would take up what its client was told has failed.
+      await this.fail(record, error).catch(() => {});
       throw error;
     });
     this.hooks.changed(record);

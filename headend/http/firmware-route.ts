@@ -56,7 +56,7 @@ async function firmware({ fleet, labMode, releaseKey }: RouteServices, call: Cal
     actor: client.actor,
     idempotencyKey: key,
     bodyHash: createHash('sha256')
-      .update(JSON.stringify([meter, image.sha256, expiresAt ?? null]))
+      .update(JSON.stringify([meter, image.sha256, reason, expiresAt ?? null]))
       .digest('hex'),
     expiresAt: expiry,
     image: { ...image, content },

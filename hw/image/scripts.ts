@@ -151,9 +151,10 @@ root=\${S3MP_ROOT:-}
 hook='systemd.run=[^ ]*/s3mp/install.sh'
 say() { echo "s3mp-install: $*"; }
 # The system that is there starts without systemd.run: neither success nor failure is repeated for ever.
+boot=$(dirname "$here")
+hooked() { [ -z "$root" ] && grep -q "$hook" "$boot/cmdline.txt"; }
 unhook() {
-  boot=$(dirname "$here")
-  [ -z "$root" ] && grep -q "$hook" "$boot/cmdline.txt" || return 0
+  hooked || return 0
   sed 's# systemd\\.run=[^ ]*##; s# systemd\\.run_success_action=[^ ]*##; s# systemd\\.unit=kernel-command-line.target##' \\
     "$boot/cmdline.txt" >"$boot/cmdline.new" && sync && mv "$boot/cmdline.new" "$boot/cmdline.txt"
   sync
@@ -163,7 +164,7 @@ fail() {
   say "$*"
   [ -n "$root" ] || echo "$*" >"$here/failed.txt"
   unhook
-  [ -z "$root" ] && grep -q "$hook" /proc/cmdline && exit 0
+  [ -z "$root" ] && grep -q "$hook" /proc/cmdline && ! hooked && exit 0
   exit 1
 }
 own() { [ "$(id -u)" -ne 0 ] || chown root:root "$1"; }
@@ -199,6 +200,8 @@ done <"$here/files.txt"
 rm -f "$here/rekey"
 if [ -z "$root" ]; then
   unhook
+  # Off is better than a start that installs for ever.
+  hooked && fail "cannot write cmdline.txt: is the boot partition full or read-only?"
   sync
   # By hand: start what was installed. After systemd.run the system starts again anyway.
   if ! grep -q systemd.run= /proc/cmdline; then

@@ -66,6 +66,20 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
   }
 }
 
+const Orders = suite('orders');
+
+Orders('an order whose audit cannot be written is refused, and the next start does not take it up', async () => {
+  const store = openSqliteStore({ file: ':memory:' });
+  const r = await rig({}, store);
+  const { appendAudit } = store;
+  store.appendAudit = () => Promise.reject(new S3mpError('internal', 'disk full'));
+  assert.is(await codeOf(r.fleet.submit(request(r, 'disconnect'))), 'internal');
+  store.appendAudit = appendAudit;
+  assert.equal(await store.openCommands(), []);
+});
+
+Orders.run();
+
 const Lanes = suite('lane');
 
 Lanes('the most urgent waiting operation is next, equals in order of arrival', async () => {
