@@ -161,7 +161,7 @@ Energy('after a restart it goes on where it was, or where it cannot have been be
   assert.is(exact.read(5000, 0), Doubt.alone);
   assert.is(exact.value, 5007);
   assert.is(exact.read(5000, 100), 0);
-  assert.equal(exact.kept, { register: 5000, ahead: 7 });
+  assert.equal(exact.kept, { register: 5000, ahead: 7, isHeld: false });
 
   const killed = new EnergyRegister(10, 1);
   killed.restore(5000, undefined, false);
@@ -197,7 +197,7 @@ Energy('a first reading that was damaged does not end what is carried over a res
     const energy = new EnergyRegister(10, 1);
     energy.restore(5000, 7, false);
     energy.read(damaged, 0);
-    assert.equal(energy.kept, { register: 5000, ahead: undefined }, 'nor is it kept');
+    assert.equal(energy.kept, { register: 5000, ahead: undefined, isHeld: false }, 'nor is it kept');
     const doubts = [1, 2, 3, 4].map((i) => energy.read(5000, i * 1000));
     assert.equal([energy.value, doubts.at(-1), energy.changes], [5007, 0, 0], `after ${damaged}`);
   }
