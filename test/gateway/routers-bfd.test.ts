@@ -146,6 +146,11 @@ Routers('BFD brings up every link and both siblings, and status says so', async 
     () => statuses(network, 110),
     (all) => allUp(all, 1),
   );
+  // A side may still wait for what the other has seen already.
+  await until(
+    () => statuses(network, 112),
+    (all) => allUp(all, 1),
+  );
   const middle = await until(
     () => statuses(network, 111),
     (all) => allUp(all, 2),
