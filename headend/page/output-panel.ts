@@ -100,7 +100,8 @@ export class OutputPanel {
   private restoreFocus(): void {
     if (this.unfocused === undefined || this.dialog.open) return;
     const { activeElement, body } = document;
-    const isLost = activeElement === body || activeElement === this.unfocused;
+    // A dialog that closed keeps the focus until the next frame, and lets go of it then.
+    const isLost = activeElement === body || activeElement === this.unfocused || this.dialog.contains(activeElement);
     const isPressable = (button: HTMLButtonElement) => !button.disabled && button.offsetParent !== null;
     const next = [this.unfocused, this.connect, this.disconnect].find(isPressable);
     if (isLost && next === undefined) return;

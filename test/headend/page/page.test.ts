@@ -147,6 +147,26 @@ PageTest('disconnects with a reason only, and shows what was read back', async (
   });
 });
 
+PageTest('the focus is kept too when the page is drawn before the closed dialog has let go of it', async (context) => {
+  await withPage(context, {}, async (page) => {
+    await page.getByTestId('read-once').click();
+    await seen(page, '#output-state[data-output="on"]');
+    await page.getByTestId('disconnect').click();
+    await page.getByTestId('reason').fill('order 4711');
+    await page.getByTestId('confirm-disconnect').focus();
+    const focused = await page.evaluate(() => {
+      const confirm = document.activeElement as HTMLButtonElement;
+      confirm.click();
+      const before = document.activeElement?.id;
+      window.dispatchEvent(new Event('online'));
+      return before;
+    });
+    assert.is(focused, 'confirm-disconnect');
+    await seen(page, '#output-state[data-output="off"]');
+    await seen(page, '#connect:focus');
+  });
+});
+
 PageTest('outside the lab a disconnect asks for a token, and a wrong one spoils nothing', async (context) => {
   const { token, stored } = createToken('anna', 'operator');
   await withPage(context, { labMode: false, tokens: [stored] }, async (page, rig) => {
