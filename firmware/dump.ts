@@ -7,6 +7,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { readU32, readU48 } from '#base/bytes';
 import { ConfigError, messageOf } from '#base/errors';
+import { utcText } from '#base/time-text';
 import { decodeData } from '#dlms/axdr';
 import { ByteReader } from '#dlms/reader';
 import { eventText } from '#dlms/well-known';
@@ -43,7 +44,7 @@ export const dumpVerb: Verb = {
     const state = readState(join(folder, 'state'));
     const time = state.get('time');
     const facts = {
-      trustedTime: time ? new Date(readU48(time, 0)).toISOString() : null,
+      trustedTime: time ? utcText(readU48(time, 0)) : null,
       controlState: state.get('0-0:96.3.10.255/3')?.[1] ?? null,
       message: Buffer.from(state.get('message') ?? []).toString(),
     };
@@ -87,7 +88,7 @@ function dumpLog(
       const bytes = log.read(row);
       const seconds = bytes ? readU32(bytes, 0) : 0;
       if (!bytes || seconds < from || seconds > to) continue;
-      const at = new Date(seconds * 1000).toISOString();
+      const at = utcText(seconds * 1000);
       const reader = new ByteReader(bytes.subarray(VALUES_AT));
       const values = columns.map(() => {
         const data = decodeData(reader);

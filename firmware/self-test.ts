@@ -19,6 +19,7 @@ import {
 import { join } from 'node:path';
 import type { SteadyClock } from '#base/crypto';
 import { messageOf } from '#base/errors';
+import { utcText } from '#base/time-text';
 import type { ClockReading } from '#dlms/cosem/clock';
 import type { Config } from '#hw/config';
 import { nodeCrypto } from '#hw/crypto';
@@ -219,7 +220,7 @@ export function probeStorage(folder: string): string {
 
 /** @param source  `clock.source` */
 export function judgeClock({ epochMs, isSet }: ClockReading, source: string): string {
-  const text = new Date(epochMs).toISOString();
+  const text = utcText(epochMs);
   if (isSet) return text;
   throw new Error(
     source === 'system'

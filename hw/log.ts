@@ -3,6 +3,8 @@
  * A warning or error that repeats within ten seconds is counted instead of printed again, so a flood of bad input cannot fill a disk.
  */
 
+import { utcText } from '#base/time-text';
+
 export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
@@ -51,8 +53,8 @@ export function createLog(component: string, options: LogOptions = {}): Log {
     const all = repeated > 0 ? { ...fields, repeated } : fields;
     write(
       options.json
-        ? `${JSON.stringify({ time: new Date(at).toISOString(), level, component: source, message, ...all })}\n`
-        : `${new Date(at).toISOString()} ${level.padEnd(5)} ${source} ${message}${fieldsText(all)}\n`,
+        ? `${JSON.stringify({ time: utcText(at), level, component: source, message, ...all })}\n`
+        : `${utcText(at)} ${level.padEnd(5)} ${source} ${message}${fieldsText(all)}\n`,
     );
   }
 

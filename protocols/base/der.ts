@@ -9,6 +9,7 @@
 
 import { asciiBytes, asciiText, fromHex, toHex } from '#base/bytes';
 import { DecodeError, S3mpError } from '#base/errors';
+import { utcText } from '#base/time-text';
 
 export const DerTag = {
   boolean: 0x01,
@@ -154,7 +155,7 @@ export class DerReader {
 
 /** Text of a time: two digits of the year until 2049, four behind it. */
 function timeText(seconds: number): string {
-  const text = new Date(seconds * 1000).toISOString().replace(/[-:T]|\.\d+/g, '');
+  const text = utcText(seconds * 1000).replace(/[-:T]|\.\d+/g, '');
   return text < '1950' || text >= '2050' ? text : text.slice(2);
 }
 

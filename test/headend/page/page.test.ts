@@ -154,13 +154,11 @@ PageTest('the focus is kept too when the page is drawn before the closed dialog 
     await page.getByTestId('disconnect').click();
     await page.getByTestId('reason').fill('order 4711');
     await page.getByTestId('confirm-disconnect').focus();
-    const focused = await page.evaluate(() => {
-      const confirm = document.activeElement as HTMLButtonElement;
-      confirm.click();
-      const before = document.activeElement?.id;
+    const focused = await page.evaluate(`
+      document.activeElement.click();
+      const focused = document.activeElement.id;
       window.dispatchEvent(new Event('online'));
-      return before;
-    });
+      focused`);
     assert.is(focused, 'confirm-disconnect');
     await seen(page, '#output-state[data-output="off"]');
     await seen(page, '#connect:focus');
