@@ -129,8 +129,8 @@ export class DlmsServer {
   readonly specs: ReadonlyMap<number, AssociationSpec>;
   readonly #options: ServerOptions;
   readonly #maxSessions: number;
-  /** In order of last use. */
   readonly #sessions = new Map<string, ServerSession>();
+  #turns = 0;
 
   constructor(device: LogicalDevice, options: ServerOptions) {
     this.#options = options;
@@ -163,15 +163,14 @@ export class DlmsServer {
    * @returns undefined when every place is taken by a client that has proved itself and is not idle
    */
   session(key: string, options: SessionOptions = {}, nowMs = 0): ServerSession | undefined {
-    const known = this.#sessions.get(key);
-    if (known) {
-      this.#sessions.delete(key);
-      this.#sessions.set(key, known);
-      return known;
+    let session = this.#sessions.get(key);
+    if (session === undefined) {
+      if (this.#sessions.size >= this.#maxSessions && !this.#evict(nowMs)) return undefined;
+      session = new ServerSession(this, key, options, () => this.#sessions.delete(key));
+      this.#sessions.set(key, session);
     }
-    if (this.#sessions.size >= this.#maxSessions && !this.#evict(nowMs)) return undefined;
-    const session = new ServerSession(this, key, options, () => this.#sessions.delete(key));
-    this.#sessions.set(key, session);
+    // A number instead of the map's order: taking an entry out and in again may copy the whole map, at each request.
+    session.turn = ++this.#turns;
     return session;
   }
 
@@ -180,7 +179,7 @@ export class DlmsServer {
    * A public association keeps nothing that its client cannot ask for again.
    */
   #evict(nowMs: number): boolean {
-    const sessions = [...this.#sessions.values()];
+    const sessions = [...this.#sessions.values()].sort((a, b) => a.turn - b.turn);
     const latest = sessions.reduce((ms, session) => Math.max(ms, session.lastUsedMs), nowMs);
     const session = sessions.find((each) => each.expire(latest)) ?? sessions.find(({ isAnonymous }) => isAnonymous);
     session?.close();
@@ -197,6 +196,8 @@ function finish(w: ByteWriter, source: number, destination: number): number {
 
 export class ServerSession {
   readonly key: string;
+  /** Of two sessions, the one used later has the larger. */
+  turn = 0;
   /** Time of the last frame. */
   lastUsedMs = 0;
   readonly #server: DlmsServer;
