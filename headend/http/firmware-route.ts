@@ -6,10 +6,12 @@ import type { VerifyKey } from '#base/crypto';
 import { DecodeError, S3mpError } from '#base/errors';
 import { nodeCrypto } from '#hw/crypto';
 import { decodeFirmwareImage, verifyFirmwareImage } from '#session/firmware-image';
+import type { Fleet } from '../fleet/fleet.ts';
 import type { ImageInfo } from '../store/store.ts';
+import { expiryOf, IDEMPOTENCY_KEY, idempotencyKey, taken } from './command-request.ts';
+import { METER_ID, query } from './parameters.ts';
 import { RequestError } from './problem.ts';
-import type { Call, Parameter, Reply, Route } from './router.ts';
-import { expiryOf, idempotencyKey, query, type RouteServices, taken } from './routes.ts';
+import type { Call, Reply, Route } from './router.ts';
 import * as schemas from './schemas.ts';
 
 /** What meters have room for. */
@@ -18,14 +20,23 @@ const IMAGE_TYPE = 'application/octet-stream';
 const DEFAULT_EXPIRY_MS = 3_600_000;
 const DIGEST_SIZE = 32;
 
-export function firmwareRoute(services: RouteServices, parameters: readonly Parameter[]): Route {
+export interface FirmwareServices {
+  readonly fleet: Fleet;
+  /** A lab's meters are simulated: an image needs no token on loopback. */
+  readonly labMode: boolean;
+  /** Release key: firmware images that it has not signed are not even sent. */
+  readonly releaseKey: VerifyKey | undefined;
+}
+
+export function firmwareRoute(services: FirmwareServices): Route {
   return {
     method: 'POST',
     path: '/api/v1/meters/{id}/firmware',
     summary: 'Brings a signed firmware image to a meter, activates it and reads back what runs',
     role: 'operator',
     parameters: [
-      ...parameters,
+      METER_ID,
+      IDEMPOTENCY_KEY,
       query('expiresAt', 'not activated after this; default one hour', { type: 'string', format: 'date-time' }),
       query('reason', 'why, for the audit', { type: 'string', maxLength: 200 }),
     ],
@@ -37,7 +48,7 @@ export function firmwareRoute(services: RouteServices, parameters: readonly Para
   };
 }
 
-async function firmware({ fleet, labMode, releaseKey }: RouteServices, call: Call): Promise<Reply> {
+async function firmware({ fleet, labMode, releaseKey }: FirmwareServices, call: Call): Promise<Reply> {
   const { params, query, client } = call;
   if (!labMode && !client.hasToken) throw new S3mpError('auth.required', 'a firmware image needs a token');
   const meter = params.id!;

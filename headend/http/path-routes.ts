@@ -4,22 +4,13 @@ import { messageOf, S3mpError } from '#base/errors';
 import { parsePolicy } from '#scion/policy';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { PathSettings } from '../meter-connection.ts';
+import { METER_ID } from './parameters.ts';
 import { RequestError } from './problem.ts';
-import type { Parameter, Reply, Route } from './router.ts';
+import { json, ok, type Route } from './router.ts';
 import * as schemas from './schemas.ts';
 import type { MeterPathPolicyBody, PathEvaluationBody, PathReportBody } from './wire.ts';
 
-const METER_ID: Parameter = {
-  name: 'id',
-  in: 'path',
-  required: true,
-  description: 'meter',
-  schema: { type: 'string' },
-};
 const DEFAULT_SETTINGS: PathSettings = { acl: [], sequence: '', pin: null, preference: 'latency' };
-
-const ok = (body: unknown): Reply => ({ status: 200, body });
-const json = (schema: Route['answer']['schema']) => ({ status: 200, type: 'application/json', schema });
 
 export function pathRoutes(fleet: Fleet): Route[] {
   const policyOf = (meter: string): MeterPathPolicyBody => {

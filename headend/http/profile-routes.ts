@@ -4,9 +4,9 @@ import { eventText, obisName } from '#dlms/well-known';
 import { timeText } from '../fleet/bodies.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { ProfileReading } from '../meter-connection.ts';
+import { listOf, METER_ID, query, RANGE_PARAMETERS, rangeOf } from './parameters.ts';
 import { RequestError } from './problem.ts';
-import type { Call, Reply, Route } from './router.ts';
-import { listOf, METER_ID, query, RANGE_PARAMETERS, rangeOf } from './routes.ts';
+import { type Call, json, type Reply, type Route } from './router.ts';
 import * as schemas from './schemas.ts';
 import type { MeterLogBody, ProfileBody, SelfTestBody } from './wire.ts';
 
@@ -40,7 +40,7 @@ export function profileRoutes(fleet: Fleet): Route[] {
         query('profile', 'which profile', { type: 'string', enum: Object.keys(PROFILES), default: 'load' }),
         query('obis', 'columns, separated by commas; default all'),
       ],
-      answer: { status: 200, type: 'application/json', schema: schemas.PROFILE },
+      answer: json(schemas.PROFILE),
       problems: PROBLEMS,
       limited: true,
       handler: (call) => profile(fleet, call),
@@ -55,7 +55,7 @@ export function profileRoutes(fleet: Fleet): Route[] {
         ...RANGE_PARAMETERS('inclusive; default one day before `to`', 'inclusive; default now'),
         query('log', 'which log', { type: 'string', enum: Object.keys(LOGS), default: 'standard' }),
       ],
-      answer: { status: 200, type: 'application/json', schema: schemas.METER_LOG },
+      answer: json(schemas.METER_LOG),
       problems: PROBLEMS,
       limited: true,
       handler: (call) => log(fleet, call),
@@ -66,7 +66,7 @@ export function profileRoutes(fleet: Fleet): Route[] {
       summary: 'Lets a meter look at its parts, without moving the contact',
       role: 'viewer',
       parameters: [METER_ID],
-      answer: { status: 200, type: 'application/json', schema: schemas.SELF_TEST },
+      answer: json(schemas.SELF_TEST),
       problems: PROBLEMS,
       limited: true,
       handler: (call) => selfTest(fleet, call),

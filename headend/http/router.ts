@@ -62,6 +62,12 @@ export interface Route {
   readonly handler: (call: Call) => Reply | undefined | Promise<Reply | undefined>;
 }
 
+/** Describes an answer of JSON. */
+export const json = (schema: Schema, status = 200): Route['answer'] => ({ status, type: 'application/json', schema });
+
+/** The reply with a body of JSON. */
+export const ok = (body: unknown): Reply => ({ status: 200, body });
+
 interface Compiled {
   readonly pattern: RegExp;
   readonly names: readonly string[];
