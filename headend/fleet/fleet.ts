@@ -12,7 +12,8 @@ import { type FleetClock, SYSTEM_CLOCK } from './clock.ts';
 import { COMMAND_TIMES, type CommandRequest, Commands, type CommandTimes } from './commands.ts';
 import { Feed } from './feed.ts';
 import { type Lease, type LeaseRequest, Leases } from './leases.ts';
-import { type AgentHooks, type AgentSettings, MeterAgent, type MeterConfig } from './meter-agent.ts';
+import { type AgentHooks, type AgentSettings, MeterAgent } from './meter-agent.ts';
+import type { MeterConfig } from './meter-record.ts';
 import { label, Metrics } from './metrics.ts';
 
 export interface FleetMeter {
