@@ -1,6 +1,6 @@
 /**
  * Frames of a DLMS client's association: requests are written, signed, ciphered and framed here, answers are taken,
- * opened and told apart from refusals. The operations are in client.ts.
+ * opened and told apart from refusals. The operations are in client.ts and its services.
  */
 
 import { DecodeError, DlmsError } from '#base/errors';
