@@ -7,7 +7,8 @@
  */
 
 import type { Log } from '#hw/log';
-import { type LineTiming, Outcome, type RtuMaster } from '#modbus/master';
+import type { LineTiming } from '#modbus/line-timing';
+import { Outcome, type RtuMaster } from '#modbus/master';
 import { Doubt } from '#modbus/plausibility';
 import { joinGap, levelsOf, type PlannedRead, plainRead, planReads, splitRead } from '#modbus/read-plan';
 import { type RegisterMap, readRegister } from '#modbus/register-map';

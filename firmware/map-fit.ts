@@ -4,8 +4,8 @@
  */
 
 import type { BytePort } from '#hw/serial/port';
+import type { LineTiming } from '#modbus/line-timing';
 import { REGISTER_MAPS } from '#modbus/maps/index';
-import type { LineTiming } from '#modbus/master';
 import { judge, slackOf } from '#modbus/plausibility';
 import { type PlannedRead, plainRead, planReads, splitRead } from '#modbus/read-plan';
 import { type RegisterMap, readRegister } from '#modbus/register-map';

@@ -7,7 +7,8 @@ import type { SteadyClock } from '#base/crypto';
 import { messageOf } from '#base/errors';
 import type { Log } from '#hw/log';
 import type { BytePort } from '#hw/serial/port';
-import { Action, type LineTiming, RtuMaster } from '#modbus/master';
+import type { LineTiming } from '#modbus/line-timing';
+import { Action, RtuMaster } from '#modbus/master';
 import { BusMeter, type MeterOnBus } from './bus-meter.ts';
 
 export interface PollLoopOptions extends MeterOnBus {

@@ -4,40 +4,17 @@
  *
  *   idle -> gap (line quiet for t3.5) -> waiting (first byte, then the frame) -> done -> idle
  *
- * Frames are found by their expected length, not by silence, which no user-space program can see. An RTU reply has no
- * transaction number, so a reply that comes after its time could be taken for the next one's. Two things prevent that:
- * after a timeout the line must stay quiet for a while, and the master remembers which requests never got an answer, so
- * that no other read of the same length and unit is begun while one of theirs may still come (`isDoubtful`).
+ * What is a reply among the bytes of the line is found in reply-finder.ts. An RTU reply has no transaction number, so a
+ * reply that comes after its time could be taken for the next one's. Two things prevent that: after a timeout the line
+ * must stay quiet for a while, and the master remembers which requests never got an answer, so that no other read of the
+ * same length and unit is begun while one of theirs may still come (`isDoubtful`).
  */
 
+import type { LineTiming } from '#modbus/line-timing';
 import type { PlannedRead } from '#modbus/read-plan';
-import type { Parity } from '#modbus/register-map';
-import {
-  checkReadReply,
-  EXCEPTION_FLAG,
-  EXCEPTION_LENGTH,
-  EXCEPTIONS,
-  MAX_FRAME,
-  READ_REQUEST_LENGTH,
-  ReplyCheck,
-} from '#modbus/rtu';
+import { ReplyFinder } from '#modbus/reply-finder';
+import { EXCEPTION_FLAG, EXCEPTIONS, READ_REQUEST_LENGTH, ReplyCheck } from '#modbus/rtu';
 import { LEARNED_REPLIES, UnitRecord } from '#modbus/unit-record';
-
-export interface LineTiming {
-  /** Time of one character on the line, ms. */
-  readonly characterMs: number;
-  /** Silence before a request, ms (t3.5). */
-  readonly gapMs: number;
-}
-
-/**
- * Timing of a line (Modbus over serial line V1.02 §2.5.1.1): above 19200 baud t3.5 is 1.75 ms.
- * @param parity  even and odd add a bit to the start bit, eight of data, and the stop bits
- */
-export function lineTiming(baud: number, parity: Parity, stopBits = 1): LineTiming {
-  const characterMs = (((parity === 'none' ? 9 : 10) + stopBits) * 1000) / baud;
-  return { characterMs, gapMs: baud > 19_200 ? 1.75 : 3.5 * characterMs };
-}
 
 export interface MasterOptions {
   readonly timing: LineTiming;
@@ -66,7 +43,6 @@ export type Outcome = (typeof Outcome)[keyof typeof Outcome];
 const State = { idle: 0, gap: 1, waiting: 2, done: 3 } as const;
 type State = (typeof State)[keyof typeof State];
 
-const RX_SIZE = 2 * MAX_FRAME;
 /** Bytes of a frame may come in bursts this far apart: USB adapters deliver every 1 to 16 ms. */
 const BURST_SLACK_MS = 20;
 /** Pause before a device that said busy is asked again. */
@@ -76,8 +52,6 @@ const GLITCH_BYTES = 2;
 /** A first attempt waits this many times as long as the slowest of them, and never less than the shortest wait. */
 const PATIENCE = 4;
 const SHORTEST_WAIT_MS = 150;
-/** Transactions after a reply of the right form with a wrong CRC: no late reply is one. */
-const NOISE_MEMORY = 32;
 
 /** How often each thing happened since the start. */
 export class MasterCounters {
@@ -104,7 +78,7 @@ export class RtuMaster {
   readonly freeAt = new Float64Array(256);
   readonly counters = new MasterCounters();
   /** Received bytes; the data words of a good reply start at `dataAt`. Valid until the next `begin`. */
-  readonly rx = new Uint8Array(RX_SIZE);
+  readonly rx: Uint8Array;
   dataAt = 0;
   /**
    * Steady ms when the request of a good reply was sent: its values are no older. Of the oldest request that it may be
@@ -117,7 +91,7 @@ export class RtuMaster {
   readonly #options: MasterOptions;
   #state: State = State.idle;
   #read: PlannedRead | undefined;
-  #rxLength = 0;
+  readonly #finder: ReplyFinder;
   /** Time of a request on the line, and of the reply with what drivers add. */
   readonly #requestMs: number;
   #frameMs = 0;
@@ -125,14 +99,7 @@ export class RtuMaster {
   #attempt = 0;
   /** Requests of this transaction that got neither a reply nor an exception. */
   #unanswered = 0;
-  /** Bytes since the request, and those of them that were neither echo nor reply. */
-  #received = 0;
-  #heard = 0;
   #anyDamaged = false;
-  /** Transactions for which the line counts as one that damages what passes. */
-  #noise = 0;
-  /** The beginning of a reply has been seen, whole or damaged. */
-  #replyBegun = false;
   /** Line must be quiet until then before anything is sent. */
   #quietUntil = 0;
   #firstSentAt = 0;
@@ -151,6 +118,8 @@ export class RtuMaster {
 
   constructor(options: MasterOptions) {
     this.#options = options;
+    this.#finder = new ReplyFinder(this.counters);
+    this.rx = this.#finder.rx;
     this.#requestMs = READ_REQUEST_LENGTH * options.timing.characterMs;
   }
 
@@ -219,7 +188,7 @@ export class RtuMaster {
     this.#attempt = 0;
     this.#unanswered = 0;
     this.#anyDamaged = false;
-    if (this.#noise > 0) this.#noise--;
+    if (this.#finder.noise > 0) this.#finder.noise--;
     this.#state = State.gap;
   }
 
@@ -236,7 +205,6 @@ export class RtuMaster {
     }
     this.#unanswered = 0;
     this.end();
-    this.#rxLength = 0;
     this.#quietUntil = this.now[0]! + this.#options.timing.gapMs;
   }
 
@@ -261,9 +229,7 @@ export class RtuMaster {
   receive(bytes: Uint8Array, length: number): void {
     let at = 0;
     while (at < length && this.#state === State.waiting) {
-      const end = Math.min(length, at + RX_SIZE - this.#rxLength);
-      this.#received += end - at;
-      while (at < end) this.rx[this.#rxLength++] = bytes[at++]!;
+      at = this.#finder.take(bytes, at, length);
       if (!this.#search(false)) this.#extendDeadline();
     }
     if (at === length) return;
@@ -297,10 +263,7 @@ export class RtuMaster {
 
   #beginAttempt(): void {
     const now = this.now[0]!;
-    this.#rxLength = 0;
-    this.#received = 0;
-    this.#heard = 0;
-    this.#replyBegun = false;
+    this.#finder.begin(this.#read!);
     this.#attempt++;
     this.#unanswered++;
     this.counters.requests++;
@@ -324,14 +287,9 @@ export class RtuMaster {
   #setReplyBy(): void {
     const { inTime, slowestMs } = this.#peer(this.#unit);
     const { timeoutMs } = this.#options;
-    const isHasty = inTime >= LEARNED_REPLIES && (this.#attempt <= this.#retries || this.#noise > 0);
+    const isHasty = inTime >= LEARNED_REPLIES && (this.#attempt <= this.#retries || this.#finder.noise > 0);
     const usual = Math.max(SHORTEST_WAIT_MS, PATIENCE * slowestMs);
     this.#replyBy = this.#sentAt + this.#requestMs + (isHasty && usual < timeoutMs ? usual : timeoutMs);
-  }
-
-  /** Whether as many bytes came as the reply has: it was among them and cannot be recognized any more. */
-  get #hasPassed(): boolean {
-    return this.#received >= this.#read!.replyLength + (this.counters.echoes > 0 ? READ_REQUEST_LENGTH : 0);
   }
 
   /**
@@ -342,64 +300,25 @@ export class RtuMaster {
     const now = this.now[0]!;
     const replyBy = this.#replyBy;
     const pauseAt = now + Math.max(BURST_SLACK_MS, this.#options.timing.gapMs);
-    const wanted =
-      this.#replyBegun || this.#hasPassed ? pauseAt : this.#rxLength > 0 ? Math.max(replyBy, pauseAt) : replyBy;
+    const finder = this.#finder;
+    const isEnding = finder.begun || finder.hasPassed;
+    const wanted = isEnding ? pauseAt : finder.held > 0 ? Math.max(replyBy, pauseAt) : replyBy;
     this.#deadline = Math.min(wanted, replyBy + this.#frameMs);
   }
 
-  /**
-   * Looks for the reply in what was received; drops what cannot be part of it.
-   * @param final  nothing more will come: an incomplete candidate no longer holds back what stands behind it
-   * @returns whether the attempt has its answer
-   */
+  /** @param final  nothing more will come @returns whether the attempt has its answer */
   #search(final: boolean): boolean {
-    const { rx } = this;
-    const rxLength = this.#rxLength;
-    const { unit, functionCode, count, frame } = this.#read!;
-    let at = 0;
-    while (at < rxLength) {
-      const echoed = this.#echoLength(at, frame);
-      if (echoed === READ_REQUEST_LENGTH) {
-        this.counters.echoes++;
-        at += READ_REQUEST_LENGTH;
-        continue;
-      }
-      const check = checkReadReply(rx, at, rxLength, unit, functionCode, count);
-      if (check === ReplyCheck.reply) {
-        this.counters.strayBytes += rxLength - at - this.#read!.replyLength;
-        this.#succeed(at);
-        return true;
-      }
-      if (check === ReplyCheck.exception) {
-        this.counters.strayBytes += rxLength - at - EXCEPTION_LENGTH;
-        this.#exception(rx[at + 2]!);
-        return true;
-      }
-      const begun = check === ReplyCheck.badCrc || (check === ReplyCheck.short && rxLength - at >= 3);
-      if (begun) this.#replyBegun = true;
-      if (check === ReplyCheck.badCrc) this.#noise = NOISE_MEMORY;
-      if (!final && (check === ReplyCheck.short || at + echoed === rxLength)) break;
-      this.counters.strayBytes++;
-      this.#heard++;
-      at++;
-    }
-    this.#dropFirst(at);
-    return false;
+    const check = this.#finder.search(final);
+    if (check === ReplyCheck.reply) this.#succeed();
+    else if (check === ReplyCheck.exception) this.#exception();
+    return check < ReplyCheck.short;
   }
 
-  /** How many bytes from `at` on are those of the request. */
-  #echoLength(at: number, frame: Uint8Array): number {
-    const most = Math.min(READ_REQUEST_LENGTH, this.#rxLength - at);
-    let same = 0;
-    while (same < most && this.rx[at + same] === frame[same]) same++;
-    return same;
-  }
-
-  #succeed(at: number): void {
+  #succeed(): void {
     this.counters.replies++;
     this.#unanswered--;
     this.#learn();
-    this.dataAt = at + 3;
+    this.dataAt = this.#finder.at + 3;
     this.outcome = Outcome.ok;
     this.askedAt[0] = this.#unanswered > 0 ? this.#firstSentAt : this.#sentAt;
     const peer = this.#peer(this.#unit);
@@ -420,7 +339,8 @@ export class RtuMaster {
     if (peer.inTime < LEARNED_REPLIES) peer.inTime++;
   }
 
-  #exception(code: number): void {
+  #exception(): void {
+    const code = this.rx[this.#finder.at + 2]!;
     this.counters.exceptions++;
     // An exception does not tell which registers it is about: it may be a late one.
     if (!this.#peer(this.#unit).owesAny) this.#unanswered--;
@@ -437,13 +357,14 @@ export class RtuMaster {
 
   #attemptFailed(): void {
     const now = this.now[0]!;
-    const damaged = this.#replyBegun || this.#heard > GLITCH_BYTES;
+    const finder = this.#finder;
+    const damaged = finder.begun || finder.stray > GLITCH_BYTES;
     if (damaged) this.counters.damaged++;
     else this.counters.timeouts++;
     this.#anyDamaged ||= damaged;
-    const hasPassed = this.#hasPassed;
+    const hasPassed = finder.hasPassed;
     // It was the reply, by its header and length: nothing is to come.
-    if (hasPassed && this.#replyBegun) this.#unanswered--;
+    if (hasPassed && finder.begun) this.#unanswered--;
     if (this.#attempt <= this.#retries) {
       this.#state = State.gap;
       this.#quietUntil = now + this.#options.timing.gapMs + (hasPassed ? 0 : this.#frameMs);
@@ -460,7 +381,7 @@ export class RtuMaster {
     this.#quietUntil = now + this.#options.timing.gapMs;
     if (this.#unanswered === 0) return;
     // On a line that damages what passes, a quick unit that is silent did not understand: nothing is to come.
-    if (this.#noise > 0 && this.#peer(this.#unit).inTime >= LEARNED_REPLIES) {
+    if (this.#finder.noise > 0 && this.#peer(this.#unit).inTime >= LEARNED_REPLIES) {
       if (this.outcome !== Outcome.ok) this.#quietUntil += this.#frameMs;
       return;
     }
@@ -475,11 +396,5 @@ export class RtuMaster {
     this.counters.failures++;
     this.outcome = Outcome.damaged;
     this.#finish();
-  }
-
-  #dropFirst(count: number): void {
-    if (count === 0) return;
-    this.rx.copyWithin(0, count, this.#rxLength);
-    this.#rxLength -= count;
   }
 }

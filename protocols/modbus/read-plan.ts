@@ -6,7 +6,7 @@
  */
 
 import { ModbusError } from '#base/errors';
-import type { LineTiming } from '#modbus/master';
+import type { LineTiming } from '#modbus/line-timing';
 import {
   QUANTITY_NAMES,
   type QuantityName,

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { messageOf } from '#base/errors';
 import { METER_NODE_FLAGS } from '#hw/meter-flags';
-import { type LineTiming, lineTiming } from '#modbus/master';
+import { type LineTiming, lineTiming } from '#modbus/line-timing';
 import type { PollRun } from './poll-worker.ts';
 import { median, type Report } from './report.ts';
 

@@ -6,8 +6,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createLog } from '#hw/log';
+import { lineTiming } from '#modbus/line-timing';
 import { OR_WE_514 } from '#modbus/maps/or-we-514';
-import { lineTiming } from '#modbus/master';
 import { MAX_READ } from '#modbus/rtu';
 import { seeded } from '#test/random';
 import { MeasurementImage, Quality, Quantity } from '../../firmware/measurement-image.ts';

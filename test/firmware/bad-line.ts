@@ -6,7 +6,7 @@
 
 import type { BytePort } from '#hw/serial/port';
 import { SimMeter } from '#hw/sim/or-we-514';
-import type { LineTiming } from '#modbus/master';
+import type { LineTiming } from '#modbus/line-timing';
 import { MAX_FRAME } from '#modbus/rtu';
 import type { Random } from '#test/random';
 import type { MeasurementImage } from '../../firmware/measurement-image.ts';

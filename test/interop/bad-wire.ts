@@ -9,7 +9,7 @@ import { existsSync } from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import type { LineTiming } from '#modbus/master';
+import type { LineTiming } from '#modbus/line-timing';
 import type { Random } from '#test/random';
 import { type Faults, noFaults, spoil } from '../firmware/line-faults.ts';
 

@@ -4,8 +4,8 @@ import { performance } from 'node:perf_hooks';
 import * as assert from 'uvu/assert';
 import { createLog } from '#hw/log';
 import type { BytePort } from '#hw/serial/port';
+import { lineTiming } from '#modbus/line-timing';
 import { OR_WE_514 } from '#modbus/maps/or-we-514';
-import { lineTiming } from '#modbus/master';
 import { MeasurementImage } from '../../firmware/measurement-image.ts';
 import { PollLoop, type PollLoopOptions } from '../../firmware/poll-loop.ts';
 

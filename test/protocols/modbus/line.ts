@@ -1,7 +1,8 @@
 /** A serial line in virtual time: runs an RTU master against a script that answers its requests. */
 
+import { type LineTiming, lineTiming } from '#modbus/line-timing';
 import { OR_WE_514 } from '#modbus/maps/or-we-514';
-import { Action, type LineTiming, lineTiming, type Outcome, RtuMaster } from '#modbus/master';
+import { Action, type Outcome, RtuMaster } from '#modbus/master';
 import { type PlannedRead, planReads } from '#modbus/read-plan';
 import { encodeReadRequest, readReplyLength } from '#modbus/rtu';
 

@@ -2,10 +2,10 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { lineTiming } from '#modbus/line-timing';
 import { REGISTER_MAPS, registerMap } from '#modbus/maps/index';
 import { OR_WE_504 } from '#modbus/maps/or-we-504';
 import { OR_WE_514, OR_WE_515 } from '#modbus/maps/or-we-514';
-import { lineTiming } from '#modbus/master';
 import { joinGap, levelsOf, planReads, splitRead } from '#modbus/read-plan';
 import { QUANTITY_NAMES, type RegisterMap, type RegisterSpec, readRegister, wordsOf } from '#modbus/register-map';
 
