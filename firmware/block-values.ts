@@ -23,7 +23,7 @@ export interface BlockValuesOptions {
   readonly onMeterChanged?: (() => void) | undefined;
 }
 
-/** Replies at once, in a row, after which a single reading is believed again. */
+/** Answers at once, in a row, after which a single reading is believed again. */
 const TRUST_AFTER = 32;
 /** Readings in a row at most, until two are alike: what changes faster stays suspect. */
 const READINGS = 4;
@@ -33,7 +33,7 @@ const ENERGY = /Energy/;
 
 export class BlockValues {
   readonly #options: BlockValuesOptions;
-  /** Replies at once in a row, up to `TRUST_AFTER`. */
+  /** Answers at once in a row, up to `TRUST_AFTER`. */
   #proved = TRUST_AFTER;
   /** The read that is done again until it gives the same twice, and how often it was done. */
   #repeated: Slot | undefined;
@@ -65,7 +65,7 @@ export class BlockValues {
     return this.#energies[Quantity.activeEnergy];
   }
 
-  /** Takes what came of a transaction with the meter. @param atOnce  a good reply to the first request */
+  /** Takes what came of a transaction with the meter. @param atOnce  its first request was answered, be it by a refusal */
   prove(atOnce: boolean): void {
     this.#proved = atOnce ? Math.min(this.#proved + 1, TRUST_AFTER) : 0;
   }

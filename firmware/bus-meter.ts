@@ -63,6 +63,8 @@ export class BusMeter {
   /** A read that was passed over for the sake of its safety. */
   #skippedBlock = -1;
   #skippedSlot = 0;
+  /** One was in the pass before. */
+  #hadSkipped = false;
   #begun = 0;
   #hasFailed = false;
   #strikes = 0;
@@ -141,6 +143,7 @@ export class BusMeter {
     this.#block = 0;
     this.#slot = 0;
     this.#begun = 0;
+    this.#hadSkipped = this.#skippedBlock >= 0;
     this.#skippedBlock = -1;
     this.#hasFailed = false;
     this.#wasHeard = false;
@@ -149,7 +152,7 @@ export class BusMeter {
 
   /**
    * The next read that is due in this pass; undefined at its end. A read whose reply could be confused with a late one
-   * is left to the next pass, where a reply of another length has settled that without waiting.
+   * is left to the next pass, where a reply of another length has settled that without waiting; if none has, it waits.
    */
   next(master: RtuMaster): PlannedRead | undefined {
     const now = master.now[0]!;
@@ -160,6 +163,10 @@ export class BusMeter {
         const { read, nextAt } = slots[this.#slot]!;
         if (now < nextAt) continue;
         if (!master.isDoubtful(read)) return read;
+        if (this.#hadSkipped) {
+          this.#hadSkipped = false;
+          return read;
+        }
         if (this.#skippedBlock >= 0) continue;
         this.#skippedBlock = this.#block;
         this.#skippedSlot = this.#slot;
@@ -180,7 +187,9 @@ export class BusMeter {
     const slot = block.slots[this.#slot]!;
     const { outcome } = master;
     const isIdentity = slot.read.values.length === 0;
-    this.#values.prove(outcome === Outcome.ok && master.atOnce);
+    // A refusal came through as well as values do. One that may be the late answer to another read proves nothing.
+    const isAnswer = outcome === Outcome.ok || (outcome === Outcome.exception && this.#isOwn(master));
+    this.#values.prove(isAnswer && master.atOnce);
     if (outcome === Outcome.ok) {
       this.#strikes = 0;
       this.#refusals = 0;
@@ -300,13 +309,16 @@ export class BusMeter {
     this.#values.clear();
   }
 
-  /**
-   * Some meters of a family answer shorter reads only; they say "address" or "count". An exception does not name its
-   * request: while an earlier answer is outstanding it may be that one's, but not several times in a row.
-   */
-  #isRefusal({ exceptionCode, owesNothing }: RtuMaster): boolean {
+  /** An exception does not name its request: while an earlier answer is outstanding it may be that one's. */
+  #isOwn({ owesNothing }: RtuMaster): boolean {
+    return owesNothing && !this.#isLineBad;
+  }
+
+  /** Some meters of a family answer shorter reads only; they say "address" or "count". Several in a row are no late ones. */
+  #isRefusal(master: RtuMaster): boolean {
+    const { exceptionCode } = master;
     this.#refusals = exceptionCode === 2 || exceptionCode === 3 ? this.#refusals + 1 : 0;
-    return owesNothing && !this.#isLineBad ? this.#refusals > 0 : this.#refusals >= SURE_REFUSALS;
+    return this.#isOwn(master) ? this.#refusals > 0 : this.#refusals >= SURE_REFUSALS;
   }
 
   #refuse(block: Block, slot: Slot, { now }: RtuMaster): void {

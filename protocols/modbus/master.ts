@@ -142,7 +142,7 @@ export class RtuMaster {
     return this.#peer(read.unit).isDoubtful(read, this.now);
   }
 
-  /** Whether the last reply was to the first request of its transaction. */
+  /** Whether the last reply, or exception, was to the first request of its transaction. */
   get atOnce(): boolean {
     return this.#attempt === 1;
   }

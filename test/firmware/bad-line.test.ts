@@ -142,4 +142,47 @@ Bad('a block that the meter refuses is read value by value, and as a whole again
   assert.equal([...wrong], []);
 });
 
+Bad('registers that the meter refuses for ever make no reading be done twice', () => {
+  const { line, loop, wrong, look } = makeRig();
+  line.meter.maxRead = 1;
+  line.run(loop, look, Number.POSITIVE_INFINITY, 600_000);
+  const { exceptions, timeouts, damaged } = loop.master.counters;
+  assert.ok(exceptions >= 40 && timeouts + damaged === 0, `${exceptions} refusals`);
+  assert.is(line.repeats, 0);
+  assert.equal([...wrong], []);
+});
+
+Bad('of reads that are all of one length none is put off for ever, once one was not answered', () => {
+  const { image, line, loop, wrong, look, now } = makeRig();
+  const isCurrent = () =>
+    [Quantity.voltage, Quantity.frequency, Quantity.powerFactor].every((q) => image.quality(q, now()) === Quality.good);
+  line.meter.maxRead = 1;
+  line.run(loop, look, 100);
+  for (let round = 0; round < 20; round++) {
+    line.run(loop, look, round);
+    line.faults.hangMs = Number.POSITIVE_INFINITY;
+    line.run(loop, look, 3);
+    line.faults.hangMs = 0;
+    line.run(loop, look, Number.POSITIVE_INFINITY, 15_000);
+    assert.ok(isCurrent(), `round ${round}`);
+  }
+  assert.equal([...wrong], []);
+});
+
+Bad('refusals that may be late ones prove nothing: what is read after them is read twice', () => {
+  const { line, loop, look } = makeRig();
+  const { counters } = loop.master;
+  line.meter.maxRead = 0;
+  line.faults.hangMs = Number.POSITIVE_INFINITY;
+  line.run(loop, look, 3);
+  line.faults.hangMs = 0;
+  while (counters.exceptions < 50) line.run(loop, look, 1);
+  assert.is(counters.replies, 0);
+  line.meter.maxRead = MAX_READ;
+  while (counters.replies === 0) line.run(loop, look, 1);
+  const { repeats } = line;
+  line.run(loop, look, 1);
+  assert.is(line.repeats, repeats + 1);
+});
+
 Bad.run();

@@ -22,6 +22,9 @@ export class BadLine implements BytePort {
   onState: BytePort['onState'] = () => {};
   readonly faults: Faults = noFaults();
   requests = 0;
+  /** Requests that were the same as the one before. */
+  repeats = 0;
+  private last: Uint8Array | undefined;
   private readonly queue: { at: number; bytes: Uint8Array }[] = [];
   readonly meter = new SimMeter(1);
   private readonly history: MeterHistory;
@@ -39,6 +42,8 @@ export class BadLine implements BytePort {
 
   write(frame: Uint8Array): void {
     this.requests++;
+    if (this.last === frame) this.repeats++;
+    this.last = frame;
     const { characterMs } = this.timing;
     const end = this.now + frame.length * characterMs;
     if (this.faults.echo) this.say(frame, end);
