@@ -112,7 +112,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
 
   let draw = () => {};
   let messageAt = steadyClock();
-  const wallClock = openWallClock(config, settings);
+  const wallClock = openWallClock(config, settings, log.child('clock'));
   const place = {
     address: { ia: topology.ia, host: parseHost(config.string('scion.address')) },
     time: () => ({ nowS: Math.floor(wallClock.latestMs / 1000), isLowerBound: !wallClock.read().isSet }),

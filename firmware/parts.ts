@@ -6,6 +6,7 @@ import type { Config } from '#hw/config';
 import { nodeCrypto } from '#hw/crypto';
 import type { DisplayDriver, DisplaySettings } from '#hw/display/open';
 import type { Controller } from '#hw/display/ssd1306';
+import type { Log } from '#hw/log';
 import type { RelayDriver, RelaySettings } from '#hw/relay/open';
 import { type MeasurementImage, Quality, Quantity } from './measurement-image.ts';
 import { readBootId, steadySinceBoot, WallClock } from './wall-clock.ts';
@@ -34,7 +35,7 @@ export function displaySettings(config: Config): DisplaySettings {
   };
 }
 
-export function openWallClock(config: Config, settings: SettingStore): WallClock {
+export function openWallClock(config: Config, settings: SettingStore, log?: Log): WallClock {
   return new WallClock({
     source: config.string('clock.source') as 'system' | 'bound',
     buildMs: S3MP_BUILD_S * 1000,
@@ -42,6 +43,7 @@ export function openWallClock(config: Config, settings: SettingStore): WallClock
     steadyClock: steadySinceBoot,
     bootId: readBootId(nodeCrypto.random),
     systemClock: Date.now,
+    log,
   });
 }
 

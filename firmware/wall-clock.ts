@@ -6,7 +6,8 @@
  * Whoever knows a time offers it with the trust that it has:
  *
  *   person     a client with the right to set the clock, or someone at the device: taken
- *   service    an authenticated source; a jump forward by more than a day needs a second one that agrees
+ *   service    an authenticated source; one alone takes the time forward by a day at most, and by another one a month, in however
+ *              many steps and over power failures; what is beyond needs a second source that agrees
  *   host       the system's clock, whatever sets it (NTP): taken with `clock.source = "system"` only
  *
  * Nobody takes the time back below the bound, but for a correction of at most an hour: what has expired stays expired, since
@@ -18,6 +19,7 @@ import { equalBytes, readU48, writeU48 } from '#base/bytes';
 import type { SteadyClock, WallClock as SystemClock } from '#base/crypto';
 import type { ClockReading } from '#dlms/cosem/clock';
 import type { SettingStore } from '#dlms/cosem/setting';
+import type { Log } from '#hw/log';
 
 export type Trust = 'person' | 'service' | 'host';
 
@@ -32,18 +34,23 @@ export interface WallClockOptions {
   /** Tells one time of power from another; 16 bytes. */
   readonly bootId: Uint8Array;
   readonly systemClock: SystemClock;
+  readonly log?: Log | undefined;
 }
 
 const KEY = 'time';
 const SET_AT = 6;
 const STEADY_AT = 7;
 const BOOT_AT = 13;
-const RECORD_SIZE = 29;
+const BOOT_ID_SIZE = 16;
+const ALLOWANCE_AT = BOOT_AT + BOOT_ID_SIZE;
+const RECORD_SIZE = ALLOWANCE_AT + 6;
 const LATEST_TIME = Date.UTC(2100, 0, 1);
 const STORE_EVERY_MS = 900_000;
 /** How far below the latest trusted time a correction may go. */
 const CORRECTION_MS = 3_600_000;
+/** By how much a service alone takes the time forward; after that by a thirtieth of the time for which the meter has run. */
 const SURE_JUMP_MS = 86_400_000;
+const REGAIN = 1 / 30;
 /** Two sources that differ by less agree. */
 const AGREEMENT_MS = 60_000;
 
@@ -55,6 +62,9 @@ export class WallClock {
   #baseSteady: number;
   #isSet = false;
   #storedQuarter = Number.NaN;
+  /** By how much a service alone may take the time forward, ms, at this steady time. */
+  #allowance: number;
+  #allowedAt: number;
   /** A jump that waits for a second source: what it would make of the time, as a difference from the steady clock. */
   #candidate: { readonly source: string; readonly offset: number } | undefined;
   /** With the host's clock: what clients have added to it. */
@@ -64,12 +74,15 @@ export class WallClock {
     this.#options = options;
     const { buildMs, settings, steadyClock, bootId } = options;
     const stored = settings.get(KEY);
-    const record = stored?.length === RECORD_SIZE ? stored : undefined;
+    const size = stored?.length;
+    // The allowance is what older firmware does not store.
+    const record = size === RECORD_SIZE || size === ALLOWANCE_AT ? stored : undefined;
     const last = record ? Math.min(readU48(record, 0), LATEST_TIME - 1) : 0;
     this.#bound = Math.max(buildMs, last);
     this.#base = this.#bound;
-    this.#baseSteady = steadyClock();
-    if (!record || !equalBytes(record.subarray(BOOT_AT), bootId)) return;
+    this.#baseSteady = this.#allowedAt = steadyClock();
+    this.#allowance = Math.min(size === RECORD_SIZE ? readU48(record!, ALLOWANCE_AT) : SURE_JUMP_MS, SURE_JUMP_MS);
+    if (!record || !equalBytes(record.subarray(BOOT_AT, ALLOWANCE_AT), bootId)) return;
     // The power has not failed: the steady clock has measured what has passed.
     const passed = this.#baseSteady - readU48(record, STEADY_AT);
     if (passed < -CORRECTION_MS) return;
@@ -97,18 +110,29 @@ export class WallClock {
    * @returns whether the clock has it now
    */
   offer(epochMs: number, trust: Trust, name: string = trust): boolean {
-    const { source, steadyClock, systemClock } = this.#options;
+    const { source, steadyClock, systemClock, log } = this.#options;
     if (trust === 'host' || !(epochMs >= this.#bound - CORRECTION_MS && epochMs < LATEST_TIME)) return false;
     const steadyMs = steadyClock();
-    if (trust === 'service' && epochMs - this.read().epochMs > SURE_JUMP_MS) {
-      const offset = epochMs - steadyMs;
-      const other = this.#candidate;
-      const agrees = other && other.source !== name && Math.abs(other.offset - offset) < AGREEMENT_MS;
-      if (!agrees) {
-        this.#candidate = { source: name, offset };
-        return false;
+    const aheadMs = epochMs - this.read().epochMs;
+    let allowance = SURE_JUMP_MS;
+    if (trust === 'service') {
+      allowance = this.#regained(steadyMs) - Math.max(0, aheadMs);
+      const at = { source: name, ahead_s: aheadMs / 1000 };
+      if (allowance < 0) {
+        const offset = epochMs - steadyMs;
+        const other = this.#candidate;
+        const agrees = other && other.source !== name && Math.abs(other.offset - offset) < AGREEMENT_MS;
+        if (!agrees) {
+          this.#candidate = { source: name, offset };
+          log?.warn('a time service alone may not take the clock so far ahead: a second one or a person must', at);
+          return false;
+        }
+        allowance = SURE_JUMP_MS;
       }
+      log?.info('the clock is set by a time service', at);
     }
+    this.#allowance = allowance;
+    this.#allowedAt = steadyMs;
     this.#candidate = undefined;
     this.#base = epochMs;
     this.#baseSteady = steadyMs;
@@ -127,6 +151,11 @@ export class WallClock {
     this.#store();
   }
 
+  /** What a service alone is allowed at a steady time, ms. */
+  #regained(steadyMs: number): number {
+    return Math.min(SURE_JUMP_MS, this.#allowance + REGAIN * Math.max(0, steadyMs - this.#allowedAt));
+  }
+
   #store(): void {
     const { settings, steadyClock, bootId } = this.#options;
     const { epochMs } = this.read();
@@ -137,6 +166,7 @@ export class WallClock {
     record[SET_AT] = 1;
     writeU48(record, STEADY_AT, Math.max(0, Math.floor(steadyClock() + this.#bound - epochMs)));
     record.set(bootId, BOOT_AT);
+    writeU48(record, ALLOWANCE_AT, Math.floor(this.#regained(steadyClock())));
     if (!settings.set(KEY, record)) settings.keep(KEY, record);
   }
 }
@@ -145,9 +175,9 @@ export class WallClock {
 export function readBootId(random: (length: number) => Uint8Array): Uint8Array {
   try {
     const text = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1');
-    return Uint8Array.from(Buffer.from(text.replace(/[^0-9a-f]/g, ''), 'hex')).slice(0, RECORD_SIZE - BOOT_AT);
+    return Uint8Array.from(Buffer.from(text.replace(/[^0-9a-f]/g, ''), 'hex')).slice(0, BOOT_ID_SIZE);
   } catch {
-    return random(RECORD_SIZE - BOOT_AT);
+    return random(BOOT_ID_SIZE);
   }
 }
 

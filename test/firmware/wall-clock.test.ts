@@ -3,6 +3,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { SettingStore } from '#dlms/cosem/setting';
+import { createLog } from '#hw/log';
 import { WallClock, type WallClockOptions } from '../../firmware/wall-clock.ts';
 import { seeded } from '../random.ts';
 
@@ -129,6 +130,67 @@ Clocks('one service alone moves the time by a day at most; a second one that agr
   assert.ok(clock.offer(clock.read().epochMs + 5 * DAY, 'person'));
 });
 
+Clocks(
+  'a service alone does not walk the time away: small steps count together, over restarts and power failures too',
+  () => {
+    const { start, pass, powerFailure } = rig();
+    const lines: string[] = [];
+    const log = createLog('clock', { write: (line) => void lines.push(line) });
+    let clock = start({ log });
+    let trueMs = BUILD + DAY;
+    assert.ok(clock.offer(trueMs, 'person'));
+    const ahead = () => clock.read().epochMs - trueMs;
+    /** A lie of every hour, by as much as is believed. */
+    const lie = () => {
+      for (let stepMs = 2 * HOUR; stepMs >= 1000; stepMs /= 2) {
+        while (clock.offer(clock.read().epochMs + stepMs, 'service', 'liar'));
+      }
+    };
+    lie();
+    assert.ok(ahead() > DAY - HOUR && ahead() <= DAY, `${ahead()} ms`);
+    assert.ok(lines.some((line) => /the clock is set by a time service source=liar/.test(line)));
+    assert.ok(lines.some((line) => /a second one or a person must source=liar ahead_s=7200/.test(line)));
+    for (let day = 0; day < 60; day++) {
+      for (let hour = 0; hour < 24; hour++) {
+        pass(clock, HOUR);
+        trueMs += HOUR;
+        lie();
+      }
+      if (day % 3 === 0) clock = start();
+      if (day % 7 !== 0) continue;
+      const before = clock.read().epochMs;
+      clock = powerFailure();
+      trueMs -= before - clock.read().epochMs;
+      lie();
+    }
+    assert.ok(ahead() > 2.5 * DAY && ahead() <= 3 * DAY, `${ahead() / DAY} days in two months`);
+    // An honest one is of no use to the liar, and a person gives the whole day again.
+    assert.not(clock.offer(clock.read().epochMs + DAY, 'service', 'liar'));
+    assert.ok(clock.offer(clock.read().epochMs + 10, 'service', 'honest'));
+    assert.not(clock.offer(clock.read().epochMs + DAY, 'service', 'liar'));
+    assert.ok(clock.offer(clock.read().epochMs + 1000, 'person'));
+    assert.ok(clock.offer(clock.read().epochMs + DAY, 'service', 'liar'));
+  },
+);
+
+Clocks('a service that keeps a drifting clock right never runs out of what it is allowed', () => {
+  const { start, pass } = rig();
+  const clock = start();
+  clock.offer(BUILD + DAY, 'person');
+  for (let hour = 0; hour < 24 * 400; hour++) {
+    pass(clock, HOUR);
+    assert.ok(clock.offer(clock.read().epochMs + (hour % 2 === 0 ? 1000 : -360), 'service', 'a'), `hour ${hour}`);
+  }
+});
+
+Clocks('what older firmware has stored of the time counts', () => {
+  const { start, values, powerFailure } = rig();
+  start().offer(BUILD + DAY, 'person');
+  values.set('time', values.get('time')!.slice(0, 29));
+  assert.equal(start().read(), { epochMs: BUILD + DAY, isSet: true });
+  assert.ok(powerFailure().offer(BUILD + 2 * DAY, 'service'));
+});
+
 Clocks('the host clock, whatever sets it, is not believed where the bound is the source', () => {
   const { start, world } = rig();
   const clock = start();
@@ -186,7 +248,12 @@ Clocks('whatever is offered in whatever order, the stored bound never goes back'
 
 Clocks('a record of another shape is as good as none', () => {
   const { start, values } = rig();
-  for (const bytes of [new Uint8Array(0), new Uint8Array(28).fill(9), new Uint8Array(29).fill(0xff)]) {
+  for (const bytes of [
+    new Uint8Array(0),
+    new Uint8Array(28).fill(9),
+    new Uint8Array(29).fill(0xff),
+    new Uint8Array(35).fill(0xff),
+  ]) {
     values.set('time', bytes);
     const { epochMs, isSet } = start().read();
     assert.ok(epochMs >= BUILD && epochMs < Date.UTC(2100, 0, 1));
