@@ -1,12 +1,24 @@
 /**
- * Keeps a folder of state to one process: two meters on one folder would use the same invocation counters twice. The lock
- * is an abstract socket of Linux, named by the folder's device and inode, so it ends with its process, however that ends.
+ * Keeps a folder of state to one process of this machine: two meters on one folder would use the same invocation counters
+ * twice. Two sockets that nobody speaks to are the lock; both end with their process, however that ends.
+ *
+ * - An abstract one of Linux, named by the folder's device and inode. It needs no place on the disk, and of two that start at
+ *   once one has it; but it is not seen from another network namespace.
+ * - One in the folder, which is seen from every container that the folder is mounted in. What a killed process or a power
+ *   failure leaves of it refuses connections, whatever process has its number by then, and is removed. Each process has a name
+ *   of its own and looks for others only after it listens, so that of two at least one sees the other; both may give up.
+ *
+ * A disk without room has no place for the second one; elsewhere than on Linux there is neither, and nobody holds the folder.
  */
 
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { connect, createServer, type ListenOptions, type Server } from 'node:net';
+import { toHex } from '#base/bytes';
 import { ConfigError, invalidConfig } from '#base/errors';
+import { nodeCrypto } from '#hw/crypto';
 import { makeFolder } from '#hw/medium';
+
+const PREFIX = '.held-';
 
 /**
  * Holds a folder, which is made when there is none. One that cannot be used is held by nobody: the storage says so.
@@ -15,27 +27,74 @@ import { makeFolder } from '#hw/medium';
  */
 export async function holdFolder(folder: string): Promise<() => void> {
   let name: string;
+  let directory: number;
   try {
     makeFolder(folder);
     const { dev, ino } = statSync(folder);
     name = `\0s3mp ${dev} ${ino}`;
+    directory = openSync(folder, 'r');
   } catch (error) {
     // Disks fail in other ways: here nothing could ever be stored.
     if ((error as NodeJS.ErrnoException).code === 'ENOENT')
       throw invalidConfig(`state.directory ${folder}: no folder can be made there; give one on a disk`, { folder });
     return () => {};
   }
-  const server = createServer((socket) => socket.destroy()).unref();
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', ({ code }: NodeJS.ErrnoException) => {
-      const inUse = 'is in use by a meter that runs: stop it, or give this one another state.directory';
-      if (code === 'EADDRINUSE') reject(new ConfigError('socket.in-use', `${folder} ${inUse}`, { folder }));
-      // Where there are no such sockets there is no lock.
-      else resolve();
+  const servers: Server[] = [];
+  const letGo = () => {
+    for (const server of servers.splice(0)) server.close();
+    if (directory >= 0) closeSync(directory);
+    directory = -1;
+  };
+  // The address of a socket is short; the path of a folder need not be.
+  const place = `/proc/self/fd/${directory}/`;
+  const own = PREFIX + toHex(nodeCrypto.random(8));
+  try {
+    if (await isFree(servers, { path: name })) {
+      await isFree(servers, { path: place + own, writableAll: true });
+      const isListening = servers.length === 2;
+      // Whoever looked between its making and its listening has taken it for dead, and away.
+      if ((await isAlone(place, own)) && (!isListening || existsSync(place + own))) return letGo;
+    }
+  } catch {
+    // The disk fails under the lock.
+    return letGo;
+  }
+  letGo();
+  const inUse = 'is in use by a meter that runs: stop it, or give this one another state.directory';
+  throw new ConfigError('socket.in-use', `${folder} ${inUse}`, { folder });
+}
+
+/** Listens at an address, if there can be such a socket at all. @returns false if another process does */
+function isFree(servers: Server[], address: ListenOptions): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer((socket) => socket.destroy()).unref();
+    server.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'EADDRINUSE'));
+    server.listen(address, () => {
+      servers.push(server);
+      resolve(true);
     });
-    server.listen(name, resolve);
   });
-  return () => void server.close();
+}
+
+/** Looks for other holders in the folder, and removes what dead ones have left. */
+async function isAlone(place: string, own: string): Promise<boolean> {
+  for (const name of readdirSync(place)) {
+    if (!name.startsWith(PREFIX) || name === own) continue;
+    if (await isHeld(place + name)) return false;
+    rmSync(place + name, { force: true });
+  }
+  return true;
+}
+
+/** Whether a process listens there; what cannot be told counts. */
+function isHeld(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'ECONNREFUSED' && code !== 'ENOENT'));
+  });
 }
 
 /**
