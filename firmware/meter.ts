@@ -7,23 +7,17 @@ import { judgingTime } from '#dlms/cosem/clock';
 import { isRefusal } from '#dlms/result';
 import { DlmsServer } from '#dlms/server';
 import { EventCode } from '#dlms/well-known';
-import { Sap } from '#dlms/wrapper';
 import type { Config } from '#hw/config';
 import { openDisplay } from '#hw/display/open';
 import { readCommandVerifier } from '#hw/dlms-keys';
-import { serveDlmsOverScion } from '#hw/dlms-scion';
-import { type DlmsTcpListener, listenDlmsTcp } from '#hw/dlms-tcp';
-import { listenDlmsUdp } from '#hw/dlms-udp';
 import { readHostTopologyFile, readSecretFile } from '#hw/files';
 import { holdFolder } from '#hw/folder-lock';
 import type { Log } from '#hw/log';
 import { openRelay } from '#hw/relay/open';
-import { ScionEndpoint } from '#hw/scion-endpoint';
-import type { UdpSocket } from '#hw/udp';
 import { openWatchdog, type WatchdogDriver } from '#hw/watchdog';
 import { QUANTITY_NAMES } from '#modbus/register-map';
-import { formatEndpoint, parseHost } from '#scion/address';
-import { formatIpPort, parseIpPort } from '#scion/ip';
+import { formatEndpoint, formatHost, parseHost } from '#scion/address';
+import { formatIpPort, type IpPort, parseIpPort } from '#scion/ip';
 import { formatIsdAs } from '#scion/isd-as';
 import { parseVersion } from '#session/firmware-image';
 import { metersOnBus, openPollLoop } from './bus.ts';
@@ -35,6 +29,7 @@ import { buildMeter, type Meter } from './meter-model.ts';
 import { openMeterSecurity } from './meter-security.ts';
 import { commandedPosition } from './model-control.ts';
 import { logicalDeviceName } from './model-identity.ts';
+import { MeterNetwork } from './network.ts';
 import { displaySettings, openWallClock, powerReader, relaySettings } from './parts.ts';
 import { Pusher } from './push.ts';
 import { guardRelay, HOUR_MS } from './relay-guard.ts';
@@ -78,7 +73,7 @@ export interface RunningMeter {
 }
 
 /**
- * Starts a meter. Returns when its DLMS server answers; the energy meter may come later.
+ * Starts a meter. Returns when its DLMS server answers; the energy meter may come later, and so may the network.
  * @throws S3mpError for a configuration that cannot be used or an address that is taken
  */
 export async function startMeter(config: Config, log: Log): Promise<RunningMeter> {
@@ -175,10 +170,14 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
         storage: () => probeStorage(config.string('state.directory')),
         clock: () => judgeClock(wallClock.read(), config.string('clock.source')),
         keys: () => checkKeys(config),
-        address: () => formatEndpoint(socket.local),
+        address: () => {
+          if (network.fault !== undefined) throw new Error(network.fault);
+          return address();
+        },
         path: () => {
-          if (socket.counters.received === 0) throw new Skipped('nothing has come over SCION');
-          return `${socket.counters.received} packets have come`;
+          const received = network.scion?.counters.received;
+          if (!received) throw new Skipped('nothing has come over SCION');
+          return `${received} packets have come`;
         },
       },
       steadyClock,
@@ -225,27 +224,21 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     },
   });
 
-  const socket = await ScionEndpoint.open({
+  const network = new MeterNetwork({
+    config,
     topology,
-    hostIp: config.string('scion.address'),
-    port: config.number('scion.port'),
+    server,
+    tcpPlace: legacyPlace(config, 'dlms.tcp_address'),
+    udpPlace: legacyPlace(config, 'dlms.udp_address'),
     log: log.child('scion'),
+    dlmsLog: events,
+    onScion: (socket) => pushes.open(socket),
   });
-  const hidden = config.boolean('dlms.public_over_scion') ? [] : [Sap.publicClient];
-  serveDlmsOverScion(socket, server, events, hidden);
-  pushes.open(socket);
-  let tcp: DlmsTcpListener | undefined;
-  let udp: UdpSocket | undefined;
-  const line = (text: string) => events.warn(text);
-  try {
-    const tcpPlace = legacyPlace(config, 'dlms.tcp_address');
-    if (tcpPlace) tcp = await listenDlmsTcp({ server, ...tcpPlace, log: line });
-    const udpPlace = legacyPlace(config, 'dlms.udp_address');
-    if (udpPlace) udp = await listenDlmsUdp({ server, ...udpPlace, log: line });
-  } catch (error) {
-    await Promise.all([tcp?.close(), socket.close()]);
+  const address = () => formatEndpoint(network.scion?.local ?? { ...place.address, port: config.number('scion.port') });
+  await network.open().catch(async (error) => {
+    await network.close();
     throw error;
-  }
+  });
 
   const faults = () => [
     ...(guard.fault === undefined ? [] : [guard.fault]),
@@ -253,12 +246,13 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     ...(loop.healthy ? [] : ['no meter on the bus']),
     ...(wallClock.read().isSet ? [] : ['clock is not set']),
     ...(security ? [] : ['no keys']),
+    ...(network.fault === undefined ? [] : ['no network']),
   ];
   draw = () =>
     display.show(
       screenRows({
-        ia: formatIsdAs(socket.local.ia),
-        host: socket.hostText,
+        ia: formatIsdAs(topology.ia),
+        host: formatHost(place.address.host),
         image,
         connected: relay.isConnected(),
         state: model.control.state,
@@ -290,9 +284,10 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     certificates?.tick(now);
     guard.tick();
     images.tick(loop.healthy, now);
-    if (keys.retry && !files.isFailing && now - retriedAt >= RETRY_MS) {
+    if (now - retriedAt >= RETRY_MS) {
       retriedAt = now;
-      if (keys.retry()) {
+      if (network.fault !== undefined) network.retry();
+      if (keys.retry && !files.isFailing && keys.retry()) {
         log.warn('keys and counters can be used again: the meter ends, to be started with them');
         restart(0);
       }
@@ -300,16 +295,16 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
     draw();
     // The meter works when its poll loop does and nothing holds up the process; a silent energy meter is no hang.
     if (lateMs < LAG_LIMIT_MS && loop.overdueMs(now) < OVERDUE_LIMIT_MS) watchdog.feed(now);
-    const text = faults().join(', ') || `serving ${formatEndpoint(socket.local)}`;
+    const text = faults().join(', ') || `serving ${address()}`;
     if (text !== said) watchdog.status(text);
     said = text;
   }, SECOND_MS);
   watchdog.ready();
 
   return {
-    address: formatEndpoint(socket.local),
-    tcpAddress: tcp && `${tcp.address}:${tcp.port}`,
-    udpAddress: udp && formatIpPort(udp.host, udp.port),
+    address: address(),
+    tcpAddress: network.tcp && `${network.tcp.address}:${network.tcp.port}`,
+    udpAddress: network.udp && formatIpPort(network.udp.host, network.udp.port),
     name: Buffer.from(logicalDeviceName(serial)).toString('latin1'),
     restarted,
     certificates,
@@ -319,7 +314,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
       loop.stop();
       files.beforeSave = () => energy.keep(true);
       energy.keep(true);
-      await Promise.all([loop.close(), tcp?.close(), udp?.close(), socket.close()]);
+      await Promise.all([loop.close(), network.close()]);
       display.close();
       relay.close();
       keys.close();
@@ -348,7 +343,7 @@ function openImages(config: Config, log: Log, record: (code: number) => void, re
 }
 
 /** Where legacy clients are served; undefined when they are not. @throws ConfigError */
-function legacyPlace(config: Config, key: string): { host: string; port: number } | undefined {
+function legacyPlace(config: Config, key: string): IpPort | undefined {
   const address = config.string(key);
   if (address === '') return undefined;
   try {

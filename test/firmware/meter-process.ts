@@ -32,6 +32,11 @@ export interface MeterProcess {
 
 /** Starts a meter whose files lie in a folder: `state`, `relay`, and what it needs beside them. */
 export function startMeterProcess(folder: string, ...more: readonly string[]): MeterProcess {
+  return startMeterBelow([], folder, ...more);
+}
+
+/** The same through a command that starts it. */
+export function startMeterBelow(command: readonly string[], folder: string, ...more: readonly string[]): MeterProcess {
   const topology = join(folder, 'topology.json');
   const password = join(folder, 'password');
   const relay = join(folder, 'relay');
@@ -44,7 +49,8 @@ export function startMeterProcess(folder: string, ...more: readonly string[]): M
     ...['--dlms-tcp-address', '127.0.0.1:0', '--dlms-password-file', password, '--dlms-commands', 'association'],
     ...['--clock-source', 'system', '--state-directory', join(folder, 'state')],
   ];
-  const child = spawn(deviceNode(), [...METER_NODE_FLAGS, BUNDLE, ...words, ...more], {
+  const [program, ...all] = [...command, deviceNode(), ...METER_NODE_FLAGS, BUNDLE, ...words, ...more] as [string];
+  const child = spawn(program, all, {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const lines: LogLine[] = [];

@@ -7,7 +7,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseObis } from '#dlms/obis';
 import { readRelayValue } from '#hw/sim/relay';
-import { type MeterProcess, startMeterProcess } from './meter-process.ts';
+import { commandWorks, needs } from '../needs.ts';
+import { type MeterProcess, startMeterBelow, startMeterProcess } from './meter-process.ts';
 
 const Restart = suite('restart of the meter');
 const CONTROL = { classId: 70, ln: parseObis('0-0:96.3.10.255') };
@@ -86,5 +87,37 @@ Restart('a state folder that works again brings the management client back by an
   assert.match(readFileSync(join(state, 'pki', 'code'), 'utf8'), /^[0-9A-Z]{5}(-[0-9A-Z]{5}){3}\n$/);
   assert.not.ok(second.lines.some(({ msg, message }) => /not offered|meter\.serial/.test(msg ?? message ?? '')));
 });
+
+Restart(
+  'a meter whose address is not there yet measures, stores and ends in order, and serves when it is',
+  async () => {
+    const absent = ['--scion-address', '192.0.2.77'];
+    const meter = start(...absent);
+    const fault = await meter.said(/^no network yet/);
+    assert.match(fault.error!, /192\.0\.2\.77.*does not have this IP address/);
+    assert.is((await meter.said(/^ready$/)).address, '[1-ff00:0:110,192.0.2.77]:0');
+    // What needs no network works: the legacy client is at another address.
+    assert.is(await order(meter, DISCONNECT), SUCCESS);
+    meter.child.kill('SIGTERM');
+    assert.is(await meter.ended, 0);
+  },
+);
+
+if (needs('unshare', commandWorks('unshare', '-rn', 'ip', 'link'), 'a kernel with user namespaces, and iproute2'))
+  Restart('an address that comes later is served from then on', async () => {
+    // A network of its own, which has the address once the file is there.
+    const address = ['--scion-address', '10.77.0.1', '--dlms-tcp-address', '10.77.0.1:0'];
+    const up = join(folder, 'up');
+    const wait = `ip link set lo up; (until [ -e ${up} ]; do sleep 0.1; done; ip addr add 10.77.0.1/32 dev lo) & exec "$@"`;
+    const meter = startMeterBelow(['unshare', '-rn', 'sh', '-c', wait, 'sh'], folder, ...address);
+    started.push(meter);
+    await meter.said(/^no network yet/);
+    const ready = await meter.said(/^ready$/);
+    assert.is(ready.tcp, null);
+    writeFileSync(up, '');
+    await meter.said(/^the network is there/);
+    meter.child.kill('SIGTERM');
+    assert.is(await meter.ended, 0);
+  });
 
 Restart.run();
