@@ -39,6 +39,9 @@ takeTokenFromAddress();
 let view: MeterView | undefined;
 let reports: readonly PathReportBody[] | null = null;
 let reportsAreOld = false;
+/** Numbers of the requests for the paths: the newest one, and the newest one that was answered. */
+let pathsAsked = 0;
+let pathsAnswered = 0;
 let isLinked = false;
 const current = () => view;
 const linked = () => isLinked;
@@ -160,21 +163,25 @@ async function fetchHistory(meter: MeterBody): Promise<void> {
 
 async function fetchEvents(meter: string): Promise<void> {
   const body = await call<{ events: EventBody[] }>('GET', '/events?limit=50');
+  if (view?.meter.id !== meter) return;
   for (const event of body.events) events.add(event, meter);
 }
 
 async function fetchPaths(): Promise<void> {
   const id = view?.meter.id;
   if (id === undefined || document.hidden) return;
+  const number = ++pathsAsked;
+  let paths: PathReportBody[] | undefined;
   try {
-    const body = await call<{ paths: PathReportBody[] }>('GET', `/meters/${encodeURIComponent(id)}/paths`);
-    if (view?.meter.id !== id) return;
-    reports = body.paths;
-    reportsAreOld = false;
+    paths = (await call<{ paths: PathReportBody[] }>('GET', `/meters/${encodeURIComponent(id)}/paths`)).paths;
   } catch {
     // What was known is still the best there is; it is shown as old.
-    if (view?.meter.id === id) reportsAreOld = true;
   }
+  // An answer may be overtaken by that of a later request, which knows more.
+  if (view?.meter.id !== id || number < pathsAnswered) return;
+  pathsAnswered = number;
+  reports = paths ?? reports;
+  reportsAreOld = paths === undefined;
   renderPaths();
 }
 

@@ -24,6 +24,8 @@ export class PolicyEditor {
   private inForce: MeterPathPolicyBody | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private edited = false;
+  /** Changes each time a policy is put or its answer comes: what was asked before is not believed after. */
+  private puts = 0;
 
   private readonly details = byId<HTMLDetailsElement>('policy');
   private readonly preference = byId<HTMLSelectElement>('policy-preference');
@@ -55,9 +57,10 @@ export class PolicyEditor {
   async load(): Promise<void> {
     const path = this.path();
     if (path === undefined) return;
+    const { puts } = this;
     try {
       const policy = await call<MeterPathPolicyBody>('GET', path);
-      if (this.path() === path) this.take(policy);
+      if (this.path() === path && this.puts === puts) this.take(policy);
     } catch {
       // The panel says that nothing is known; the next load tries again.
     }
@@ -152,26 +155,32 @@ export class PolicyEditor {
   private async put(policy: PathPolicyBody): Promise<void> {
     const path = this.path();
     if (path === undefined) return;
-    try {
-      this.inForce = await call<MeterPathPolicyBody>('PUT', path, policy);
-      this.show();
-      this.note('In force');
-    } catch (error) {
-      this.failed(error);
-    }
-    this.hooks.changed();
+    await this.change(path, 'In force', () => call<MeterPathPolicyBody>('PUT', path, policy));
   }
 
   private async useDefault(): Promise<void> {
     const path = this.path();
     if (path === undefined) return;
-    try {
+    await this.change(path, "The head end's own policy is in force", async () => {
       await call('DELETE', path);
-      this.inForce = await call<MeterPathPolicyBody>('GET', path);
+      return call<MeterPathPolicyBody>('GET', path);
+    });
+  }
+
+  /** Changes what is in force and shows it, unless another meter is shown by then. */
+  private async change(path: string, done: string, put: () => Promise<MeterPathPolicyBody>): Promise<void> {
+    this.puts++;
+    try {
+      const policy = await put();
+      if (this.path() !== path) return;
+      this.inForce = policy;
       this.show();
-      this.note("The head end's own policy is in force");
+      this.note(done);
     } catch (error) {
+      if (this.path() !== path) return;
       this.failed(error);
+    } finally {
+      this.puts++;
     }
     this.hooks.changed();
   }
