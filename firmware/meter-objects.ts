@@ -100,17 +100,18 @@ export interface ProfileRow {
 
 const TEN_YEARS_OF_QUARTERS = 350_640;
 
+const ENERGIES: ProfileRow['columns'] = [
+  [3, '1-0:1.8.0.255', 2],
+  [3, '1-0:3.8.0.255', 2],
+];
+
 /** Profiles (class 7), without the event logs: ten years of quarters, days and months; ninety days of power quality. */
 export const PROFILES: readonly ProfileRow[] = [
   {
     obis: '1-0:99.1.0.255',
     period: 900,
     entries: TEN_YEARS_OF_QUARTERS,
-    columns: [
-      [1, '0-0:96.10.1.255', 2],
-      [3, '1-0:1.8.0.255', 2],
-      [3, '1-0:3.8.0.255', 2],
-    ],
+    columns: [[1, '0-0:96.10.1.255', 2], ...ENERGIES],
   },
   {
     obis: '1-0:99.1.1.255',
@@ -129,21 +130,13 @@ export const PROFILES: readonly ProfileRow[] = [
     obis: '1-0:99.2.0.255',
     period: 86_400,
     entries: 3653,
-    columns: [
-      [1, '0-0:96.10.2.255', 2],
-      [3, '1-0:1.8.0.255', 2],
-      [3, '1-0:3.8.0.255', 2],
-    ],
+    columns: [[1, '0-0:96.10.2.255', 2], ...ENERGIES],
   },
   {
     obis: '0-0:98.1.0.255',
     period: 0,
     entries: 120,
-    columns: [
-      [3, '1-0:1.8.0.255', 2],
-      [3, '1-0:3.8.0.255', 2],
-      [4, '1-0:1.6.0.255', 2],
-    ],
+    columns: [...ENERGIES, [4, '1-0:1.6.0.255', 2]],
   },
 ];
 /** Method 2 captures a row, which only the profile without a period is for. */

@@ -31,7 +31,8 @@ import { PathManager, type PathSwitch } from '#scion/path-manager';
 import { panFingerprint, type ScionPath } from '#scion/path-metadata';
 import type { PathRules } from '#scion/path-preference';
 import type { PathPolicy } from '#scion/policy';
-import { interfaceIdsOf, SendingHost, TRACEROUTE_LENGTH } from '#scion/sending-host';
+import { TRACEROUTE_LENGTH } from '#scion/scmp';
+import { interfaceIdsOf, SendingHost } from '#scion/sending-host';
 
 export interface ScionSocketOptions extends EndpointOptions {
   /** Without one the socket only answers. */

@@ -15,9 +15,9 @@ import { type HostTopology, SHIM_PORT } from '#scion/host-topology';
 import type { IpPort } from '#scion/ip';
 import { dstIaAt, isPayloadComplete, PacketView, ParseFault, parsePacket, srcIaAt } from '#scion/packet';
 import type { ScionPath } from '#scion/path-metadata';
-import { decodeScmp, isScmpError, type ScmpMessage, ScmpType } from '#scion/scmp';
+import { decodeScmp, isScmpError, type ScmpMessage, ScmpType, TRACEROUTE_LENGTH } from '#scion/scmp';
 import { scmpText } from '#scion/scmp-text';
-import { SendingHost, TRACEROUTE_LENGTH } from '#scion/sending-host';
+import { SendingHost } from '#scion/sending-host';
 import type { TracerouteStep } from '#scion/traceroute';
 
 /** A host of an AS; the port does not matter to SCMP. */

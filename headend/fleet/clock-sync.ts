@@ -8,29 +8,16 @@ import type { ClockBody, EvidenceBody } from '../http/wire.ts';
 import type { ClockComparison } from '../meter-connection.ts';
 import type { CommandRecord } from '../store/store.ts';
 import { timeText } from './bodies.ts';
+import { offsetText } from './offset-text.ts';
 import type { CommandTarget, Finding, ProcedureTools } from './procedures.ts';
 
 /** An offset up to this may be set without somebody having looked at it. */
 const SURE_OFFSET_MS = 86_400_000;
 /** A clock that is off by more, and by more than the line's delay explains, has not been set well. */
 const TOLERANCE_MS = 1_000;
-/** Units of an offset in words: name, ms, up to how many ms, decimals. */
-const UNITS = [
-  ['s', 1_000, 120_000, 3],
-  ['min', 60_000, 7_200_000, 1],
-  ['h', 3_600_000, 172_800_000, 1],
-  ['days', 86_400_000, Number.POSITIVE_INFINITY, 1],
-] as const;
 
 export function clockBody({ isSet, offsetMs, roundTripMs }: ClockComparison, at: number): ClockBody {
   return { isSet, offsetMs: Math.round(offsetMs), roundTripMs: Math.round(roundTripMs), readAt: timeText(at) };
-}
-
-/** An offset in words: `2.1 h behind`. */
-export function offsetText(offsetMs: number): string {
-  const amount = Math.abs(offsetMs);
-  const [name, size, , decimals] = UNITS.find(([, , limit]) => amount < limit) ?? UNITS[3];
-  return `${(amount / size).toFixed(decimals)} ${name} ${offsetMs < 0 ? 'behind' : 'ahead'}`;
 }
 
 /** Why a meter obeys no command, and what to do about it. */

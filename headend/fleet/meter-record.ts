@@ -6,10 +6,11 @@ import type { StoredValue } from '../store/store.ts';
 import { type AgeLimits, ageLimits, meterStateAt } from './ageing.ts';
 import { pathBody, readingBody, storedValues, timeText, valueBody } from './bodies.ts';
 import type { FleetClock } from './clock.ts';
-import { clockBody, offsetText } from './clock-sync.ts';
+import { clockBody } from './clock-sync.ts';
 import type { FeedItem } from './feed.ts';
 import type { LiveReadings } from './live-readings.ts';
 import type { ContactFailure, MeterContact } from './meter-contact.ts';
+import { offsetText } from './offset-text.ts';
 import type { ReadingSchedule } from './reading-schedule.ts';
 
 export interface MeterConfig {

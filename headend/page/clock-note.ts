@@ -1,8 +1,8 @@
 /** What is wrong with the meter's clock and what to do: shown only when it is not set, or goes wrong. */
 
+import { offsetText } from '../fleet/offset-text.ts';
 import type { ClockBody } from '../http/wire.ts';
 import { byId, setAttribute, setText } from './dom.ts';
-import { offsetText } from './format.ts';
 
 /** As the head end raises its event. */
 const OFFSET_LIMIT_MS = 5_000;
@@ -25,7 +25,7 @@ export class ClockNote {
     byId('clock').hidden = !isUnset && !isOff;
     if (clock === null || byId('clock').hidden) return;
     this.isJump = Math.abs(clock.offsetMs) > JUMP_MS;
-    const away = offsetText(clock.offsetMs);
+    const away = offsetText(clock.offsetMs, 'brief');
     const what = isUnset
       ? `The meter's clock is not set (${away}), as after a power failure. It measures on and obeys no command until the clock is set.`
       : `The meter's clock is ${away}.`;

@@ -30,17 +30,6 @@ export function clockText(iso: string): string {
   return at.toDateString() === new Date().toDateString() ? time : `${at.toLocaleDateString()} ${time}`;
 }
 
-/** How far a clock is off: `2.1 h behind`. */
-export function offsetText(ms: number): string {
-  const amount = Math.abs(ms);
-  const side = ms < 0 ? 'behind' : 'ahead';
-  if (amount < 120_000) return `${(amount / 1000).toFixed(1)} s ${side}`;
-  if (amount < 7_200_000) return `${Math.round(amount / 60_000)} min ${side}`;
-  return amount < 172_800_000
-    ? `${Math.round(amount / 3_600_000)} h ${side}`
-    : `${Math.round(amount / 86_400_000)} days ${side}`;
-}
-
 export function delayText(ms: number | null): string {
   if (ms === null) return DASH;
   return ms < 10 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`;

@@ -3,11 +3,12 @@
  * under way, or the head end is out of reach, the buttons rest.
  */
 
+import { offsetText } from '../fleet/offset-text.ts';
 import type { CommandBody } from '../http/wire.ts';
 import { ApiError, call, currentToken, newKey, setToken } from './api.ts';
 import { ClockNote } from './clock-note.ts';
 import { byId, make, setAttribute, setText } from './dom.ts';
-import { ageText, clockText, offsetText, valueText } from './format.ts';
+import { ageText, clockText, valueText } from './format.ts';
 import type { MeterView } from './meter-view.ts';
 
 const OPEN_STATES = new Set(['queued', 'sent', 'acknowledged', 'unknown']);
@@ -190,8 +191,10 @@ function evidenceText({ evidence, error, image, progress }: CommandBody): string
   if (image) parts.push(`${image.model} ${image.version}`);
   if (progress && progress.blocks > 0) parts.push(`${progress.stored} of ${progress.blocks} blocks`);
   if (progress?.waiting) parts.push(`waits: ${progress.waiting}`);
-  if (evidence?.clockBefore && evidence.clock)
-    parts.push(`clock ${offsetText(evidence.clockBefore.offsetMs)} before, ${offsetText(evidence.clock.offsetMs)} now`);
+  if (evidence?.clockBefore && evidence.clock) {
+    const [before, now] = [evidence.clockBefore, evidence.clock].map(({ offsetMs }) => offsetText(offsetMs, 'brief'));
+    parts.push(`clock ${before} before, ${now} now`);
+  }
   if (evidence?.firmware !== undefined) parts.push(`runs ${evidence.firmware}`);
   if (evidence?.outputState !== undefined) parts.push(`output ${evidence.outputState ? 'on' : 'off'}`);
   if (evidence?.controlState !== undefined) parts.push(`control ${evidence.controlState}`);

@@ -84,9 +84,8 @@ export class ReplyFinder {
         this.at = at;
         return check;
       }
-      const isBad = check === ReplyCheck.badCrc;
-      if (isBad || (check === ReplyCheck.short && held - at >= 3)) this.begun = true;
-      if (isBad) this.noise = NOISE_MEMORY;
+      if (check === ReplyCheck.badCrc) this.noise = NOISE_MEMORY;
+      this.begun ||= check === ReplyCheck.badCrc || (check === ReplyCheck.short && held - at >= 3);
       if (!final && (check === ReplyCheck.short || at + echoed === held)) break;
       this.#counters.strayBytes++;
       this.stray++;

@@ -14,7 +14,6 @@ import { currHfOf, currInfOf, hopAt, incPath, infoAt, isXover, metaWord, numInfO
 import {
   quoteLength,
   ScmpType,
-  scmpFixedLength,
   writeScmpChecksum,
   writeScmpHeader,
   writeScmpInterface,
@@ -142,6 +141,3 @@ export function isUniqueSource(buf: Uint8Array, view: PacketView): boolean {
       return true;
   }
 }
-
-/** Bytes of an SCMP traceroute request. */
-export const TRACEROUTE_LENGTH = scmpFixedLength(ScmpType.tracerouteRequest);

@@ -54,9 +54,9 @@ import {
   segLenOf,
 } from '#scion/path';
 import { LinkKind, mayPass, maySwitchSegment, RouterLinks } from '#scion/router-links';
-import { isUniqueSource, leave, RouterReply, TRACEROUTE_LENGTH } from '#scion/router-reply';
+import { isUniqueSource, leave, RouterReply } from '#scion/router-reply';
 import { ROUTER_REASON_NAMES, RouterAction, RouterReason } from '#scion/router-types';
-import { isScmpErrorPacket, ProblemCode, ScmpType, UnreachableCode } from '#scion/scmp';
+import { isScmpErrorPacket, ProblemCode, ScmpType, TRACEROUTE_LENGTH, UnreachableCode } from '#scion/scmp';
 import { isStunRequest } from '#scion/stun';
 import type { Topology, TopologyRouter } from '#scion/topology';
 

@@ -87,6 +87,9 @@ export function scmpFixedLength(type: number): number {
   }
 }
 
+/** Bytes of a traceroute request. */
+export const TRACEROUTE_LENGTH = scmpFixedLength(ScmpType.tracerouteRequest);
+
 export const isScmpError = (type: number): boolean => type < 128;
 
 /** A message as plain values. `data` is the quote of an error. Decoded messages hold views of the packet. */

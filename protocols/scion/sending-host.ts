@@ -16,15 +16,13 @@ import { formatIsdAs } from '#scion/isd-as';
 import { dstIaAt, PacketView, ParseFault, parsePacket, srcIaAt, udpPacketLength } from '#scion/packet';
 import { hopAt, infOf, infoAt, metaWord, numHopsOf, numInfOf } from '#scion/path';
 import { panFingerprint, type ScionPath } from '#scion/path-metadata';
-import { decodeScmp, encodeScmpPacket, ScmpType, scmpFixedLength } from '#scion/scmp';
+import { decodeScmp, encodeScmpPacket, type ScmpMessage, ScmpType, scmpFixedLength } from '#scion/scmp';
 
 /** An SCMP error is believed when it quotes a packet sent at most this long ago. */
 export const QUOTE_LIFE_MS = 2_000;
 const SENT_KEPT = 512;
 /** Of each sent packet this much of the upper layer is kept: its header and the start of the payload. */
 const SENT_BYTES = 24;
-/** Bytes of a traceroute request's SCMP message. */
-export const TRACEROUTE_LENGTH = scmpFixedLength(ScmpType.tracerouteRequest);
 const NO_DATA = new Uint8Array(0);
 
 export class SendingHost extends EndHost {
@@ -85,11 +83,8 @@ export class SendingHost extends EndHost {
     data: Uint8Array,
     now: number,
   ): number {
-    const header = { dst, src: this.local, path };
     const message = { type: ScmpType.echoRequest, code: 0, identifier: this.local.port, sequence, data };
-    const end = encodeScmpPacket(out, at, header, message);
-    this.#remember(out, end - data.length - 8, end, dst.ia, now);
-    return end;
+    return this.#writeScmp(out, at, dst, path, message, now);
   }
 
   /**
@@ -122,14 +117,25 @@ export class SendingHost extends EndHost {
       interface: 0n,
       data: NO_DATA,
     };
-    const end = encodeScmpPacket(out, at, { dst, src: this.local, path: alerting }, message);
-    this.#remember(out, end - TRACEROUTE_LENGTH, end, dst.ia, now);
-    return end;
+    return this.#writeScmp(out, at, dst, alerting, message, now);
   }
 
   /** Number of hop fields of a path. */
   static hopCount(path: Uint8Array): number {
     return path.length === 0 ? 0 : numHopsOf(metaWord(path, 0));
+  }
+
+  #writeScmp(
+    out: Uint8Array,
+    at: number,
+    dst: Omit<HostEndpoint, 'port'>,
+    path: Uint8Array,
+    message: ScmpMessage,
+    now: number,
+  ): number {
+    const end = encodeScmpPacket(out, at, { dst, src: this.local, path }, message);
+    this.#remember(out, end - scmpFixedLength(message.type) - message.data.length, end, dst.ia, now);
+    return end;
   }
 
   #remember(packet: Uint8Array, l4: number, end: number, dst: bigint, now: number): void {

@@ -5,53 +5,28 @@ import * as assert from 'uvu/assert';
 import { createLog } from '#hw/log';
 import { Household } from '#hw/sim/household';
 import { SimMeter } from '#hw/sim/or-we-514';
-import { lineTiming } from '#modbus/line-timing';
-import { OR_WE_514 } from '#modbus/maps/or-we-514';
 import { Doubt } from '#modbus/plausibility';
-import { EnergyRecord } from '../../firmware/energy-record.ts';
-import { MeasurementImage, Quality, Quantity } from '../../firmware/measurement-image.ts';
-import { PollLoop } from '../../firmware/poll-loop.ts';
+import { Quality, Quantity } from '../../firmware/measurement-image.ts';
 import { StateFiles } from '../../firmware/state-files.ts';
-import { WallClock } from '../../firmware/wall-clock.ts';
 import { SimDisk } from '../hw/sim-disk.ts';
 import { seeded } from '../random.ts';
-import { VirtualBus } from './virtual-bus.ts';
+import { BUILD, virtualPower } from './virtual-power.ts';
 
 const Energy = suite('energy over restarts');
 const quiet = createLog('test', { level: 'error', write: () => {} });
 const STEP_WH = 10;
-const BUILD = Date.UTC(2027, 0, 1);
 
 /** One life of the meter's process; `worldMs` is the energy meter's time when it begins. */
 function life(disk: SimDisk, sim: SimMeter, worldMs: number, boot = 1) {
   let steadyMs = 500;
-  const files = new StateFiles('/state', quiet, disk);
-  const settings = files.settings();
-  const clock = new WallClock({
-    source: 'bound',
-    buildMs: BUILD,
-    settings,
-    steadyClock: () => worldMs + steadyMs,
-    bootId: new Uint8Array(16).fill(boot),
-    systemClock: () => 0,
-  });
+  const { files, clock, image, bus, loop, record } = virtualPower(
+    disk,
+    sim,
+    boot,
+    () => worldMs + steadyMs,
+    () => steadyMs,
+  );
   if (!clock.read().isSet) clock.offer(BUILD + worldMs, 'person');
-  const image = new MeasurementImage();
-  const bus = new VirtualBus(sim);
-  const loop = new PollLoop({
-    port: bus,
-    map: OR_WE_514,
-    unit: 1,
-    timing: lineTiming(9600, 'even'),
-    timeoutMs: 600,
-    cycleMs: 1000,
-    image,
-    clock: () => steadyMs,
-    log: quiet,
-  });
-  loop.time[0] = steadyMs;
-  const record = new EnergyRecord(settings, loop.energies);
-  files.beforeSave = () => record.keep();
   return {
     image,
     files,

@@ -15,17 +15,9 @@ import { type Exchange, exchangeSync } from '#dlms/exchange';
 import { parseObis } from '#dlms/obis';
 import { ProfileReader } from '#dlms/profile-reader';
 import { AmrStatus, EventCode } from '#dlms/well-known';
-import { createLog } from '#hw/log';
 import { Household } from '#hw/sim/household';
 import { SimMeter } from '#hw/sim/or-we-514';
-import { lineTiming } from '#modbus/line-timing';
-import { OR_WE_514 } from '#modbus/maps/or-we-514';
-import { EnergyRecord } from '../../firmware/energy-record.ts';
-import { MeasurementImage } from '../../firmware/measurement-image.ts';
-import { PollLoop } from '../../firmware/poll-loop.ts';
-import { StateFiles } from '../../firmware/state-files.ts';
-import { WallClock } from '../../firmware/wall-clock.ts';
-import { VirtualBus } from '../firmware/virtual-bus.ts';
+import { virtualPower } from '../firmware/virtual-power.ts';
 import { SimDisk } from '../hw/sim-disk.ts';
 import { PASSWORD, testMeter } from '../interop/dlms-meter.ts';
 import type { Random } from '../random.ts';
@@ -34,38 +26,12 @@ import type { Soak } from './soak.ts';
 const LOAD = '1-0:99.1.0.255';
 const QUARTER = 900_000;
 const HOUR = 3_600_000;
-const BUILD = Date.UTC(2027, 0, 1);
 const CLOCK = { classId: 8, ln: parseObis('0-0:1.0.0.255') };
-const quiet = createLog('test', { level: 'error', write: () => {} });
 
 /** One time of power of the meter. */
 function powerUp(disk: SimDisk, sim: SimMeter, boot: number, world: { steadyMs: number; before: number }) {
-  const files = new StateFiles('/state', quiet, disk);
-  const settings = files.settings();
   const steadyClock = () => world.steadyMs;
-  const clock = new WallClock({
-    source: 'bound',
-    buildMs: BUILD,
-    settings,
-    steadyClock,
-    bootId: new Uint8Array(16).fill(boot),
-    systemClock: () => 0,
-  });
-  const image = new MeasurementImage();
-  const bus = new VirtualBus(sim);
-  const loop = new PollLoop({
-    port: bus,
-    map: OR_WE_514,
-    unit: 1,
-    timing: lineTiming(9600, 'even'),
-    timeoutMs: 600,
-    cycleMs: 1000,
-    image,
-    clock: steadyClock,
-    log: quiet,
-  });
-  const energy = new EnergyRecord(settings, loop.energies);
-  files.beforeSave = () => energy.keep();
+  const { files, settings, clock, image, bus, loop } = virtualPower(disk, sim, boot, steadyClock, steadyClock);
   const { model, server } = testMeter({
     image,
     settings,
@@ -75,7 +41,6 @@ function powerUp(disk: SimDisk, sim: SimMeter, boot: number, world: { steadyMs: 
     openStore: (name, rowSize, rows, layout) => files.profile(name, rowSize, rows, layout),
     isStorageFailing: () => files.isFailing,
   });
-  loop.time[0] = world.steadyMs;
   const session = server.session('client')!;
   const client = new DlmsClient({ clientSap: 17, password: asciiBytes(PASSWORD) });
   const out = new Uint8Array(2048);

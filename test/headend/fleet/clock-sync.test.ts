@@ -1,9 +1,8 @@
-/** Setting the clock of a scripted meter, and what the head end says of clocks. */
+/** Setting the clock of a scripted meter. */
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { S3mpError } from '#base/errors';
-import { offsetText } from '../../../headend/fleet/clock-sync.ts';
 import type { CommandRequest } from '../../../headend/fleet/commands.ts';
 import { Fleet } from '../../../headend/fleet/fleet.ts';
 import type { CommandBody } from '../../../headend/http/wire.ts';
@@ -132,16 +131,6 @@ Sync('a clock that goes wrong is told once', async () => {
   r.meter.clock = { isSet: true, offsetMs: 6_000 };
   await r.clock.advance(60_000);
   assert.is((await kinds(r)).filter((kind) => kind === 'clock.offset').length, 1);
-});
-
-Sync('offsets in words', () => {
-  assert.equal([-12, 119_000, -3_600_000, 90_000_000, -400 * DAY_MS].map(offsetText), [
-    '0.012 s behind',
-    '119.000 s ahead',
-    '60.0 min behind',
-    '25.0 h ahead',
-    '400.0 days behind',
-  ]);
 });
 
 Sync.run();
