@@ -16,6 +16,7 @@ const MODEL = 'firmware/meter-model.test.ts';
 const PROFILES = 'firmware/profiles.test.ts';
 const ACTING = 'firmware/self-acting.test.ts';
 const SECURITY = 'protocols/dlms/security.test.ts';
+const SECURITY_SETUP = 'protocols/dlms/security-setup.test.ts';
 const BLOCKS = 'protocols/dlms/blocks.test.ts';
 const GBT = 'protocols/dlms/gbt.test.ts';
 const PEER_SECURITY = 'interop/dlms-security.test.ts';
@@ -96,7 +97,7 @@ export const CLASSES: Readonly<Record<number, { readonly name: string; readonly 
   42: { name: 'IPv4 Setup' },
   64: {
     name: 'Security Setup',
-    more: { ours: [SECURITY, 'the security setup and the counter are read'] },
+    more: { ours: [SECURITY_SETUP, 'the security setup and the counter are read'] },
   },
   70: { name: 'Disconnect Control', more: DISCONNECT },
   71: { name: 'Limiter', more: { ours: [ACTING, 'the limiter opens the contact'] } },
