@@ -36,7 +36,7 @@ function sources(folder: string): string[] {
 
 /** Every module text that a source names: imports, re-exports, dynamic imports, require. */
 export function importsOf(text: string): string[] {
-  const pattern = /(?:\bfrom\s*|\bimport\s*\(\s*|\brequire\s*\(\s*|^\s*import\s+)(['"])([^'"\n]+)\1/gm;
+  const pattern = /(?:(?<!['"])\bfrom\s*|\bimport\s*\(\s*|\brequire\s*\(\s*|^\s*import\s+)(['"])([^'"\n]+)\1/gm;
   return [...text.matchAll(pattern)].map((m) => m[2]!);
 }
 
@@ -77,6 +77,7 @@ Imports('the rule sees type imports, re-exports, dynamic imports and relative es
   assert.is(breach('firmware', "import { x } from '../gateway/x.ts';"), 1);
   assert.is(breach('firmware', "import 'uplot';"), 1);
   assert.is(breach('firmware', "import { x } from './x.ts';\nimport y from '#hw/y';"), 0);
+  assert.is(breach('firmware', "const names = ['from', 'to'];"), 0);
 });
 
 Imports.run();
