@@ -4,6 +4,7 @@
  */
 
 import { spawnSync } from 'node:child_process';
+import { GUARD_MS } from '#test/guard';
 
 const required = new Set((process.env.S3MP_REQUIRE ?? '').split(',').filter(Boolean));
 
@@ -23,7 +24,7 @@ export function needs(peer: string, present: boolean, why: string): boolean {
 
 /** Whether a command runs and exits with 0. */
 export function commandWorks(command: string, ...args: string[]): boolean {
-  return spawnSync(command, args, { stdio: 'ignore', timeout: 20_000 }).status === 0;
+  return spawnSync(command, args, { stdio: 'ignore', timeout: GUARD_MS }).status === 0;
 }
 
 /** The system's Python or the one named by S3MP_PYTHON, where the optional Python peers are installed. */

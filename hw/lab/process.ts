@@ -27,8 +27,9 @@ export interface DeviceLogLine {
   readonly [field: string]: unknown;
 }
 
-const READY_LIMIT_MS = 15_000;
-const STOP_LIMIT_MS = 3_000;
+/** Ends the wait for a process that hangs, on a slow and busy machine as well. */
+const READY_LIMIT_MS = 60_000;
+const STOP_LIMIT_MS = 10_000;
 
 export class LabProcess {
   readonly spec: ProcessSpec;
@@ -99,7 +100,7 @@ export class LabProcess {
     });
   }
 
-  /** Ends the process: politely first, by force after three seconds. @returns its exit status */
+  /** Ends the process: politely first, by force after ten seconds. @returns its exit status */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
     this.stopping = true;
     if (!this.running) return this.exited;

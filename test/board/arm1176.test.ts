@@ -24,8 +24,6 @@ import {
 } from '../interop/pymodbus.ts';
 import { ARMEL_HINT, hasEmulatedNode, runEmulated, writeEmulatedNode } from './armel.ts';
 
-const FIRST_READING_MS = 40_000;
-
 if (needs('armel', hasEmulatedNode(), ARMEL_HINT)) {
   const folder = mkdtempSync(join(tmpdir(), 's3mp-arm1176-'));
   const node = writeEmulatedNode(folder);
@@ -73,7 +71,7 @@ if (needs('armel', hasEmulatedNode(), ARMEL_HINT)) {
           const { reading } = await running.read();
           return reading.values?.[0]?.quality === 'good' ? reading : undefined;
         };
-        const reading = await until('a good reading over SCION', good, FIRST_READING_MS);
+        const reading = await until('a good reading over SCION', good);
         assert.is(Platform.value(reading, OBIS.voltage).value, 231.42);
         assert.is(Platform.value(reading, OBIS.activeEnergy).value, 1_979_360);
         assert.equal(reading.path.isds, [1], 'across the ASes of ISD 1');
@@ -86,10 +84,10 @@ if (needs('armel', hasEmulatedNode(), ARMEL_HINT)) {
           const path = `meters/${running.meterId}/commands`;
           const asked = await running.request('POST', path, body, { 'idempotency-key': `arm-${type}` });
           const { id } = (await asked.json()) as ApiCommand;
-          await until(`the contact obeys ${type}`, () => readRelayValue(meter.relayFolder) === connected, 20_000);
+          await until(`the contact obeys ${type}`, () => readRelayValue(meter.relayFolder) === connected);
           await slave.set(registersOf(load));
           const state = async () => (await running.get<ApiCommand>(`commands/${id}`)).state;
-          await until(`${type} is verified`, async () => (await state()) === 'verified', 20_000);
+          await until(`${type} is verified`, async () => (await state()) === 'verified');
         }
 
         const gurux = clientPeers().find(({ name }) => name === 'Gurux (Python)')!;

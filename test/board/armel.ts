@@ -46,6 +46,9 @@ export function writeEmulatedNode(folder = mkdtempSync(join(tmpdir(), 's3mp-arme
   return file;
 }
 
+/** Ends a program that hangs; the emulator takes tens of times what the processor takes, and others run beside it. */
+const EMULATED_LIMIT_MS = 300_000;
+
 export interface Finished {
   readonly status: number | null;
   readonly stdout: string;
@@ -56,7 +59,7 @@ export interface Finished {
 export function runEmulated(node: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Finished {
   const { status, stdout, stderr } = spawnSync(node, args, {
     encoding: 'utf8',
-    timeout: 90_000,
+    timeout: EMULATED_LIMIT_MS,
     env: { ...process.env, ...env },
   });
   return { status, stdout, stderr };

@@ -10,6 +10,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createLog } from '#hw/log';
 import { readRelayValue, relayValueFile } from '#hw/sim/relay';
+import { GUARD_MS } from '#test/guard';
 import { StateFiles } from '../../firmware/state-files.ts';
 import { BUNDLES, OBIS, Platform, until } from './platform.ts';
 
@@ -26,7 +27,7 @@ let platform: Platform;
 function headend(...args: string[]): Promise<{ status: number; out: string; err: string }> {
   const script = join(BUNDLES, 'headend.js');
   return new Promise((resolve) =>
-    execFile(process.execPath, [script, ...args, '--url', platform.url], { timeout: 30_000 }, (error, out, err) =>
+    execFile(process.execPath, [script, ...args, '--url', platform.url], { timeout: GUARD_MS }, (error, out, err) =>
       resolve({ status: error === null ? 0 : Number(error.code), out, err }),
     ),
   );
@@ -131,7 +132,7 @@ Clock('after a power failure the whole story again, for every meter that needs i
   const before = await energy();
   await failPower();
   assert.ok((await energy()) >= before, 'the energy does not go down');
-  await until('a clock that is not set', isAsWanted(false), 30_000);
+  await until('a clock that is not set', isAsWanted(false));
   assert.is((await headend('disconnect', platform.meterId, '--reason', 'too early')).status, 1);
   assert.is(relay(), true);
   const all = await headend('sync-clock', '--all');

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readRelayValue } from '#hw/sim/relay';
+import { GUARD_MS } from '#test/guard';
 import { imageOf, makeReleaseKey } from '../release.ts';
 import { type ApiCommand, BUNDLES, OBIS, Platform, until } from './platform.ts';
 
@@ -15,7 +16,7 @@ let platform: Platform;
 function headend(...args: string[]): Promise<{ status: number; out: string; err: string }> {
   const script = join(BUNDLES, 'headend.js');
   return new Promise((resolve) =>
-    execFile(process.execPath, [script, ...args, '--url', platform.url], { timeout: 20_000 }, (error, out, err) =>
+    execFile(process.execPath, [script, ...args, '--url', platform.url], { timeout: GUARD_MS }, (error, out, err) =>
       resolve({ status: error === null ? 0 : Number(error.code), out, err }),
     ),
   );
@@ -73,9 +74,9 @@ Commands('a command whose answer is late is read back, and only the command itse
   const response = await platform.request('POST', `meters/${platform.meterId}/commands`, body, headers);
   const { id } = (await response.json()) as ApiCommand;
   const state = async () => (await platform.get<ApiCommand>(`commands/${id}`)).state;
-  await until('no answer', async () => (await state()) === 'unknown', 15_000);
+  await until('no answer', async () => (await state()) === 'unknown');
   process.kill(pid!, 'SIGCONT');
-  await until('what became of it', async () => (await state()) === 'verified', 60_000);
+  await until('what became of it', async () => (await state()) === 'verified');
   assert.is(accepted - before, 1, 'signed requests that the meter took');
   assert.is((await headend('connect', platform.meterId)).status, 0);
 });

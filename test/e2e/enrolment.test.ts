@@ -15,6 +15,7 @@ import { HEADEND_AS, METER_AS } from '#hw/lab/topology';
 import { Household } from '#hw/sim/household';
 import { SimMeter, type SimSlave, startSimSlave } from '#hw/sim/or-we-514';
 import { readRelayValue } from '#hw/sim/relay';
+import { GUARD_MS } from '#test/guard';
 import { BUNDLES, until } from './platform.ts';
 
 const Enrolment = suite('enrolment');
@@ -48,7 +49,7 @@ function device(name: string, script: string, node: string, args: readonly strin
 function command(args: readonly string[], input = ''): Promise<{ status: number; out: string; err: string }> {
   return new Promise((resolve) => {
     const all = [headendScript, ...args, '--config', inside('headend.toml')];
-    const child = execFile(process.execPath, all, { timeout: 60_000 }, (error, out, err) => {
+    const child = execFile(process.execPath, all, { timeout: GUARD_MS }, (error, out, err) => {
       logs += err;
       resolve({ status: error === null ? 0 : Number(error.code), out, err });
     });
@@ -189,9 +190,9 @@ Enrolment('with the code that it shows, a meter without keys is enrolled and rea
 Enrolment('the meter is read after its restart, and after the head end has another title', async () => {
   await meter.stop();
   await meter.start();
-  await until('a reading', async () => (await read()).status === 0, 20_000);
+  await until('a reading', async () => (await read()).status === 0);
   await startHeadend();
-  await until('a reading', async () => (await read()).status === 0, 20_000);
+  await until('a reading', async () => (await read()).status === 0);
 });
 
 Enrolment('a command needs a certified command key, which the head end brings to the meter', async () => {
@@ -202,14 +203,14 @@ Enrolment('a command needs a certified command key, which the head end brings to
   const made = await command(['pki', 'command-key', 'ops']);
   assert.is(made.status, 0, made.err);
   await startHeadend(inside('pki', 'commands', 'ops.key'));
-  await until('a reading', async () => (await read()).status === 0, 20_000);
+  await until('a reading', async () => (await read()).status === 0);
   const off = await serving('disconnect', 'flat-1', '--reason', 'test');
   assert.is(off.status, 0, off.err);
   assert.is(readRelayValue(relay), false);
   assert.is((await serving('connect', 'flat-1')).status, 0);
   const revoked = await command(['pki', 'revoke-command', 'ops', '--url', url]);
   assert.is(revoked.status, 0, revoked.err);
-  await until('a reading', async () => (await read()).status === 0, 20_000);
+  await until('a reading', async () => (await read()).status === 0);
   assert.is((await serving('disconnect', 'flat-1', '--reason', 'revoked key')).status, 1);
   assert.is(readRelayValue(relay), true, 'a revoked command key moves nothing');
 });

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { relayValueFile } from '#hw/sim/relay';
+import { GUARD_MS } from '#test/guard';
 import { bundleOf, imageOf, makeReleaseKey, versionOf } from '../release.ts';
 import { BUNDLES, Platform, until } from './platform.ts';
 
@@ -34,7 +35,7 @@ interface Outcome {
 function headend(...args: string[]): Promise<Outcome> {
   const script = join(BUNDLES, 'headend.js');
   return new Promise((resolve) =>
-    execFile(process.execPath, [script, ...args, '--url', platform.url], { timeout: 60_000 }, (error, out, err) =>
+    execFile(process.execPath, [script, ...args, '--url', platform.url], { timeout: GUARD_MS }, (error, out, err) =>
       resolve({ status: error === null ? 0 : Number(error.code), out, err }),
     ),
   );

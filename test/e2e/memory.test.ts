@@ -60,7 +60,7 @@ Memory('remembers over a restart', async () => {
   const meter = platform.lab.process('meter-1');
   await meter.stop('SIGKILL');
   await meter.start();
-  await until('it answers again', async () => (await platform.read()).status === 200, 30_000);
+  await until('it answers again', async () => (await platform.read()).status === 200);
   const { events } = await log('standard');
   assert.equal(
     events.map(({ text }) => text),

@@ -2,9 +2,14 @@
 
 import { join } from 'node:path';
 import { Lab, type LabOptions } from '#hw/lab/lab';
+import { GUARD_MS } from '#test/guard';
+import { FRESH_LIMIT_MS } from '../../firmware/measurement-image.ts';
 
 /** Folder of the bundles, two above the bundled test. */
 export const BUNDLES = join(__dirname, '..', '..');
+
+/** By then a value whose source has fallen silent is missing in what the platform gives, polling and reading included, ms. */
+export const MISSING_LIMIT_MS = FRESH_LIMIT_MS + 15_000;
 
 export interface ApiValue {
   readonly obis: string;
@@ -104,7 +109,7 @@ export class Platform {
 export async function until<T>(
   what: string,
   probe: () => Promise<T | undefined | false> | T | undefined | false,
-  limitMs = 10_000,
+  limitMs = GUARD_MS,
 ): Promise<T> {
   const end = Date.now() + limitMs;
   for (;;) {

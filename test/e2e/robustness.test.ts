@@ -15,8 +15,9 @@ import { readTopologyFile } from '#hw/files';
 import { deviceNode } from '#hw/lab/lab';
 import { HEADEND_AS, LAB_ASES } from '#hw/lab/topology';
 import { SimMeter, startSimSlave } from '#hw/sim/or-we-514';
+import { GUARD_MS } from '#test/guard';
 import { seeded } from '../random.ts';
-import { BUNDLES, OBIS, Platform, until } from './platform.ts';
+import { BUNDLES, MISSING_LIMIT_MS, OBIS, Platform, until } from './platform.ts';
 
 const random = seeded();
 const folder = mkdtempSync(join(tmpdir(), 's3mp-robustness-'));
@@ -60,7 +61,7 @@ function run(
   child.stderr.on('data', (chunk) => {
     err += chunk;
   });
-  const timer = setTimeout(() => child.kill('SIGKILL'), 8_000);
+  const timer = setTimeout(() => child.kill('SIGKILL'), GUARD_MS);
   return new Promise((resolve) =>
     child.on('close', (status) => {
       clearTimeout(timer);
@@ -79,7 +80,6 @@ const readsWell = () =>
   until(
     'a good reading',
     async () => (await platform.read()).status === 200 && (await qualityOf(OBIS.voltage)) === 'good',
-    20_000,
   );
 
 const Robustness = suite('robustness');
@@ -118,7 +118,6 @@ Robustness('a broken bus connection is opened again', async () => {
   await until(
     'the new value',
     async () => Platform.value((await platform.read()).reading, OBIS.voltage).value === 229.5,
-    20_000,
   );
 });
 
@@ -191,11 +190,11 @@ Robustness('a second process on a taken address says so', async () => {
 
 Robustness('an energy meter that falls silent gives missing values, and comes back', async () => {
   slave.mute = true;
-  await until('missing values', async () => (await qualityOf(OBIS.voltage)) === 'missing', 25_000);
+  await until('missing values', async () => (await qualityOf(OBIS.voltage)) === 'missing', MISSING_LIMIT_MS);
   const { reading } = await platform.read();
   assert.is(Platform.value(reading, OBIS.voltage).value, null, 'never an old value, never zero');
   slave.mute = false;
-  await until('good values again', async () => (await qualityOf(OBIS.voltage)) === 'good', 30_000);
+  await until('good values again', async () => (await qualityOf(OBIS.voltage)) === 'good');
 });
 
 Robustness('a meter that is gone is unreachable in words, and comes back by itself', async () => {

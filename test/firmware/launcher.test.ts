@@ -30,6 +30,7 @@ import { connectDlmsTcp } from '#hw/dlms-tcp';
 import { METER_NODE_FLAGS } from '#hw/meter-flags';
 import { SimMeter, startSimSlave } from '#hw/sim/or-we-514';
 import { relayValueFile } from '#hw/sim/relay';
+import { GUARD_MS } from '#test/guard';
 import { readBootRecord, slotFile } from '../../firmware/boot-record.ts';
 import { bundleOf, makeReleaseKey, imageOf as signedImage, versionOf } from '../release.ts';
 
@@ -119,7 +120,7 @@ class Device {
 
   /** A log line with this text has come or comes. */
   async says(text: string): Promise<void> {
-    for (let look = 0; look < 400; look++) {
+    for (const end = performance.now() + GUARD_MS; performance.now() < end; ) {
       if (this.log.some((line) => line.includes(text))) return;
       await new Promise((resolve) => setTimeout(resolve, 25));
     }

@@ -10,10 +10,10 @@ import type { Exchange } from '#dlms/exchange';
 import { connectDlmsTcp } from '#hw/dlms-tcp';
 import { deviceNode } from '#hw/lab/lab';
 import { METER_NODE_FLAGS } from '#hw/meter-flags';
+import { GUARD_MS } from '#test/guard';
 
 const BUNDLE = join(__dirname, '..', '..', 'firmware.js');
 const PASSWORD = 'process';
-const LIMIT_MS = 60_000;
 
 export type LogLine = Readonly<Record<string, string>>;
 
@@ -65,7 +65,7 @@ export function startMeterBelow(command: readonly string[], folder: string, ...m
   const said = (message: RegExp) =>
     new Promise<LogLine>((resolve, reject) => {
       const give = (why: string) => reject(new Error(`${why}: ${JSON.stringify(lines.slice(-5))}`));
-      const timer = setTimeout(give, LIMIT_MS, `nothing said like ${message}`);
+      const timer = setTimeout(give, GUARD_MS, `nothing said like ${message}`);
       const look = () => {
         const line = lines.find(({ msg, message: text }) => message.test(msg ?? text ?? ''));
         if (!line) return;

@@ -14,21 +14,27 @@ import { writeAsFiles } from '#hw/lab/as-files';
 import { LinkEmulator, PROFILES } from '#hw/lab/link-emulator';
 import { createLog } from '#hw/log';
 import { seededRandom } from '#hw/random';
+import { GUARD_MS } from '#test/guard';
 import { BorderRouter } from '../../gateway/border-router.ts';
+import { Lateness } from '../lateness.ts';
 
 const Bfd = suite('BFD through the link emulator');
 const log = createLog('test', { level: 'error' });
 const [CORE, LEAF] = ['1-ff00:0:110', '1-ff00:0:111'] as const;
 const LINKS = ['leased', 'lte'] as const;
+const lateness = new Lateness();
+/** Bidirectional forwarding detection at rest misses no packet when the process is late by less than this, ms. */
+const HARMLESS_MS = 100;
 
-/** Waits until the links are as wanted. @returns milliseconds that it took; fails after ten seconds */
+/** Waits until the links are as wanted. @returns milliseconds that it took, without what this process was late; fails when they never are */
 async function until(routers: BorderRouter[], wanted: (up: boolean[]) => boolean): Promise<number> {
   const started = performance.now();
+  const late = lateness.totalMs();
   for (;;) {
     const up = routers.flatMap((r) => r.links().map((l) => l.up));
     const tookMs = performance.now() - started;
-    if (wanted(up)) return tookMs;
-    if (tookMs > 10_000) throw new Error(JSON.stringify(routers.map((r) => r.links().map((l) => l.why))));
+    if (wanted(up)) return tookMs - (lateness.totalMs() - late);
+    if (tookMs > GUARD_MS) throw new Error(JSON.stringify(routers.map((r) => r.links().map((l) => l.why))));
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
@@ -83,11 +89,19 @@ Bfd('links come up, a cut is named, healing is noticed, and a stall of 200 ms ch
     await until(routers, (up) => up.every(Boolean));
 
     const changes = () => routers.flatMap((r) => r.links().map((l) => l.bfd!.changes));
-    const before = changes();
-    emulator.stall('leased', 200);
-    await new Promise((resolve) => setTimeout(resolve, 900));
-    assert.equal(changes(), before);
+    // Both ends run in this process: when that is stalled as well, the sum of both stalls says nothing.
+    for (let tries = 0; ; tries++) {
+      await until(routers, (up) => up.every(Boolean));
+      const [before, late] = [changes(), lateness.totalMs()];
+      emulator.stall('leased', 200);
+      await new Promise((resolve) => setTimeout(resolve, 900));
+      const after = changes();
+      if (lateness.totalMs() - late > HARMLESS_MS && String(after) !== String(before) && tries < 20) continue;
+      assert.equal(after, before);
+      break;
+    }
   } finally {
+    lateness.close();
     for (const router of routers) await router.close();
     emulator.close();
     lab.release();

@@ -16,6 +16,7 @@ import { incPath } from '#scion/path';
 import { decodeScmp, ProblemCode, type ScmpMessage } from '#scion/scmp';
 import { readStunResponse, STUN_REQUEST_LENGTH, writeStunRequest } from '#scion/stun';
 import type { Topology } from '#scion/topology';
+import { GUARD_MS } from '#test/guard';
 import { BorderRouter } from '../../gateway/border-router.ts';
 import { needs } from '../needs.ts';
 import { seeded } from '../random.ts';
@@ -55,12 +56,12 @@ class Host {
     this.waiting = undefined;
   }
 
-  /** The next packet; fails after two seconds. */
+  /** The next packet; fails when none comes. */
   next(): Promise<Received> {
     const ready = this.arrived.shift();
     if (ready !== undefined) return Promise.resolve(ready);
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error('no packet arrived')), 2000);
+      const timer = setTimeout(() => reject(new Error('no packet arrived')), GUARD_MS);
       this.waiting = (received) => {
         clearTimeout(timer);
         resolve(received);
@@ -331,7 +332,7 @@ if (needs('ipv6', hasIpv6, 'the loopback interface has no ::1')) {
     world.a.socket.send(out.slice(0, forward), topology.routers[0]!.internal.host, 30_771);
     const { packet } = await far.next();
     far.socket.send(answerTo(packet), '::1', 50_771);
-    const deadline = Date.now() + 2000;
+    const deadline = Date.now() + GUARD_MS;
     while (alone.status().unreachableFamily === 0 && Date.now() < deadline) await new Promise(setImmediate);
     assert.is(alone.status().unreachableFamily, 1);
     await alone.close();

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -12,11 +12,18 @@ import { parseHost } from '#scion/address';
 import { parseIsdAs } from '#scion/isd-as';
 import { encodeUdpPacket } from '#scion/packet';
 import { readStunResponse, STUN_REQUEST_LENGTH, writeStunRequest } from '#scion/stun';
+import { GUARD_MS } from '#test/guard';
 import { askStatus, statusSocket } from '../../gateway/status-server.ts';
 import { CORE, LEAF, TwoAses } from './two-ases.ts';
 
 const bundle = join(__dirname, '..', '..', 'gateway.js');
 const REQUESTS = 60;
+
+/**
+ * Milliseconds for which a process has run, by the scheduler's own account: what it does in a time, however little of a busy
+ * machine it gets. Only its main thread, which does a router's work.
+ */
+const ranMs = (pid: number) => Number(readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ')[0]) / 1e6;
 
 /**
  * Sends one packet as fast as the system takes it, from the neighbour's own address. A process of its own, which never
@@ -82,10 +89,10 @@ Fairness('while a link is flooded, a host is answered at once, every time', asyn
     const seen = async () => (await status())!.links[0]!.traffic!;
     while ((await seen()).inPackets < 2000) await new Promise((resolve) => setTimeout(resolve, 20));
     const before = await seen();
-    const started = performance.now();
+    const started = ranMs(router.pid!);
     const waits: number[] = [];
-    for (let i = 0; i < REQUESTS; i++) waits.push(await ask(ases, host, i, (f) => (answer = f)));
-    const seconds = (performance.now() - started) / 1000;
+    for (let i = 0; i < REQUESTS; i++) waits.push(await ask(ases, host, i, router.pid!, (f) => (answer = f)));
+    const seconds = (ranMs(router.pid!) - started) / 1000;
     const flooded = (await seen()).inPackets - before.inPackets;
     waits.sort((a, b) => a - b);
     assert.ok(flooded / seconds > 3000, `only ${Math.round(flooded / seconds)} packets of flood a second`);
@@ -102,19 +109,25 @@ Fairness('while a link is flooded, a host is answered at once, every time', asyn
   }
 });
 
-/** Milliseconds until the router has answered a STUN request. */
-function ask(ases: TwoAses, host: UdpSocket, i: number, listen: (f: (id: string) => void) => void): Promise<number> {
+/** Milliseconds for which the router runs until it has answered a STUN request. */
+function ask(
+  ases: TwoAses,
+  host: UdpSocket,
+  i: number,
+  router: number,
+  listen: (f: (id: string) => void) => void,
+): Promise<number> {
   const id = new Uint8Array(12).fill(i + 1);
   const request = new Uint8Array(STUN_REQUEST_LENGTH);
   writeStunRequest(request, 0, id);
   assert.is(readStunResponse(request, 0, request.length, id), undefined);
   return new Promise((resolve, reject) => {
-    const started = performance.now();
-    const timer = setTimeout(() => reject(new Error(`request ${i} was not answered`)), 3000);
+    const started = ranMs(router);
+    const timer = setTimeout(() => reject(new Error(`request ${i} was not answered`)), GUARD_MS);
     listen((answered) => {
       if (answered !== toHex(id)) return;
       clearTimeout(timer);
-      resolve(performance.now() - started);
+      resolve(ranMs(router) - started);
     });
     const { host: to, port } = ases.router(CORE);
     host.send(request, to, port);

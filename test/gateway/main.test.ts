@@ -5,6 +5,7 @@ import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { GUARD_MS } from '#test/guard';
 import { CORE, LEAF, TwoAses } from './two-ases.ts';
 
 const bundle = join(__dirname, '..', '..', 'gateway.js');
@@ -17,7 +18,7 @@ Gateway.before(async (context) => {
 Gateway.after(({ ases }) => ases.remove());
 
 const gateway = (...args: string[]) =>
-  spawnSync(process.execPath, [bundle, ...args], { encoding: 'utf8', timeout: 20_000 });
+  spawnSync(process.execPath, [bundle, ...args], { encoding: 'utf8', timeout: GUARD_MS });
 
 interface Line {
   message: string;

@@ -15,6 +15,7 @@ import { NextHeader } from '#scion/header';
 import { parseIsdAs } from '#scion/isd-as';
 import { encodeUdpPacket, encodeUdpReply, PacketView, ParseFault, parsePacket } from '#scion/packet';
 import { decodeScmp, encodeScmpPacket, type ScmpMessage } from '#scion/scmp';
+import { GUARD_MS } from '#test/guard';
 import type { GatewayStatus } from '../../gateway/status-server.ts';
 import { TwoRouters } from './two-routers.ts';
 
@@ -57,9 +58,9 @@ class Host {
   }
 }
 
-/** Calls until the answer pleases; fails after ten seconds with the last one. */
+/** Calls until the answer pleases; fails in the end with the last one. */
 async function until<T>(ask: () => Promise<T> | T, pleases: (answer: T) => boolean): Promise<T> {
-  const end = Date.now() + 10_000;
+  const end = Date.now() + GUARD_MS;
   for (;;) {
     const answer = await ask();
     if (pleases(answer)) return answer;
@@ -104,7 +105,7 @@ async function stop(routers: Map<string, ChildProcess>, name: string): Promise<v
 const status = (network: TwoRouters, as: number, ...args: string[]) =>
   spawnSync(process.execPath, [bundle, 'status', '--as-directory', network.directory(as), ...args], {
     encoding: 'utf8',
-    timeout: 20_000,
+    timeout: GUARD_MS,
   });
 
 function statuses(network: TwoRouters, as: number): GatewayStatus[] {
@@ -168,31 +169,41 @@ Routers('BFD brings up every link and both siblings, and status says so', async 
       ],
     ],
   );
-  const { stdout, status: exit } = status(network, 111, '--router-name', 'upper');
+  const { stdout, status: exit } = await until(
+    () => status(network, 111, '--router-name', 'upper'),
+    ({ stdout }) => stdout.includes('all 2 links up'),
+  );
   assert.is(exit, 0);
   assert.match(stdout, /1-ff00:0:111 router upper/);
   assert.match(stdout, /all 2 links up/);
   assert.match(stdout, /#41 +up +to parent 1-ff00:0:110 .*BFD up for/);
 });
 
+/** Sends until something that fits comes back: a busy machine may have taken a link down for a moment. */
+const answered = async (send: () => void, host: Host, fits: (packet: Uint8Array) => boolean): Promise<Uint8Array> =>
+  (await until(
+    () => {
+      send();
+      return host.next(1000);
+    },
+    (packet) => packet !== undefined && fits(packet),
+  ))!;
+const isUdp = (packet: Uint8Array) => viewOf(packet).l4Protocol === NextHeader.udp;
+
 Routers('a packet crosses the AS by both of its routers, and so does the answer', async (world) => {
-  send(world);
-  const packet = await world.b.next(2000);
-  assert.ok(packet);
+  const packet = await answered(() => send(world), world.b, isUdp);
   const out = new Uint8Array(500);
   const end = encodeUdpReply(out, 0, packet, viewOf(packet), new Uint8Array(3), 0, 3);
-  world.b.socket.send(out.slice(0, end), world.network.addresses.router(112), 30042);
-  const back = await world.a.next(2000);
-  assert.ok(back);
-  assert.is(viewOf(back).l4Protocol, NextHeader.udp);
+  const reply = () => world.b.socket.send(out.slice(0, end), world.network.addresses.router(112), 30042);
+  await answered(reply, world.a, isUdp);
 });
+
+type TracerouteMessage = Extract<ScmpMessage, { type: 130 | 131 }>;
 
 Routers('traceroute meets both routers of the AS in between', async ({ network, a, b }) => {
   const seen: string[] = [];
-  for (const [hop, flag] of [
-    [1, 2],
-    [1, 1],
-  ] as const) {
+  for (const [sequence, flag] of [2, 1].entries()) {
+    const hop = 1;
     const out = new Uint8Array(500);
     const path = network.path();
     path[12 + 12 * hop] = flag;
@@ -201,13 +212,19 @@ Routers('traceroute meets both routers of the AS in between', async ({ network, 
       dst: { ia: parseIsdAs('1-ff00:0:112'), host: parseHost(b.socket.host) },
       path,
     };
-    const request = { type: 130, code: 0, identifier: a.socket.port, sequence: hop, ia: 0n, interface: 0n } as const;
+    const request = { type: 130, code: 0, identifier: a.socket.port, sequence, ia: 0n, interface: 0n } as const;
     const end = encodeScmpPacket(out, 0, header, { ...request, data: new Uint8Array(0) });
-    a.socket.send(out.slice(0, end), network.addresses.router(110), 30042);
-    const reply = (await a.next(2000))!;
-    const view = viewOf(reply);
-    const message = decodeScmp(reply, view.l4At, view.l4End) as Extract<ScmpMessage, { type: 130 | 131 }>;
-    assert.is(message.type, 131);
+    const ask = () => a.socket.send(out.slice(0, end), network.addresses.router(110), 30042);
+    const messageOf = (packet: Uint8Array) => {
+      const view = viewOf(packet);
+      const isScmp = view.l4Protocol === NextHeader.scmp;
+      return (isScmp ? decodeScmp(packet, view.l4At, view.l4End) : undefined) as TracerouteMessage | undefined;
+    };
+    const isReply = (packet: Uint8Array) => {
+      const message = messageOf(packet);
+      return message?.type === 131 && message.sequence === sequence;
+    };
+    const message = messageOf(await answered(ask, a, isReply))!;
     seen.push(`${message.ia.toString(16).slice(-3)}#${message.interface}`);
   }
   assert.equal(seen, ['111#41', '111#42']);
@@ -263,8 +280,7 @@ Routers('a neighbour that dies is reported as an interface that is down, with th
     (all) => allUp(all, 1),
   );
   while ((await world.b.next(50)) !== undefined);
-  send(world);
-  assert.ok(await world.b.next(2000));
+  await answered(() => send(world), world.b, isUdp);
 });
 
 Routers('metrics per interface are there for Prometheus', async ({ network }) => {

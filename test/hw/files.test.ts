@@ -19,6 +19,7 @@ import { ConfigError } from '#base/errors';
 import { readSecretFile, writeFileAtomic } from '#hw/files';
 import { deviceNode } from '#hw/lab/lab';
 import { fileMedium, makeFolder } from '#hw/medium';
+import { GUARD_MS } from '#test/guard';
 
 const Files = suite('files');
 const folder = mkdtempSync(join(tmpdir(), 's3mp-files-'));
@@ -88,7 +89,7 @@ if (existsSync('/proc/self')) {
     ];
     const { status, signal, stderr } = spawnSync(deviceNode(), [bundle, 'run', ...words], {
       encoding: 'utf8',
-      timeout: 20_000,
+      timeout: GUARD_MS,
       killSignal: 'SIGKILL',
     });
     assert.equal([status, signal], [2, null], stderr);

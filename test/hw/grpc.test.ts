@@ -5,6 +5,7 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { GrpcClient, GrpcError, GrpcStatus } from '#hw/grpc';
+import { GUARD_MS } from '#test/guard';
 import { framed, GrpcServer, type Handler, respond } from './grpc-server.ts';
 
 const METHOD = '/test.Service/Method';
@@ -12,7 +13,7 @@ const Grpc = suite('gRPC client');
 
 async function withServer(handler: Handler, run: (client: GrpcClient, server: GrpcServer) => Promise<void>) {
   const server = await GrpcServer.start(handler);
-  const client = new GrpcClient({ address: server.address, timeoutMs: 1000 });
+  const client = new GrpcClient({ address: server.address, timeoutMs: GUARD_MS });
   try {
     await run(client, server);
   } finally {
@@ -129,7 +130,7 @@ Grpc('silence ends at the time limit, and the connection serves the next call', 
 Grpc('nobody there is told at once, and a server that comes back is found', async () => {
   const first = await GrpcServer.start(() => Uint8Array.of(1));
   const { address, port } = first;
-  const client = new GrpcClient({ address, timeoutMs: 1000 });
+  const client = new GrpcClient({ address, timeoutMs: GUARD_MS });
   try {
     await client.unary(METHOD, new Uint8Array(0));
     await first.close();

@@ -9,10 +9,10 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createLog } from '#hw/log';
 import { openWatchdog, type WatchdogSettings } from '#hw/watchdog';
+import { GUARD_MS } from '#test/guard';
 import { commandWorks, needs } from '#test/needs';
 
 const SETTINGS: WatchdogSettings = { driver: 'auto', device: '/nowhere/watchdog' };
-const LIMIT_MS = 15_000;
 
 /** Prints each datagram of a Unix socket as a line of JSON. */
 const RECEIVER = `
@@ -29,9 +29,9 @@ async function receiver(address: string) {
   const received: string[] = [];
   createInterface({ input: child.stdout }).on('line', (line) => received.push(JSON.parse(line) as string));
   const until = async (what: string, condition: () => boolean) => {
-    const end = Date.now() + LIMIT_MS;
+    const end = Date.now() + GUARD_MS;
     while (!condition()) {
-      assert.ok(Date.now() < end, `within ${LIMIT_MS} ms: ${what}, got ${JSON.stringify(received)}`);
+      assert.ok(Date.now() < end, `within ${GUARD_MS} ms: ${what}, got ${JSON.stringify(received)}`);
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   };
@@ -124,7 +124,7 @@ Watchdogs('with neither of them the log says what to install, and nothing else h
     try {
       const watchdog = openWatchdog(SETTINGS, log, { NOTIFY_SOCKET: join(folder, 'notify') });
       watchdog.ready();
-      const end = Date.now() + LIMIT_MS;
+      const end = Date.now() + GUARD_MS;
       while (lines.length === 0 && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 5));
       assert.match(lines[0] ?? '', /install socat/);
       watchdog.feed(0);

@@ -12,7 +12,8 @@ const root = (function up(folder: string): string {
 })(__dirname);
 const scripts = join(root, 'test', 'interop');
 const java = join(root, 'dist', 'interop', 'java');
-const LIMIT_MS = 90_000;
+/** Ends a program that hangs. */
+const LIMIT_MS = 300_000;
 
 export interface Line {
   // biome-ignore lint/suspicious/noExplicitAny: each step has a result of its own shape

@@ -6,10 +6,9 @@ import { createLog } from '#hw/log';
 import type { BytePort } from '#hw/serial/port';
 import { lineTiming } from '#modbus/line-timing';
 import { OR_WE_514 } from '#modbus/maps/or-we-514';
+import { GUARD_MS } from '#test/guard';
 import { MeasurementImage } from '../../firmware/measurement-image.ts';
 import { PollLoop, type PollLoopOptions } from '../../firmware/poll-loop.ts';
-
-const LIMIT_MS = 15_000;
 
 export const clock = () => performance.now();
 
@@ -44,7 +43,7 @@ export function loopOn(port: BytePort, options: Partial<PollLoopOptions> = {}): 
 export async function until(
   what: string | (() => string),
   condition: () => boolean,
-  limitMs = LIMIT_MS,
+  limitMs = GUARD_MS,
 ): Promise<void> {
   const end = clock() + limitMs;
   while (!condition()) {

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { lstatSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { GUARD_MS } from '#test/guard';
 import { commandWorks } from '#test/needs';
 import type { Random } from '#test/random';
 import mapVectors from '../vectors/modbus-maps.json';
@@ -12,7 +13,6 @@ import mapVectors from '../vectors/modbus-maps.json';
 const PYTHON = '/usr/bin/python3';
 const SCRIPT = join(process.cwd(), 'test', 'interop', 'pymodbus-slave.py');
 const BUS_SCRIPT = join(process.cwd(), 'test', 'interop', 'pymodbus-bus.py');
-const LIMIT_MS = 15_000;
 
 /** Register values by address. */
 export type Registers = Readonly<Record<number, number>>;
@@ -41,7 +41,7 @@ export async function startPtyPair(folder: string): Promise<PtyPair> {
   const meter = join(folder, 'meter');
   const bus = join(folder, 'bus');
   const child = spawn('socat', [`pty,raw,echo=0,link=${meter}`, `pty,raw,echo=0,link=${bus}`], { stdio: 'ignore' });
-  const until = Date.now() + LIMIT_MS;
+  const until = Date.now() + GUARD_MS;
   while (!exists(meter) || !exists(bus)) {
     if (child.exitCode !== null || Date.now() > until) throw new Error(`socat made no ptys in ${folder}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -111,7 +111,7 @@ async function startServer<T>(script: string, path: string, initial: T, onLine: 
   const line = (expected: string) =>
     new Promise<void>((resolve, reject) => {
       const fail = () => settle(() => reject(new Error(`pymodbus slave did not say "${expected}": ${errors}`)));
-      const timer = setTimeout(fail, LIMIT_MS);
+      const timer = setTimeout(fail, GUARD_MS);
       const take = (text: string) => text === expected && settle(resolve);
       function settle(how: () => void) {
         clearTimeout(timer);

@@ -10,6 +10,7 @@ import { createLog } from '#hw/log';
 import { openBus, type SerialDriver } from '#hw/serial/open';
 import type { BytePort } from '#hw/serial/port';
 import { missingSettings } from '#hw/serial/tty';
+import { GUARD_MS } from '#test/guard';
 import { commandWorks, needs } from '#test/needs';
 import { Quality, Quantity } from '../../firmware/measurement-image.ts';
 import { clock, loopOn, until } from './pty-loop.ts';
@@ -190,7 +191,7 @@ if (needs('socat', hasSocat(), 'apt-get install socat')) {
         env: { ...process.env, S3MP_TTY_CHILD: '1' },
         cwd: process.cwd(),
         encoding: 'utf8',
-        timeout: 60_000,
+        timeout: GUARD_MS,
       });
       assert.match(run.stdout, /^auto tty 1 warning: .*no native serial driver/m);
       assert.match(run.stdout, /^serialport undefined: .*serialport cannot be loaded/m);

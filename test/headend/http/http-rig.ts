@@ -1,6 +1,7 @@
 /** A real server on a free port over a scripted meter, and a client that sends exactly what it is told. */
 
 import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import { GUARD_MS } from '#test/guard';
 import { Fleet } from '../../../headend/fleet/fleet.ts';
 import { type HttpServer, type HttpServerOptions, startHttpServer } from '../../../headend/http/server.ts';
 import { openSqliteStore } from '../../../headend/store/sqlite.ts';
@@ -103,7 +104,7 @@ export class TestStream {
 
   /** Waits for an event that fits; fails after a while. */
   async until(fits: (event: StreamEvent) => boolean, what: string): Promise<StreamEvent> {
-    const end = Date.now() + 8_000;
+    const end = Date.now() + GUARD_MS;
     for (;;) {
       const found = this.events.find(fits);
       if (found !== undefined) return found;

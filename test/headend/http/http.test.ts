@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { type ErrorCode, HTTP_STATUS } from '#base/error-codes';
 import type { S3mpError } from '#base/errors';
 import { seededRandom } from '#hw/random';
+import { GUARD_MS } from '#test/guard';
 import { checkSchema } from '../../../headend/http/schema.ts';
 import * as schemas from '../../../headend/http/schemas.ts';
 import { startHttpServer } from '../../../headend/http/server.ts';
@@ -358,7 +359,7 @@ Http('random bytes as a request never harm the next client', async ({ go, rig })
 });
 
 /** Sends bytes and gives all that comes back until the end or the time is over. */
-function raw(port: number, bytes: string | Uint8Array, ms = 2000): Promise<string> {
+function raw(port: number, bytes: string | Uint8Array, ms = GUARD_MS): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
     let text = '';

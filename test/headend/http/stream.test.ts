@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { GUARD_MS } from '#test/guard';
 import { ask, type HttpRig, httpRig, TestStream } from './http-rig.ts';
 
 const Stream = suite<{ rig: HttpRig; streams: TestStream[] }>('event stream');
@@ -120,7 +121,7 @@ Stream('a subscription lives with its stream and ends after it', async ({ rig, s
   assert.ok(rig.meter.reads - from <= Math.ceil(seconds) + 1, `${rig.meter.reads - from} reads in ${seconds} s`);
   assert.is((await rig.fleet.meter('m1')).live!.viewers, 10);
   for (const viewer of viewers) viewer.close();
-  const end = performance.now() + 8000;
+  const end = performance.now() + GUARD_MS;
   while ((await rig.fleet.meter('m1')).live !== null && performance.now() < end) {
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
@@ -151,7 +152,7 @@ Stream(
       let text = '';
       socket.on('data', (chunk) => (text += chunk));
       socket.resume();
-      const end = performance.now() + 8000;
+      const end = performance.now() + GUARD_MS;
       while (!(text.includes('important') && text.includes('"delayMs":19999')) && performance.now() < end) {
         await new Promise((resolve) => setTimeout(resolve, 10));
       }
@@ -167,7 +168,7 @@ Stream(
       }
       socket.resume();
       await closed;
-      const gone = performance.now() + 5000;
+      const gone = performance.now() + GUARD_MS;
       while (!/s3mp_http_streams 0/.test(rig.fleet.metrics.text()) && performance.now() < gone) {
         await new Promise((resolve) => setTimeout(resolve, 10));
       }
