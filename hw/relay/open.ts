@@ -56,14 +56,15 @@ export async function openRelay(settings: RelaySettings, commanded: boolean | un
     await claim(line, first);
   } catch (error) {
     log.error('the relay cannot be used, its contact stays as it is', { error: messageOf(error) });
-    return outputRelay(line, messageOf(error), highConnects, driver);
+    return outputRelay(line, false, settings);
   }
-  const relay = outputRelay(line, undefined, highConnects, driver);
+  const relay = outputRelay(line, true, settings);
   log.info('relay', { output: line.name, connected: relay.isConnected() });
   return relay;
 }
 
-async function findOutput({ driver, root = '/sys', pin, chip, led }: RelaySettings): Promise<OutputLine> {
+/** @throws Error, or a promise of it: onoff comes later */
+function findOutput({ driver, root = '/sys', pin, chip, led }: RelaySettings): OutputLine | Promise<OutputLine> {
   if (driver === 'led' || (driver === 'auto' && existsSync(ledFolder(root, led)))) return ledOutput(root, led, pin);
   return driver === 'onoff' ? onoffOutput(root, pin, chip) : sysfsOutput(root, pin, chip);
 }
@@ -83,21 +84,35 @@ async function claim(line: OutputLine, high: boolean | undefined): Promise<void>
   }
 }
 
-/** @param fault  why the line could not be claimed; it is claimed at the next command */
-function outputRelay(
-  line: OutputLine | undefined,
-  fault: string | undefined,
-  highConnects: boolean,
-  driver: string,
-): Relay {
-  let isClaimed = fault === undefined;
+/** @param isClaimed  otherwise it is found and claimed at the next command */
+function outputRelay(found: OutputLine | undefined, isClaimed: boolean, settings: RelaySettings): Relay {
+  const { driver, energised } = settings;
+  const highConnects = energised === 'connects';
+  let line = found;
   let seen = !highConnects;
+
+  /** The line, which the kernel may have by now. */
+  function findNow(): OutputLine {
+    const next = line ?? findOutput(settings);
+    if (!(next instanceof Promise)) return next;
+    // What comes later serves the command after this one.
+    next.then(
+      (late) => {
+        line = late;
+      },
+      () => {},
+    );
+    throw new Error('it could not be opened at the start, and is opened anew: command again');
+  }
+
   return {
-    kind: line?.name ?? driver,
+    get kind() {
+      return line?.name ?? driver;
+    },
     set(connected) {
       const high = connected === highConnects;
       try {
-        if (!line) throw new Error(fault);
+        line = findNow();
         if (!isClaimed) line.claim(high);
         isClaimed = true;
         line.write(high);

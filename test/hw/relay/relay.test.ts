@@ -1,6 +1,6 @@
 /** The relay's drivers on folders that behave like sysfs. test/board runs them on a kernel. */
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -138,6 +138,30 @@ Sysfs('no chip is a relay that fails with the reason', async () => {
   await withTree(async (tree) => {
     const relay = await openRelay({ ...PIN, chip: 'other', root: tree.root }, true, lines().log);
     assert.throws(() => relay.set(false), /no GPIO chip other/);
+  });
+});
+
+Sysfs('a chip that comes after the start is found by the next command', async () => {
+  await withTree(async (tree) => {
+    const gpio = join(tree.root, 'class/gpio');
+    renameSync(gpio, `${gpio}-later`);
+    const { all, log } = lines();
+    const relay = await openRelay({ ...PIN, root: tree.root }, false, log);
+    assert.ok(
+      all.some((line) => /the relay cannot be used/.test(line)),
+      String(all),
+    );
+    assert.throws(() => relay.set(false), /use the led driver/);
+    assert.ok(relay.isConnected(), 'the contact is where it was');
+    renameSync(`${gpio}-later`, gpio);
+    // The twin of the kernel makes the files of a line that is exported.
+    assert.throws(() => relay.set(false));
+    tree.step();
+    relay.set(false);
+    assert.not.ok(relay.isConnected());
+    assert.match(relay.kind, 'sysfs GPIO 17 (529 on pinctrl-bcm2835)');
+    relay.set(true);
+    assert.ok(relay.isConnected());
   });
 });
 
