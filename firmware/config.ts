@@ -1,13 +1,27 @@
 /** Configuration keys of the meter. */
 
-import { type ConfigSpec, text, whole } from '#hw/config';
+import { type ConfigSpec, type KeySpec, text, whole } from '#hw/config';
 import { DISPLAY_DRIVERS } from '#hw/display/open';
 import { CONTROLLERS } from '#hw/display/ssd1306';
 import { RELAY_DRIVERS } from '#hw/relay/open';
-import { SERIAL_DRIVERS } from '#hw/serial/open';
+import { isBusUrl, SERIAL_DRIVERS } from '#hw/serial/open';
 import { WATCHDOG_DRIVERS } from '#hw/watchdog';
 import { REGISTER_MAPS } from '#modbus/maps/index';
+import { parseIp, parseIpPort } from '#scion/ip';
 import { FRESH_LIMIT_MS } from './measurement-image.ts';
+
+/** Others reach no meter at the unspecified address. */
+const isHostIp = (text: string): boolean => parseIp(text)?.some((byte) => byte !== 0) === true;
+
+const PLACE: KeySpec['form'] = [{ test: isPlace }, 'IP:PORT or [IPv6]:PORT'];
+
+function isPlace(text: string): boolean {
+  try {
+    return text === '' || parseIpPort(text) !== undefined;
+  } catch {
+    return false;
+  }
+}
 
 export const FIRMWARE_CONFIG: ConfigSpec = {
   'meter.serial': {
@@ -17,7 +31,7 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
 
   'serial.url': {
     ...text('the energy meter: a serial port (/dev/ttyAMA0) or raw RTU over TCP (tcp://HOST:PORT)', '/dev/serial0'),
-    form: [/^(\/|tcp:\/\/.+:\d{1,5}$)/, '/dev/… or tcp://HOST:PORT'],
+    form: [{ test: isBusUrl }, '/dev/… or tcp://HOST:PORT'],
   },
   'serial.baud': whole('bits per second', 9600, 1200, 115_200),
   'serial.parity': text('parity', 'even', ['none', 'even', 'odd']),
@@ -82,12 +96,18 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
   'scion.topology': text("topology.json of this meter's AS", '/etc/scion/topology.json'),
   'scion.address': {
     ...text('own IP address on the power-line LAN'),
-    form: [/^(\d{1,3}(\.\d{1,3}){3}|[\da-f.]*:[\da-f:.]*)$/i, 'an IP address'],
+    form: [{ test: isHostIp }, 'an IP address'],
   },
   'scion.port': whole('UDP port of the DLMS server', 4059, 0, 65_535),
 
-  'dlms.tcp_address': text('HOST:PORT of DLMS over TCP (wrapper and HDLC) for legacy clients; empty keeps it off', ''),
-  'dlms.udp_address': text('HOST:PORT of the DLMS wrapper over plain UDP, for laboratories; empty keeps it off', ''),
+  'dlms.tcp_address': {
+    ...text('HOST:PORT of DLMS over TCP (wrapper and HDLC) for legacy clients; empty keeps it off', ''),
+    form: PLACE,
+  },
+  'dlms.udp_address': {
+    ...text('HOST:PORT of the DLMS wrapper over plain UDP, for laboratories; empty keeps it off', ''),
+    form: PLACE,
+  },
   'dlms.key_file': text(
     'keys of client 1 (TOML, mode 0600); without it they come from certificates, once the meter is enrolled',
   ),

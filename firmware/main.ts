@@ -1,10 +1,13 @@
 /** The meter. Wiring only. */
 
 import { configCheckVerb, type Program, runProgram, stopRequested, type Verb } from '#hw/cli';
+import type { Config } from '#hw/config';
+import { metersOnBus } from './bus.ts';
 import { FIRMWARE_CONFIG } from './config.ts';
 import { dumpVerb } from './dump.ts';
 import { enrolCommand } from './enrol-command.ts';
 import { startMeter } from './meter.ts';
+import { displaySettings, relaySettings } from './parts.ts';
 import { selfTestVerb } from './self-test-device.ts';
 
 const run: Verb = {
@@ -29,12 +32,19 @@ const enrol: Verb = {
   run: enrolCommand,
 };
 
+/** @throws ConfigError, as the meter's start would */
+function judgeConfig(config: Config): void {
+  metersOnBus(config);
+  relaySettings(config);
+  displaySettings(config);
+}
+
 const program: Program = {
   name: 'firmware',
   summary: 'smart meter: energy meter on Modbus, relay, display, DLMS/COSEM server over SCION',
   version: S3MP_VERSION,
   config: FIRMWARE_CONFIG,
-  verbs: { run, enrol, 'self-test': selfTestVerb, dump: dumpVerb, 'config check': configCheckVerb },
+  verbs: { run, enrol, 'self-test': selfTestVerb, dump: dumpVerb, 'config check': configCheckVerb(judgeConfig) },
   defaultVerb: 'run',
 };
 

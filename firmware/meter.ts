@@ -1,6 +1,5 @@
 /** Puts the meter together from its configuration: bus and poll loop, relay, display, DLMS server, SCION end host. */
 
-import { invalidConfig, messageOf } from '#base/errors';
 import { decodeUtf8, encodeUtf8 } from '#base/utf8';
 import { managementAssociation, passwordAssociation, publicAssociation } from '#dlms/association';
 import { judgingTime } from '#dlms/cosem/clock';
@@ -342,16 +341,10 @@ function openImages(config: Config, log: Log, record: (code: number) => void, re
   return new ImageSlots(options, performance.now());
 }
 
-/** Where legacy clients are served; undefined when they are not. @throws ConfigError */
+/** Where legacy clients are served; undefined when they are not. */
 function legacyPlace(config: Config, key: string): IpPort | undefined {
   const address = config.string(key);
-  if (address === '') return undefined;
-  try {
-    const { host, port } = parseIpPort(address);
-    return { host, port };
-  } catch (error) {
-    throw invalidConfig(`${key}: ${messageOf(error)}`, { address }, error);
-  }
+  return address === '' ? undefined : parseIpPort(address);
 }
 
 /** 0 for an address that is not IPv4. */

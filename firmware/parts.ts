@@ -1,6 +1,7 @@
 /** What the configuration says of the meter's parts, for the meter and for its self-test. */
 
 import type { SteadyClock } from '#base/crypto';
+import { invalidConfig } from '#base/errors';
 import type { SettingStore } from '#dlms/cosem/setting';
 import type { Config } from '#hw/config';
 import { nodeCrypto } from '#hw/crypto';
@@ -25,13 +26,15 @@ export function relaySettings(config: Config): RelaySettings {
 
 export function displaySettings(config: Config): DisplaySettings {
   const driver = config.string('display.driver') as DisplayDriver;
+  const height = config.number('display.height');
+  if (height !== 32 && height !== 64) throw invalidConfig(`display.height ${height}: expected 64 or 32`);
   return {
     driver,
     path: driver === 'sim' ? config.string('display.path') : undefined,
     bus: config.number('display.bus'),
     address: config.number('display.address'),
     controller: config.string('display.controller') as Controller,
-    height: config.number('display.height'),
+    height,
   };
 }
 

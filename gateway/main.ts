@@ -109,7 +109,7 @@ const program: Program = {
     paths: pathsVerb,
     ping: pingVerb,
     traceroute: tracerouteVerb,
-    'config check': configCheckVerb,
+    'config check': configCheckVerb(),
   },
   defaultVerb: 'run',
 };

@@ -23,7 +23,7 @@ const program: Program = {
   summary: 'head end: reads meters over SCION, stores and shows what they say, switches and messages them',
   version: S3MP_VERSION,
   config: HEADEND_CONFIG,
-  verbs: { serve, ...CLIENT_VERBS, ...PKI_VERBS, 'config check': configCheckVerb },
+  verbs: { serve, ...CLIENT_VERBS, ...PKI_VERBS, 'config check': configCheckVerb() },
   defaultVerb: 'serve',
 };
 

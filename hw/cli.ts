@@ -103,17 +103,21 @@ export function reportError(name: string, error: unknown, json: boolean): number
   return known ? error.exitStatus : 1;
 }
 
-/** The verb `config check`, the same on every device: prints the resolved configuration, secrets masked. */
-export const configCheckVerb: Verb = {
+/**
+ * The verb `config check`, the same on every device: prints the resolved configuration, secrets masked.
+ * @param judge  throws what no key by itself can tell
+ */
+export const configCheckVerb = (judge: (config: Config) => void = () => {}): Verb => ({
   summary: 'print the resolved configuration and where each value comes from',
   async run({ config, json, out }) {
+    judge(config);
     for (const { key, value, source, help } of config.resolved()) {
       if (json) out(JSON.stringify({ key, value, source }));
       else out(`${`${key} = ${JSON.stringify(value)}`.padEnd(48)} # ${source}: ${help}`);
     }
     return 0;
   },
-};
+});
 
 /** Resolves when the process is asked to stop: SIGTERM, SIGINT, or the end of a parent that holds an IPC channel. */
 export function stopRequested(): Promise<void> {

@@ -19,8 +19,8 @@ export interface KeySpec {
   readonly min?: number;
   readonly max?: number;
   readonly choices?: readonly string[] | undefined;
-  /** What a text, or each of a list, must look like; and in words, behind "expected". */
-  readonly form?: readonly [pattern: RegExp, words: string];
+  /** What a text, or each of a list, must look like, a pattern or what tests it; and in words, behind "expected". */
+  readonly form?: readonly [pattern: { test(text: string): boolean }, words: string];
   /** The value is a secret: masked wherever the configuration is shown. */
   readonly secret?: boolean;
 }

@@ -23,12 +23,17 @@ export type SerialDriver = (typeof SERIAL_DRIVERS)[number];
  */
 export function openBus(url: string, settings: BusSettings): BytePort {
   if (url.startsWith('/')) return keepOpen(url, settings, lineOpener(settings));
-  const tcp = /^tcp:\/\/(\[[^\]]+\]|[^:/]+):(\d{1,5})$/.exec(url);
-  const port = Number(tcp?.[2]);
-  if (!tcp || port < 1 || port > 65_535) {
-    throw invalidConfig(`serial.url ${url}: expected /dev/… or tcp://HOST:PORT`, { url });
-  }
-  return openTcpPort(tcp[1]!.replace(/^\[|\]$/g, ''), port);
+  const place = tcpPlace(url);
+  if (!place) throw invalidConfig(`serial.url ${url}: expected /dev/… or tcp://HOST:PORT`, { url });
+  return openTcpPort(place.host, place.port);
+}
+
+export const isBusUrl = (url: string): boolean => url.startsWith('/') || tcpPlace(url) !== undefined;
+
+function tcpPlace(url: string): { host: string; port: number } | undefined {
+  const parts = /^tcp:\/\/(\[[^\]]+\]|[^:/]+):(\d{1,5})$/.exec(url);
+  const port = Number(parts?.[2]);
+  return parts && port >= 1 && port <= 65_535 ? { host: parts[1]!.replace(/^\[|\]$/g, ''), port } : undefined;
 }
 
 function lineOpener({ driver = 'auto', log }: BusSettings): OpenLine {

@@ -34,7 +34,7 @@ const PROGRAM: Program = {
       summary: 'run it',
       run: async ({ config, out }) => out(`url ${config.optionalString('serial.url')}`) as undefined,
     },
-    'config check': configCheckVerb,
+    'config check': configCheckVerb(),
     'log list': { summary: 'list it', run: async () => undefined },
     'log clear': { summary: 'clear it', run: async () => undefined },
     ping: {
