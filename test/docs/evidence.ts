@@ -23,7 +23,7 @@ const PEER_SECURITY = 'interop/dlms-security.test.ts';
 const PEER_TRANSPORT = 'interop/dlms-transport.test.ts';
 const PEER = 'interop/dlms.test.ts';
 const PEER_MODEL = 'interop/dlms-model.test.ts';
-const MATRIX = 'interop/dlms-matrix.ts';
+const MATRIX = 'interop/dlms-cells.ts';
 
 const inMatrix = (feature: string): Evidence => ({ 'Gurux (Java)': [MATRIX, feature] });
 

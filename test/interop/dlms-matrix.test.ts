@@ -6,7 +6,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { needs } from '#test/needs';
-import { FEATURES, type Feature, featureNames, matrixPeers } from './dlms-matrix.ts';
+import { FEATURES, type Feature } from './dlms-cells.ts';
+import { featureNames, matrixPeers } from './dlms-matrix.ts';
 
 const JAVA_HINT = 'needs Java: mvn -f test/interop/java process-classes';
 const PYTHON_HINT = 'needs Python: pip install -r test/interop/requirements.txt, S3MP_PYTHON';

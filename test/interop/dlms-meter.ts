@@ -76,13 +76,21 @@ export function pass(meter: TestMeter, ms: number, stepMs = 1000): void {
   }
 }
 
-/** @param extra  parts of the meter beside those that every test has */
 /** Keys of the management client, all published. */
 export const KEYS: KeySet = {
   unicast: fromHex('000102030405060708090a0b0c0d0e0f'),
   authentication: fromHex('d0d1d2d3d4d5d6d7d8d9dadbdcdddedf'),
   master: fromHex('00112233445566778899aabbccddeeff'),
 };
+
+/** Key pairs of the signing tests, private and public, hex. */
+export const METER_KEY = '0f'.repeat(32);
+export const METER_PUBLIC =
+  '048ffb7a2eaeaaf7931c1fb21192b737b39290fec6f055df4a35fd5e55c87a94ce656ced1ba84ae54ea9a3fb92122f3863c2448bd0719824d8d527615ce2a46d99';
+export const CLIENT_KEY = '1e'.repeat(32);
+export const CLIENT_PUBLIC =
+  '04983c47fa5f7e1687726910c5baf9c59b5780e1652bd9369c33a77331412ab5b79f240959173974530980267edfc481b72f112edc3f4311968f82a6fac5f406a4';
+
 export const METER_TITLE = asciiBytes('S3M04711');
 
 /** A security setup with counters in memory. */

@@ -1,6 +1,6 @@
 /** Makes docs/interop/dlms.md from the cells of a run of the DLMS interop matrix. */
 
-import { type Cell, FEATURES } from './dlms-matrix.ts';
+import { type Cell, FEATURES } from './dlms-cells.ts';
 
 const quoted = (text: string) => text.replace(/\|/g, '\\|').replace(/`/g, "'");
 
@@ -39,7 +39,8 @@ mvn -q -f test/interop/java process-classes
 S3MP_PYTHON=venv/bin/python npm run interop -- dlms
 \`\`\`
 
-What each side must do in a cell stands in [dlms-matrix.ts](../../test/interop/dlms-matrix.ts). The tests of ciphering, blocks
-and profiles in [test/interop](../../test/interop) go deeper with the clients in Python, and run in \`npm test\`.
+What each side must do in a cell stands in [dlms-foreign-clients.ts](../../test/interop/dlms-foreign-clients.ts) and
+[dlms-foreign-server.ts](../../test/interop/dlms-foreign-server.ts). The tests of ciphering, blocks and profiles in
+[test/interop](../../test/interop) go deeper with the clients in Python, and run in \`npm test\`.
 `;
 }

@@ -5,15 +5,21 @@ import * as assert from 'uvu/assert';
 import { fromHex, toHex } from '#base/bytes';
 import { nodeCrypto } from '#hw/crypto';
 import { needs, pythonHas } from '#test/needs';
-import { KEYS, KNOWN_REGISTERS, listen, OBJECT_COUNT, type TestMeter, testMeter, testSecurity } from './dlms-meter.ts';
+import {
+  CLIENT_KEY,
+  CLIENT_PUBLIC,
+  KEYS,
+  KNOWN_REGISTERS,
+  listen,
+  METER_KEY,
+  METER_PUBLIC,
+  OBJECT_COUNT,
+  type TestMeter,
+  testMeter,
+  testSecurity,
+} from './dlms-meter.ts';
 import { type Line, type Plan, python, runClient } from './dlms-peers.ts';
 
-const METER_KEY = '0f'.repeat(32);
-const METER_PUBLIC =
-  '048ffb7a2eaeaaf7931c1fb21192b737b39290fec6f055df4a35fd5e55c87a94ce656ced1ba84ae54ea9a3fb92122f3863c2448bd0719824d8d527615ce2a46d99';
-const CLIENT_KEY = '1e'.repeat(32);
-const CLIENT_PUBLIC =
-  '04983c47fa5f7e1687726910c5baf9c59b5780e1652bd9369c33a77331412ab5b79f240959173974530980267edfc481b72f112edc3f4311968f82a6fac5f406a4';
 const CONTROL = '0.0.96.3.10.255';
 const COUNTER = '0.0.43.1.0.255';
 const HINT = 'install test/interop/requirements.txt for the Python named by S3MP_PYTHON';

@@ -7,7 +7,8 @@
 import { spawnSync } from 'node:child_process';
 import { appendFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { absentCell, type Cell, featureNames, matrixPeers } from './dlms-matrix.ts';
+import type { Cell } from './dlms-cells.ts';
+import { absentCell, featureNames, matrixPeers } from './dlms-matrix.ts';
 import { dlmsPage } from './dlms-page.ts';
 
 const root = join(__dirname, '..', '..', '..');

@@ -14,12 +14,6 @@ import { nodeCrypto } from '#hw/crypto';
 import { KEYS, type TestMeter, testMeter, testSecurity } from '../../interop/dlms-meter.ts';
 
 export const TITLE = asciiBytes('S3H00001');
-export const METER_KEY = '0f'.repeat(32);
-export const METER_PUBLIC =
-  '048ffb7a2eaeaaf7931c1fb21192b737b39290fec6f055df4a35fd5e55c87a94ce656ced1ba84ae54ea9a3fb92122f3863c2448bd0719824d8d527615ce2a46d99';
-export const CLIENT_KEY = '1e'.repeat(32);
-export const CLIENT_PUBLIC =
-  '04983c47fa5f7e1687726910c5baf9c59b5780e1652bd9369c33a77331412ab5b79f240959173974530980267edfc481b72f112edc3f4311968f82a6fac5f406a4';
 export const NAME = { classId: 1, ln: parseObis('0-0:42.0.0.255'), attribute: 2 };
 export const OUTPUT = { classId: 70, ln: parseObis('0-0:96.3.10.255'), attribute: 2 };
 export const DISCONNECT = { classId: 70, ln: parseObis('0-0:96.3.10.255'), method: 1 };

@@ -10,18 +10,24 @@ import { parseObis } from '#dlms/obis';
 import { Policy } from '#dlms/security';
 import { WRAPPER_SIZE } from '#dlms/wrapper';
 import { nodeCrypto } from '#hw/crypto';
-import { KEYS, KNOWN_REGISTERS, METER_TITLE, testMeter, testSecurity } from '../../interop/dlms-meter.ts';
 import {
-  ask,
   CLIENT_KEY,
   CLIENT_PUBLIC,
+  KEYS,
+  KNOWN_REGISTERS,
+  METER_KEY,
+  METER_PUBLIC,
+  METER_TITLE,
+  testMeter,
+  testSecurity,
+} from '../../interop/dlms-meter.ts';
+import {
+  ask,
   connect,
   DISCONNECT,
   failure,
   give,
   LDN,
-  METER_KEY,
-  METER_PUBLIC,
   NAME,
   OUTPUT,
   options,

@@ -10,19 +10,15 @@ import { parseObis } from '#dlms/obis';
 import { encodeSigned, type SignedCommand } from '#dlms/signing';
 import { ByteWriter } from '#dlms/writer';
 import { nodeCrypto } from '#hw/crypto';
-import { METER_TITLE, testMeter, testSecurity } from '../../interop/dlms-meter.ts';
 import {
   CLIENT_KEY,
   CLIENT_PUBLIC,
-  connect,
-  DISCONNECT,
-  failure,
   METER_KEY,
-  NAME,
-  RECONNECT,
-  reasons,
-  TITLE,
-} from './secure-line.ts';
+  METER_TITLE,
+  testMeter,
+  testSecurity,
+} from '../../interop/dlms-meter.ts';
+import { connect, DISCONNECT, failure, NAME, RECONNECT, reasons, TITLE } from './secure-line.ts';
 
 const Signing = suite('dlms signing');
 
