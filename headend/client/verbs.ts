@@ -102,7 +102,7 @@ async function untilEnded(
 }
 
 /** Codes that say more than that a command has failed. */
-const TELLING = /^(firmware|clock)\./;
+const TELLING = /^(firmware|clock)\.|^command\.cancelled$/;
 
 function failureOf({ state, error }: CommandBody): S3mpError {
   const code = error?.code ?? '';
@@ -169,10 +169,13 @@ function clockText(clock: ClockBody | undefined): string {
   return `${clock.isSet ? '' : 'not set, '}${offset} ± ${Math.ceil(clock.roundTripMs / 2)} ms`;
 }
 
-/** Sends an image and waits until the meter runs it. */
+/** Sends an image and waits until the meter runs it, or cancels the one on its way. */
 async function updateFirmware(api: ApiClient, context: VerbContext): Promise<number> {
   const { positionals, flags } = context;
-  const [meter, file] = positionals as readonly [string, string];
+  const [meter, file] = positionals as readonly [string, string?];
+  if ((file === undefined) !== (flags.cancel === true))
+    throw new ConfigError('usage.invalid', 'give a FILE, or --cancel for the order that is under way');
+  if (file === undefined) return cancelFirmware(api, context, meter);
   const minutes = Number(flags.within ?? 60);
   if (!(minutes >= 1 && minutes <= 1440))
     throw new ConfigError('usage.invalid', `--within ${flags.within}: expected minutes, 1 to 1440`);
@@ -190,6 +193,13 @@ async function updateFirmware(api: ApiClient, context: VerbContext): Promise<num
     process.stderr.write(`${model} ${version}, SHA-256 ${sha256.slice(0, 16)}…, as ${record.id}\n`);
   }
   return follow(api, context, record);
+}
+
+async function cancelFirmware(api: ApiClient, { flags, json, out }: VerbContext, meter: string): Promise<number> {
+  const query = flags.reason === undefined ? '' : `?${new URLSearchParams({ reason: String(flags.reason) })}`;
+  const record = await api.call<CommandBody>('DELETE', `${meterPath(meter)}/firmware${query}`);
+  out(json ? JSON.stringify(record) : `${record.id}, ${record.image!.version}: ${record.error!.detail}`);
+  return 0;
 }
 
 const switchVerb = (type: 'connect' | 'disconnect', summary: string) =>
@@ -244,9 +254,13 @@ export const CLIENT_VERBS: Readonly<Record<string, Verb>> = {
   ),
   firmware: verb(
     'install a signed firmware image on a meter and wait until it runs it',
-    ['METER', 'FILE'],
+    ['METER', 'FILE?'],
     updateFirmware,
     {
+      cancel: {
+        type: 'boolean',
+        help: 'the order that is under way, in place of FILE: not once its activation was sent',
+      },
       within: { type: 'string', value: 'MINUTES', help: 'not started after this time; 60 when left out, at most 1440' },
       reason: { type: 'string', value: 'TEXT', help: 'why, for the audit' },
     },

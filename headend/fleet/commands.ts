@@ -105,9 +105,15 @@ async function explain(target: CommandTarget, { type }: CommandRecord, error: un
 }
 
 interface Preparing {
-  readonly id: string;
+  /** As it was ordered. */
+  readonly record: CommandRecord;
   /** Undefined once it is brought. */
   progress: Preparation | undefined;
+  /** Somebody cancels it: whether that is on record. */
+  cancelling: Promise<boolean> | undefined;
+  isCancelled: boolean;
+  /** It has been sent or has ended: what comes now is too late. */
+  isClosed: boolean;
 }
 
 const infoOf = ({ model, version, bytes, sha256 }: ImageInfo): ImageInfo => ({ model, version, bytes, sha256 });
@@ -180,26 +186,27 @@ export class Commands {
   /** How far what is brought for a command is; undefined for one that nothing is brought for now. */
   preparationOf({ id, meter }: Pick<CommandRecord, 'id' | 'meter'>): Preparation | undefined {
     const preparation = this.preparations.get(meter);
-    return preparation?.id === id ? preparation.progress : undefined;
+    return preparation?.record.id === id ? preparation.progress : undefined;
   }
 
   private whyBusy({ meter, type }: CommandRecord, open: number): string | undefined {
     if (open >= OPEN_PER_METER) return `${open} commands wait for ${meter} already`;
     if (!PROCEDURES[type].prepare) return undefined;
     const other = this.preparations.get(meter);
-    if (other) return `${other.id} brings an image to ${meter} already`;
+    if (other) return `${other.record.id} brings an image to ${meter} already`;
     const underWay = [...this.preparations.values()].filter(({ progress }) => progress).length;
     return underWay >= TRANSFERS ? `${TRANSFERS} images are on their way already` : undefined;
   }
 
   private release({ id, meter }: CommandRecord): void {
-    if (this.preparations.get(meter)?.id === id) this.preparations.delete(meter);
+    if (this.preparations.get(meter)?.record.id === id) this.preparations.delete(meter);
   }
 
   /** Takes the meter's place for what must be brought, at once. @returns begins the command */
   private reserve(record: CommandRecord, image?: Uint8Array): () => void {
     if (!PROCEDURES[record.type].prepare) return () => this.enqueue(record, () => this.execute(record));
-    const entry: Preparing = { id: record.id, progress: { stored: 0, blocks: 0, waiting: null } };
+    const progress = { stored: 0, blocks: 0, waiting: null };
+    const entry: Preparing = { record, progress, cancelling: undefined, isCancelled: false, isClosed: false };
     this.preparations.set(record.meter, entry);
     return () => void this.prepare(record, entry, image);
   }
@@ -210,6 +217,7 @@ export class Commands {
     let toldAt = Number.NEGATIVE_INFINITY;
     const told = (progress: Preparation) => {
       entry.progress = progress;
+      if (entry.isCancelled) return;
       if (this.clock.steady() - toldAt < TELL_MS) return;
       toldAt = this.clock.steady();
       this.hooks.progress(record);
@@ -219,15 +227,57 @@ export class Commands {
       if (!content) throw new S3mpError('command.failed', 'the image is not in the store any more; send it again');
       // A meter that is enrolled anew meanwhile has another connection.
       const target = () => this.hooks.target(meter);
-      await PROCEDURES[record.type].prepare!(target, record, content, this.tools, told);
+      const tools = { ...this.tools, isStopped: () => this.stopped || entry.isCancelled };
+      await PROCEDURES[record.type].prepare!(target, record, content, tools, told);
     } catch (error) {
       // Stopped in between it is taken up at the next start.
-      if (!this.stopped) await this.fail(record, error).catch((failure) => this.failed(record, failure));
+      if ((await this.close(entry)) && !this.stopped)
+        await this.fail(record, error).catch((failure) => this.failed(record, failure));
       this.release(record);
       return;
     }
     entry.progress = undefined;
-    this.enqueue(record, () => this.execute(record).finally(() => this.release(record)));
+    this.enqueue(record, () => this.execute(record, entry).finally(() => this.release(record)));
+  }
+
+  /**
+   * Cancels what is brought to a meter or waits to be sent. What the meter has of it stays there and is never started.
+   * @returns the command, ended
+   * @throws S3mpError `command.unknown` when there is none, `command.too-late` once it was sent
+   */
+  async cancel(meter: string, actor: string, reason: string | null): Promise<CommandRecord> {
+    const entry = this.preparations.get(meter);
+    if (!entry || entry.cancelling) throw new S3mpError('command.unknown', `nothing is on its way to ${meter}`);
+    const { record, progress } = entry;
+    if (entry.isClosed) {
+      const detail = `${record.id} was sent to ${meter} already: it can only be replaced by a newer image`;
+      throw new S3mpError('command.too-late', detail);
+    }
+    const blocks = progress && progress.blocks > 0 ? `; ${progress.stored} of ${progress.blocks} blocks are there` : '';
+    const detail = `cancelled by ${actor}${reason === null ? '' : ` (${reason})`}${blocks}`;
+    const next = this.stepped(record, 'failed', { error: { code: 'command.cancelled', detail } });
+    let failure: unknown;
+    entry.cancelling = this.store.updateCommand(next).then(
+      () => true,
+      (error) => {
+        failure = error;
+        entry.cancelling = undefined;
+        return false;
+      },
+    );
+    if (!(await entry.cancelling)) throw failure;
+    entry.isCancelled = true;
+    this.release(record);
+    this.hooks.changed(next);
+    await this.audit({ ...next, actor, reason }, 'cancelled');
+    return next;
+  }
+
+  /** Ends the time in which a command can be cancelled. @returns false if it was: then that is its end */
+  private async close(entry: Preparing | undefined): Promise<boolean> {
+    while (entry?.cancelling) if (await entry.cancelling) return false;
+    if (entry) entry.isClosed = true;
+    return true;
   }
 
   private async fail(record: CommandRecord, error: unknown): Promise<void> {
@@ -270,21 +320,24 @@ export class Commands {
     this.chains.set(record.meter, chain);
   }
 
-  private async execute(record: CommandRecord): Promise<void> {
-    if (this.stopped) return;
+  private async execute(record: CommandRecord, entry?: Preparing): Promise<void> {
+    if (this.stopped || entry?.isCancelled) return;
     const target = this.hooks.target(record.meter);
     const waitMs = record.expiresAt - this.clock.wall();
     if (waitMs <= 0) {
+      if (!(await this.close(entry))) return;
       const error = { code: 'command.expired', detail: `not sent by ${timeText(record.expiresAt)}` };
       await this.step(record, 'expired', { error });
       return;
     }
     try {
       const sent = async (evidence?: EvidenceBody) => {
+        if (!(await this.close(entry))) throw new S3mpError('command.cancelled', `${record.id} was cancelled`);
         record = await this.step(record, 'sent', evidence ? { evidence } : {});
       };
       await PROCEDURES[record.type].send(target, record, waitMs, sent, this.tools);
     } catch (thrown) {
+      if (!(await this.close(entry))) return;
       const error = await explain(target, record, thrown);
       const code = error instanceof S3mpError ? error.code : 'internal';
       const failure = { code, detail: messageOf(error) };
@@ -330,16 +383,23 @@ export class Commands {
     }
   }
 
+  private stepped(
+    record: CommandRecord,
+    state: CommandState,
+    change: Partial<Pick<CommandRecord, 'evidence' | 'error'>>,
+  ): CommandRecord {
+    const stages = record.state === state ? record.stages : [...record.stages, { state, at: this.clock.wall() }];
+    return { ...record, ...change, state, stages };
+  }
+
   private async step(
     record: CommandRecord,
     state: CommandState,
     change: Partial<Pick<CommandRecord, 'evidence' | 'error'>> = {},
   ): Promise<CommandRecord> {
-    const same = record.state === state;
-    const stages = same ? record.stages : [...record.stages, { state, at: this.clock.wall() }];
-    const next: CommandRecord = { ...record, ...change, state, stages };
+    const next = this.stepped(record, state, change);
     await this.store.updateCommand(next);
-    if (!same && state !== 'acknowledged') await this.audit(next, state);
+    if (record.state !== state && state !== 'acknowledged') await this.audit(next, state);
     this.hooks.changed(next);
     return next;
   }

@@ -258,6 +258,12 @@ export class Fleet {
     return { command: this.bodyOf(record), created };
   }
 
+  /** Cancels the firmware that is on its way to a meter. @throws S3mpError `meter.unknown`, `command.unknown`, `command.too-late` */
+  async cancelFirmware(meter: string, actor: string, reason: string | null): Promise<CommandBody> {
+    this.agent(meter);
+    return this.bodyOf(await this.commands.cancel(meter, actor, reason));
+  }
+
   /** @throws S3mpError `command.unknown` */
   async command(id: string): Promise<CommandBody> {
     const record = await this.store.command(id);
@@ -311,7 +317,8 @@ export class Fleet {
     const { meter, type, state, error, actor, reason } = record;
     this.publishCommand(record);
     if (state === 'sent' || state === 'acknowledged') return;
-    const severity: Severity = state === 'failed' || state === 'unknown' ? 'error' : 'info';
+    const isWanted = state !== 'failed' || error?.code === 'command.cancelled';
+    const severity: Severity = isWanted && state !== 'unknown' ? 'info' : 'error';
     const what = state === 'queued' ? `${type} ordered by ${actor}` : `${type} ${state}`;
     const why = error?.detail ?? (state === 'queued' ? reason : null);
     void this.event(`command.${state}`, severity, meter, why === null ? what : `${what}: ${why}`);

@@ -22,6 +22,7 @@ export interface ContactHooks {
 /** Failures that say nothing about whether the meter can be reached. */
 const NOT_A_MISS = new Set([
   'meter.busy',
+  'command.cancelled',
   'dlms.access-denied',
   'dlms.object-undefined',
   'dlms.type-unmatched',

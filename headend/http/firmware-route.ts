@@ -1,4 +1,4 @@
-/** The route that takes a firmware image for a meter: a file, bounded, judged before it is on its way. */
+/** The routes of firmware: one takes an image for a meter, a file, bounded, judged before it is on its way; one cancels it. */
 
 import { createHash } from 'node:crypto';
 import { toHex } from '#base/bytes';
@@ -11,7 +11,7 @@ import type { ImageInfo } from '../store/store.ts';
 import { expiryOf, IDEMPOTENCY_KEY, idempotencyKey, taken } from './command-request.ts';
 import { METER_ID, query } from './parameters.ts';
 import { RequestError } from './problem.ts';
-import type { Call, Reply, Route } from './router.ts';
+import { type Call, ok, type Reply, type Route } from './router.ts';
 import * as schemas from './schemas.ts';
 
 /** What meters have room for. */
@@ -28,17 +28,44 @@ export interface FirmwareServices {
   readonly releaseKey: VerifyKey | undefined;
 }
 
-export function firmwareRoute(services: FirmwareServices): Route {
+const PATH = '/api/v1/meters/{id}/firmware';
+const REASON = query('reason', 'why, for the audit', { type: 'string', maxLength: 200 });
+
+export function firmwareRoutes(services: FirmwareServices): Route[] {
+  return [installRoute(services), cancelRoute(services)];
+}
+
+function cancelRoute({ fleet, labMode }: FirmwareServices): Route {
+  return {
+    method: 'DELETE',
+    path: PATH,
+    summary: 'Cancels the firmware image on its way to a meter, as long as its activation has not been sent',
+    role: 'operator',
+    parameters: [METER_ID, REASON],
+    answer: { status: 200, type: 'application/json', schema: schemas.COMMAND },
+    problems: ['meter.unknown', 'command.unknown', 'command.too-late'],
+    limited: true,
+    handler: async ({ params, query, client }) => {
+      if (!labMode && !client.hasToken)
+        throw new S3mpError('auth.required', 'to cancel a firmware image needs a token');
+      return ok(await fleet.cancelFirmware(params.id!, client.actor, reasonOf(query)));
+    },
+  };
+}
+
+const reasonOf = (query: URLSearchParams): string | null => query.get('reason')?.trim().slice(0, 200) || null;
+
+function installRoute(services: FirmwareServices): Route {
   return {
     method: 'POST',
-    path: '/api/v1/meters/{id}/firmware',
+    path: PATH,
     summary: 'Brings a signed firmware image to a meter, activates it and reads back what runs',
     role: 'operator',
     parameters: [
       METER_ID,
       IDEMPOTENCY_KEY,
       query('expiresAt', 'not activated after this; default one hour', { type: 'string', format: 'date-time' }),
-      query('reason', 'why, for the audit', { type: 'string', maxLength: 200 }),
+      REASON,
     ],
     upload: { type: IMAGE_TYPE, limit: IMAGE_LIMIT, description: 'a file of `npm run image -- sign`' },
     answer: { status: 202, type: 'application/json', schema: schemas.COMMAND },
@@ -55,7 +82,7 @@ async function firmware({ fleet, labMode, releaseKey }: FirmwareServices, call: 
   await fleet.meter(meter);
   const key = idempotencyKey(call);
   const expiresAt = query.get('expiresAt') ?? undefined;
-  const reason = query.get('reason')?.trim().slice(0, 200) || null;
+  const reason = reasonOf(query);
   const expiry = expiryOf(expiresAt, fleet.now(), DEFAULT_EXPIRY_MS);
   const content = await call.upload();
   const image = readImage(content, releaseKey);

@@ -1,7 +1,7 @@
 /** The route table of the API: every route in the order in which its description lists them. */
 
 import { type CommandServices, commandRoutes } from './command-routes.ts';
-import { type FirmwareServices, firmwareRoute } from './firmware-route.ts';
+import { type FirmwareServices, firmwareRoutes } from './firmware-route.ts';
 import { type MeterServices, meterRoutes } from './meter-routes.ts';
 import { observationRoutes } from './observation-routes.ts';
 import { type OperationServices, operationRoutes } from './operation-routes.ts';
@@ -23,7 +23,7 @@ export function buildRoutes(services: RouteServices): readonly Route[] {
     ...readingRoutes(fleet),
     ...profileRoutes(fleet),
     ...pathRoutes(fleet),
-    firmwareRoute(services),
+    ...firmwareRoutes(services),
     ...commandRoutes(services),
     ...observationRoutes(fleet, streams),
     ...operationRoutes(services, () => routes),

@@ -60,6 +60,8 @@ export const HTTP_STATUS = {
   'command.conflict': 409,
   'command.failed': 502,
   'command.expired': 410,
+  'command.cancelled': 409,
+  'command.too-late': 409,
   'clock.not-set': 409,
   'clock.refused': 502,
   'firmware.unsupported': 409,

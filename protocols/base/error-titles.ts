@@ -56,6 +56,8 @@ export const ERROR_TITLES: Readonly<Record<ErrorCode, string>> = {
   'command.conflict': 'The idempotency key was used for another command',
   'command.failed': 'The meter did not carry out the command',
   'command.expired': 'The command expired before it was sent',
+  'command.cancelled': 'The order was cancelled before it was sent',
+  'command.too-late': 'The command was sent already and cannot be cancelled',
   'clock.not-set': 'The clock of the meter is not set',
   'clock.refused': 'The clock of the meter is not set to this time',
   'firmware.unsupported': 'The meter takes no firmware images',

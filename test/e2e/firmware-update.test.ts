@@ -139,6 +139,30 @@ Firmware('a bad signature is refused by the meter and never activated', async ()
   assert.not.ok(contactMoved());
 });
 
+Firmware('an order that is cancelled ends, nothing is started, and the image may be ordered again', async () => {
+  const none = await install('--cancel');
+  assert.is(none.status, 1);
+  assert.match(none.err, /nothing is on its way/);
+  assert.is((await headend('firmware', platform.meterId)).status, 2);
+  const update = install(file('cancelled', signed(next(2))));
+  await until('blocks at the meter', async () => {
+    const { lastCommand } = await platform.get<{ lastCommand: { image?: { version: string }; progress: unknown } }>(
+      `meters/${platform.meterId}`,
+    );
+    const progress = lastCommand.progress as { stored: number; blocks: number } | null;
+    return lastCommand.image?.version === next(2) && progress !== null && progress.stored > 0;
+  });
+  const cancelled = await install('--cancel', '--reason', 'wrong release');
+  assert.is(cancelled.status, 0, cancelled.err);
+  assert.match(cancelled.out, /cancelled by \S+ \(wrong release\); \d+ of \d+ blocks are there/);
+  const { status, err } = await update;
+  assert.is(status, 1);
+  assert.match(err, /cancelled by .*command\.cancelled/s);
+  assert.match(await audit(), new RegExp(`"command.cancelled".*"wrong release".*"version":"${next(2)}"`));
+  assert.is((await platform.read()).status, 200);
+  assert.not.ok(contactMoved());
+});
+
 Firmware('power that fails amid the transfer delays it; the meter goes on with what it had', async () => {
   const image = signed(next(3));
   const update = install(file('interrupted', image));

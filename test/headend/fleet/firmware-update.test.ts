@@ -245,4 +245,142 @@ Update('one image at a time to a meter, and none after its time', async () => {
   assert.is(r.meter.activations, 0);
 });
 
+const isCode = (code: string, text?: RegExp) => (error: { code?: string; message: string }) =>
+  error.code === code && (text?.test(error.message) ?? true);
+
+async function refuses(work: Promise<unknown>, code: string, text?: RegExp): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    assert.ok(isCode(code, text)(error as Error), String(error));
+    return;
+  }
+  assert.unreachable(code);
+}
+
+Update('an order that is cancelled ends at once, and the next one goes on with the blocks that are there', async () => {
+  const r = await rig();
+  const command = await order(r, '0.2.0');
+  await r.clock.advance(500);
+  const { stored } = r.meter;
+  assert.ok(stored > 0 && stored < 200);
+  const { state, error, progress } = await r.fleet.cancelFirmware('m1', 'ben', 'the wrong release');
+  assert.equal([state, error?.code, progress], ['failed', 'command.cancelled', null]);
+  assert.match(error!.detail, /^cancelled by ben \(the wrong release\); \d+ of 200 blocks are there$/);
+  assert.is((await command()).state, 'failed');
+  await refuses(r.fleet.cancelFirmware('m1', 'ben', null), 'command.unknown');
+  const again = await order(r, '0.2.0');
+  await r.clock.advance(60_000);
+  assert.is((await again()).state, 'verified');
+  assert.is(r.meter.blocksSent, 200, 'no block twice');
+  assert.is(r.meter.activations, 1);
+  assert.equal(states(await command()), ['queued', 'failed']);
+  const lines = await audit(r.store);
+  assert.equal(
+    lines.slice(0, 3).map(({ action, actor }) => [action, actor]),
+    [
+      ['command.submitted', 'local'],
+      ['command.cancelled', 'ben'],
+      ['command.submitted', 'local'],
+    ],
+  );
+  const detail = lines[1]!.detail as Record<string, string>;
+  assert.equal([detail.reason, detail.version, detail.error], ['the wrong release', '0.2.0', 'command.cancelled']);
+});
+
+Update('an order to a meter that does not answer is cancelled at once, and stays so over a restart', async () => {
+  const r = await rig();
+  const command = await order(r, '0.2.0');
+  await r.clock.advance(500);
+  r.meter.isReachable = false;
+  await r.clock.advance(120_000);
+  await r.fleet.cancelFirmware('m1', 'ben', null);
+  const other = await order(r, '0.3.0');
+  assert.is((await other()).state, 'queued', 'the place is free');
+  await r.fleet.stop();
+  r.meter.isReachable = true;
+  r.fleet = makeFleet(r);
+  await r.fleet.start();
+  await r.clock.advance(90_000);
+  assert.is((await command()).error?.code, 'command.cancelled');
+  assert.is((await other()).state, 'verified');
+  assert.is(r.meter.activations, 1);
+});
+
+Update('an image that is at the meter and waits for its turn to be activated can be cancelled', async () => {
+  const r = await rig();
+  const command = await order(r, '0.2.0');
+  while (r.meter.stored < 100) await r.clock.advance(20);
+  // Its outcome is looked for until the time is over.
+  r.meter.isStuck = true;
+  const off = await r.fleet.submit(request(r, '', { type: 'disconnect', expiresAt: r.clock.wall() + 5_000 }));
+  while ((await command()).progress !== null) await r.clock.advance(20);
+  assert.is((await command()).state, 'queued');
+  await r.fleet.cancelFirmware('m1', 'ben', null);
+  await r.clock.advance(60_000);
+  assert.is((await r.fleet.command(off.command.id)).state, 'failed');
+  assert.is((await command()).error?.code, 'command.cancelled');
+  assert.is(r.meter.stored, 200);
+  assert.is(r.meter.activations, 0);
+});
+
+Update(
+  'whatever moment it is cancelled at, it is either activated or cancelled, and the command says which',
+  async () => {
+    const ends = new Set<string>();
+    const probe = await rig();
+    const undisturbed = await order(probe, '0.2.0');
+    const startedAt = probe.clock.wall();
+    while ((await undisturbed()).state === 'queued') await probe.clock.advance(1);
+    const sentAfter = probe.clock.wall() - startedAt;
+    for (let at = sentAfter - 60; at < sentAfter + 60; at++) {
+      const r = await rig();
+      const command = await order(r, '0.2.0');
+      await r.clock.advance(at);
+      const isCancelled = await r.fleet.cancelFirmware('m1', 'ben', null).then(
+        () => true,
+        (error: Error) => {
+          assert.ok(
+            isCode('command.too-late', /was sent to m1 already/)(error) || isCode('command.unknown')(error),
+            `${error}`,
+          );
+          return false;
+        },
+      );
+      await r.clock.advance(60_000);
+      const { state, error } = await command();
+      ends.add(error?.code ?? state);
+      assert.equal(
+        [error?.code ?? state, r.meter.activations],
+        isCancelled ? ['command.cancelled', 0] : ['verified', 1],
+      );
+      await r.fleet.stop();
+    }
+    assert.equal([...ends].sort(), ['command.cancelled', 'verified']);
+  },
+);
+
+Update('one that was sent cannot be cancelled', async () => {
+  const r = await rig();
+  r.meter.trial = 'waits';
+  const command = await order(r, '0.2.0');
+  await r.clock.advance(60_000);
+  assert.is((await command()).state, 'acknowledged');
+  await refuses(r.fleet.cancelFirmware('m1', 'ben', null), 'command.too-late', /replaced by a newer image/);
+  await refuses(r.fleet.cancelFirmware('m2', 'ben', null), 'meter.unknown');
+  assert.is((await command()).state, 'acknowledged');
+});
+
+Update('where it cannot be put on record that it is cancelled, it goes on', async () => {
+  const r = await rig();
+  const command = await order(r, '0.2.0');
+  await r.clock.advance(500);
+  const update = r.store.updateCommand.bind(r.store);
+  r.store.updateCommand = () => Promise.reject(new Error('no space'));
+  await refuses(r.fleet.cancelFirmware('m1', 'ben', null), undefined as never, /no space/);
+  r.store.updateCommand = update;
+  await r.clock.advance(60_000);
+  assert.is((await command()).state, 'verified');
+});
+
 Update.run();

@@ -99,6 +99,29 @@ Route('it needs the role and the token that a disconnect needs, before the file 
   });
 });
 
+Route('an order is cancelled by whoever may give one, once', async () => {
+  const viewer = createToken('anna', 'viewer');
+  const operator = createToken('ben', 'operator');
+  await withRig({ labMode: false, tokens: [viewer.stored, operator.stored] }, async ({ port, meter }) => {
+    const cancel = async (token?: string, path = `${PATH}?reason=wrong%20release`): Promise<Sent> => {
+      const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+      return ask(port, { method: 'DELETE', path, headers });
+    };
+    meter.isReachable = false;
+    isProblem(await cancel(operator.token), 'command.unknown');
+    const { json } = await send(port, image, { headers: { authorization: `Bearer ${operator.token}` } });
+    isProblem(await cancel(), 'auth.required');
+    isProblem(await cancel(viewer.token), 'auth.denied');
+    isProblem(await cancel(operator.token, '/api/v1/meters/nobody/firmware'), 'meter.unknown');
+    const done = await cancel(operator.token);
+    assert.is(done.status, 200, JSON.stringify(done.json));
+    checkSchema(done.json, schemas.COMMAND);
+    assert.equal([done.json.id, done.json.error.code], [json.id, 'command.cancelled']);
+    assert.match(done.json.error.detail, /cancelled by ben \(wrong release\)/);
+    isProblem(await cancel(operator.token), 'command.unknown');
+  });
+});
+
 Route('what is no whole image of the release key is refused, and no meter hears of it', async () => {
   const releaseKey = verifierOf(createPublicKey(release.publicKey));
   await withRig({ releaseKey, rate: { perSecond: 1000, burst: 1000 } }, async ({ port, meter }) => {
