@@ -16,76 +16,37 @@
 
 import { ScionError } from '#base/errors';
 import { formatIsdAs } from '#scion/isd-as';
-import { announcedLatencyMs, isdsOf, type ScionPath, sharesInterface, usesInterface } from '#scion/path-metadata';
 import {
-  announcedBandwidthKbit,
-  DEFAULT_RULES,
-  type PathRules,
-  pathCost,
-  whyAgainstRules,
-} from '#scion/path-preference';
+  type Candidate,
+  MAX_PROBE_MS,
+  newCandidate,
+  type PathState,
+  probeAt,
+  Rank,
+  rankOf,
+  stateOf,
+} from '#scion/path-candidate';
+import { bestOf, isPinned, MIN_LIFE_MS, type Move, moveFrom } from '#scion/path-choice';
+import { announcedLatencyMs, isdsOf, type ScionPath, sharesInterface, usesInterface } from '#scion/path-metadata';
+import { announcedBandwidthKbit, DEFAULT_RULES, type PathRules, whyAgainstRules } from '#scion/path-preference';
 import type { PathPolicy } from '#scion/policy';
 import { RttEstimator } from '#scion/rtt';
 
-export type PathState = 'unknown' | 'alive' | 'suspect' | 'down';
 /** What was answered or not: a request of the application or a probe of ours. */
 export type Evidence = 'request' | 'probe';
 
-/** Silences in a row after which a path counts as down. */
-export const DOWN_SILENCES = 3;
 /** Answers that a path needs after a silence to be trusted again. */
 export const GOOD_ANSWERS = 3;
 /** Life of an SCMP hint. */
 export const HINT_MS = 10_000;
-/** A path that expires sooner is not given out while another one lives longer. */
-export const MIN_LIFE_MS = 10_000;
 
 const REFRESH_MS = 300_000;
 const REFRESH_BEFORE_EXPIRY_MS = 120_000;
 const REFRESH_GAP_MS = 10_000;
 const EMPTY_REFRESH_GAP_MS = 1_000;
 
-const STANDBY_PROBE_MS = 10_000;
-const DOUBT_PROBE_MS = 500;
-/** Least gap between two probes of one path, however urgent. */
-const URGENT_PROBE_MS = 100;
-const MAX_PROBE_MS = 2_000;
 /** A router at the end of a silent path is asked with each probe; its answer takes a round trip. */
 const WORD_MS = MAX_PROBE_MS + 500;
-
-/**
- * A silence of this length may be a stall of the line, whose answers are only late: power lines and radio retrain for
- * 200 ms. Counted from the first timeout, which comes a round trip after the datagram.
- */
-const STALL_MS = 250;
-/** A return to the path that was left, and a move to a better one, wait this long after the last move. */
-const RETURN_MS = 2_000;
-const MOVE_MS = 10_000;
-/** A better path must be faster by this share and this much. */
-const MOVE_SHARE = 0.1;
-const MOVE_LEAST_MS = 5;
-
-interface Candidate {
-  readonly rtt: RttEstimator;
-  path: ScionPath;
-  expiresAt: number;
-  forbidden: string | undefined;
-  everAnswered: boolean;
-  silences: number;
-  /** First of the silences in a row. */
-  silentSince: number;
-  lastSilenceAt: number;
-  /** Answers still missing before the path is trusted again. */
-  goodNeeded: number;
-  hintUntil: number;
-  lastAnswerAt: number;
-  /** When the destination's border router said that the path leads to it. */
-  lastArrivalAt: number;
-  lastProbeAt: number;
-  /** Probes in a row without an answer. */
-  probesUnanswered: number;
-  probeWanted: boolean;
-}
 
 export interface PathReport {
   readonly fingerprint: string;
@@ -112,7 +73,7 @@ export interface PathReport {
 export interface PathSwitch {
   readonly from: string | undefined;
   readonly to: string;
-  readonly why: 'first' | 'silence' | 'hint' | 'gone' | 'return' | 'faster' | 'preferred' | 'pinned';
+  readonly why: Move['why'] | 'first' | 'gone';
 }
 
 export interface PathManagerOptions {
@@ -220,9 +181,14 @@ export class PathManager {
     const usable = this.usable(now);
     if (usable.length === 0) throw this.noPath(now);
     const current = this.chosen !== undefined && usable.includes(this.chosen) ? this.chosen : undefined;
-    const best = this.bestOf(usable, now);
+    const field = { rules: this.rules, usable, now };
+    const best = bestOf(usable, field);
     if (current === undefined) this.choose(best, this.chosen === undefined ? 'first' : 'gone', now);
-    else this.reconsider(current, best, now);
+    else {
+      const move = moveFrom(current, best, this.home, this.switchedAt, field);
+      if (move?.why === 'silence' || move?.why === 'hint') this.home ??= current;
+      if (move !== undefined) this.choose(move.to, move.why, now);
+    }
     const { chosen } = this;
     return rankOf(chosen!, now) === Rank.silent ? best.path : chosen!.path;
   }
@@ -237,7 +203,7 @@ export class PathManager {
     const usable = this.usable(now);
     if (usable.length === 0) throw this.noPath(now);
     const fresh = usable.filter((c) => !used.includes(c.path.fingerprint));
-    return this.bestOf(fresh.length > 0 ? fresh : usable, now).path;
+    return bestOf(fresh.length > 0 ? fresh : usable, { rules: this.rules, usable, now }).path;
   }
 
   /** Whether `select` would find a path. */
@@ -299,82 +265,6 @@ export class PathManager {
   isCutOff(since: number, now: number): boolean {
     const heard = Math.min(since, now - WORD_MS);
     return this.usable(now).every((c) => c.silences > 0 && c.lastAnswerAt < since && c.lastArrivalAt < heard);
-  }
-
-  private bestOf(usable: readonly Candidate[], now: number): Candidate {
-    const silent = this.usable(now).filter((c) => c.silences > 0);
-    const shared = (c: Candidate) => silent.filter((s) => s !== c && sharesInterface(s.path, c.path)).length;
-    const cost = this.costs(now);
-    const wanted = (c: Candidate) => (this.isPinned(c) && rankOf(c, now) <= Rank.unknown ? 0 : 1);
-    return usable.reduce((best, c) => {
-      const difference =
-        wanted(c) - wanted(best) ||
-        rankOf(c, now) - rankOf(best, now) ||
-        c.silences - best.silences ||
-        shared(c) - shared(best) ||
-        (c.silences > 0 ? c.lastSilenceAt - best.lastSilenceAt : 0) ||
-        cost(c) - cost(best) ||
-        expectedRtt(c) - expectedRtt(best) ||
-        c.path.interfaces.length - best.path.interfaces.length ||
-        (c.path.fingerprint < best.path.fingerprint ? -1 : 1);
-      return difference < 0 ? c : best;
-    });
-  }
-
-  private isPinned(c: Candidate): boolean {
-    return c.path.fingerprint === this.rules.pin;
-  }
-
-  /** Cost of a candidate under the preference. */
-  private costs(now: number): (c: Candidate) => number {
-    const { preference } = this.rules;
-    if (preference === 'latency') return () => 0;
-    const paths = this.usable(now).map((c) => c.path);
-    return (c) => pathCost(preference, c.path, paths);
-  }
-
-  /** Decides whether to leave a working or failing current path for the best one, which may be itself. */
-  private reconsider(current: Candidate, best: Candidate, now: number): void {
-    const [rank, bestRank] = [rankOf(current, now), rankOf(best, now)];
-    if (rank >= Rank.hinted) {
-      // Among hinted or silent paths there is nothing to gain, and a stalled one is left for a detour only.
-      if (bestRank >= rank || (rank === Rank.silent && now - current.silentSince < STALL_MS)) return;
-      this.home ??= current;
-      this.choose(best, rank === Rank.hinted ? 'hint' : 'silence', now);
-      return;
-    }
-    const { home } = this;
-    if (home !== undefined && this.mayReturn(home, current, now)) {
-      this.choose(home, 'return', now);
-      return;
-    }
-    if (best === current) return;
-    // The pinned path is taken as soon as it is allowed and not in doubt, and left for nothing that is merely better.
-    if (this.isPinned(current)) return;
-    if (this.isPinned(best) && bestRank <= Rank.unknown) {
-      if (now - this.switchedAt >= RETURN_MS) this.choose(best, 'pinned', now);
-      return;
-    }
-    // A path that answers again is kept, and only a verified one may replace it.
-    if (rank === Rank.recovering || bestRank !== Rank.alive) return;
-    const cost = this.costs(now);
-    if (cost(best) !== cost(current)) {
-      if (cost(best) < cost(current) && now - this.switchedAt >= MOVE_MS) this.choose(best, 'preferred', now);
-      return;
-    }
-    const gain = expectedRtt(current) - expectedRtt(best);
-    if (gain >= worthMoving(current) && now - this.switchedAt >= MOVE_MS) this.choose(best, 'faster', now);
-  }
-
-  /** Back to the path that failed: once it is trusted again, unless it has become notably worse. */
-  private mayReturn(home: Candidate, current: Candidate, now: number): boolean {
-    if (now - this.switchedAt < RETURN_MS || home.forbidden !== undefined) return false;
-    if (home.expiresAt - now < MIN_LIFE_MS || rankOf(home, now) !== Rank.alive) return false;
-    if (this.isPinned(home)) return true;
-    if (this.isPinned(current)) return false;
-    const cost = this.costs(now);
-    const loss = expectedRtt(home) - expectedRtt(current);
-    return cost(home) < cost(current) || (cost(home) === cost(current) && loss < worthMoving(current));
   }
 
   private choose(candidate: Candidate, why: PathSwitch['why'], now: number): void {
@@ -455,7 +345,7 @@ export class PathManager {
     let dueAt = now;
     for (const candidate of this.candidates.values()) {
       if (candidate.forbidden !== undefined || candidate.expiresAt <= now) continue;
-      const at = this.probeAt(candidate, now);
+      const at = probeAt(candidate, now);
       if (at > dueAt || (at === dueAt && due !== undefined)) continue;
       due = candidate;
       dueAt = at;
@@ -467,17 +357,9 @@ export class PathManager {
   nextProbeAt(now: number): number {
     let at = Number.POSITIVE_INFINITY;
     for (const candidate of this.candidates.values()) {
-      if (candidate.forbidden === undefined && candidate.expiresAt > now)
-        at = Math.min(at, this.probeAt(candidate, now));
+      if (candidate.forbidden === undefined && candidate.expiresAt > now) at = Math.min(at, probeAt(candidate, now));
     }
     return at;
-  }
-
-  private probeAt(c: Candidate, now: number): number {
-    if (c.probeWanted) return c.lastProbeAt + URGENT_PROBE_MS;
-    const backoff = (step: number) => Math.min(MAX_PROBE_MS, step * 2 ** Math.min(c.probesUnanswered, 8));
-    if (rankOf(c, now) === Rank.alive) return Math.max(c.lastProbeAt, c.lastAnswerAt) + STANDBY_PROBE_MS;
-    return c.lastProbeAt + backoff(DOUBT_PROBE_MS);
   }
 
   // --- Report ----------------------------------------------------------------------------------------------------------
@@ -497,7 +379,7 @@ export class PathManager {
       rtoMs: c.rtt.rtoMs(c.silences),
       state: stateOf(c, now),
       chosen: c === this.chosen,
-      pinned: this.isPinned(c),
+      pinned: isPinned(c, this.rules),
       disjoint: chosen !== undefined && c !== chosen && !sharesInterface(c.path, chosen.path),
       forbidden: c.forbidden,
     }));
@@ -517,53 +399,4 @@ export class PathManager {
     const usable = this.usable(now);
     return usable.some((a, i) => usable.slice(i + 1).some((b) => !sharesInterface(a.path, b.path)));
   }
-}
-
-/** Order of preference before any figure counts. */
-const Rank = { alive: 0, unknown: 1, recovering: 2, hinted: 3, silent: 4 } as const;
-
-function rankOf(c: Candidate, now: number): number {
-  if (c.silences > 0) return Rank.silent;
-  if (c.hintUntil > now) return Rank.hinted;
-  if (c.goodNeeded > 0) return Rank.recovering;
-  return c.everAnswered ? Rank.alive : Rank.unknown;
-}
-
-function stateOf(c: Candidate, now: number): PathState {
-  if (c.silences >= DOWN_SILENCES) return 'down';
-  const rank = rankOf(c, now);
-  if (rank === Rank.alive) return 'alive';
-  return rank === Rank.unknown ? 'unknown' : 'suspect';
-}
-
-/** Difference of round trips that makes another path better, ms. */
-function worthMoving(current: Candidate): number {
-  return Math.max(MOVE_LEAST_MS, MOVE_SHARE * expectedRtt(current));
-}
-
-/** Measured round trip, else twice the announced latency, else unknown and last. */
-function expectedRtt(c: Candidate): number {
-  if (c.rtt.hasSample) return c.rtt.srttMs;
-  const announced = announcedLatencyMs(c.path);
-  return announced === undefined ? 1e9 : 2 * announced;
-}
-
-function newCandidate(path: ScionPath): Candidate {
-  return {
-    rtt: new RttEstimator(announcedLatencyMs(path)),
-    path,
-    expiresAt: 0,
-    forbidden: undefined,
-    everAnswered: false,
-    silences: 0,
-    silentSince: Number.NEGATIVE_INFINITY,
-    lastSilenceAt: Number.NEGATIVE_INFINITY,
-    goodNeeded: 0,
-    hintUntil: Number.NEGATIVE_INFINITY,
-    lastAnswerAt: Number.NEGATIVE_INFINITY,
-    lastArrivalAt: Number.NEGATIVE_INFINITY,
-    lastProbeAt: Number.NEGATIVE_INFINITY,
-    probesUnanswered: 0,
-    probeWanted: true,
-  };
 }
