@@ -9,24 +9,12 @@ import { decodeUtf8, encodeUtf8 } from '#base/utf8';
 import type { Data } from '#dlms/axdr';
 import { DlmsClient } from '#dlms/client';
 import type { ClientSecurityOptions } from '#dlms/client-security';
-import { CLOCK } from '#dlms/cosem/clock';
-import { IMAGE_TRANSFER, ImageStatus } from '#dlms/cosem/image-transfer';
+import { ImageStatus } from '#dlms/cosem/image-transfer';
 import { ClockStatus, DATE_TIME_SIZE, decodeDateTime, encodeDateTime } from '#dlms/date-time';
 import type { Exchange } from '#dlms/exchange';
-import type { GetResult } from '#dlms/get';
 import { activateImage, ImageSending, verifyImage } from '#dlms/image-sender';
-import { parseObis } from '#dlms/obis';
-import { ProfileReader, type ReadRow } from '#dlms/profile-reader';
-import {
-  AmrStatus,
-  FIRMWARE_ID,
-  IMAGE_REFUSAL,
-  MEASUREMENT_TIME,
-  obisName,
-  SELF_TEST,
-  SUSPECT_QUANTITIES,
-  suspectBit,
-} from '#dlms/well-known';
+import { ProfileReader } from '#dlms/profile-reader';
+import { obisName, suspectBit } from '#dlms/well-known';
 import { Sap } from '#dlms/wrapper';
 import type { Log } from '#hw/log';
 import type { ScionSocket } from '#hw/scion-socket';
@@ -39,7 +27,6 @@ import type {
   ControlReading,
   FirmwareReading,
   FirmwareToSend,
-  MeasuredQuality,
   MeterConnection,
   PathReport,
   PathSettings,
@@ -52,6 +39,24 @@ import type {
 } from '../meter-connection.ts';
 import { type Answer, type ChannelSwitch, MeterChannel } from './channel.ts';
 import type { CommandSigner } from './head-end-keys.ts';
+import {
+  CLOCK_TIME,
+  CLOCKED,
+  CONTROL_STATE,
+  CONTROL_STATES,
+  FIRMWARE,
+  MESSAGE,
+  numberIn,
+  OUTPUT_STATE,
+  qualityOf,
+  READING_REGISTERS,
+  REMOTE_DISCONNECT,
+  REMOTE_RECONNECT,
+  ROW_STATUS,
+  SELF_TEST_RESULT,
+  textIn,
+  timeIn,
+} from './meter-values.ts';
 
 export interface DlmsConnectionOptions {
   readonly socket: ScionSocket;
@@ -72,39 +77,8 @@ export interface DlmsConnectionOptions {
   readonly log: Log;
 }
 
-/** Registers of one reading, in the order that people read them. */
-export const READING_REGISTERS: readonly string[] = [
-  '1-0:16.7.0.255',
-  '1-0:1.7.0.255',
-  '1-0:2.7.0.255',
-  '1-0:32.7.0.255',
-  '1-0:31.7.0.255',
-  '1-0:14.7.0.255',
-  '1-0:13.7.0.255',
-  '1-0:3.7.0.255',
-  '1-0:4.7.0.255',
-  '1-0:9.7.0.255',
-  '1-0:1.8.0.255',
-  '1-0:3.8.0.255',
-];
-
-const dataObject = (obis: string) => ({ classId: 1, ln: parseObis(obis), attribute: 2 });
-const CLOCKED = [dataObject(MEASUREMENT_TIME), dataObject(SUSPECT_QUANTITIES)];
-const MESSAGE = dataObject('0-0:96.13.0.255');
-const SELF_TEST_RESULT = dataObject(SELF_TEST);
-const CLOCK_TIME = { classId: 8, ln: parseObis(CLOCK), attribute: 2 };
-const imageAttribute = (attribute: number) => ({ classId: 18, ln: parseObis(IMAGE_TRANSFER), attribute });
-const FIRMWARE = [dataObject(FIRMWARE_ID), imageAttribute(5), imageAttribute(6), dataObject(IMAGE_REFUSAL)];
-const DISCONNECT_CONTROL = { classId: 70, ln: parseObis('0-0:96.3.10.255') };
-const OUTPUT_STATE = { ...DISCONNECT_CONTROL, attribute: 2 };
-const CONTROL_STATE = { ...DISCONNECT_CONTROL, attribute: 3 };
-const REMOTE_DISCONNECT = { ...DISCONNECT_CONTROL, method: 1 };
-const REMOTE_RECONNECT = { ...DISCONNECT_CONTROL, method: 2 };
-/** Status of the rows of load profile and daily billing. */
-const ROW_STATUS: readonly string[] = ['0-0:96.10.1.255', '0-0:96.10.2.255'];
 /** Pause before a contact that rests is asked again. */
 const REST_MS = 250;
-const CONTROL_STATES = ['disconnected', 'connected', 'ready for reconnection'] as const;
 
 export class DlmsConnection implements MeterConnection {
   private readonly socket: ScionSocket;
@@ -420,29 +394,4 @@ function pathReport(r: ManagedPath): PathReport {
     announcedLatencyMs: r.announcedMs ?? null,
     announcedBandwidthKbit: r.bandwidthKbit ?? null,
   };
-}
-
-function qualityOf({ values, clockStatus }: ReadRow, status: number): MeasuredQuality {
-  if (values.some((value) => value === null)) return 'missing';
-  const isTimeDoubtful = clockStatus !== 0xff && (clockStatus & (ClockStatus.invalid | ClockStatus.doubtful)) !== 0;
-  const doubts = AmrStatus.criticalError | AmrStatus.clockInvalid | AmrStatus.dataInvalid;
-  return isTimeDoubtful || (status & doubts) !== 0 ? 'suspect' : 'good';
-}
-
-function numberIn(result: GetResult | undefined): number | null {
-  const data = result?.data;
-  return data && 'value' in data && typeof data.value === 'number' ? data.value : null;
-}
-
-function textIn(result: GetResult | undefined): string {
-  return result?.data?.type === 'octet-string' ? (decodeUtf8(result.data.value) ?? '') : '';
-}
-
-/** Time in a date-time attribute; null when there is none or the meter's clock is not to be trusted. */
-function timeIn(result: GetResult | undefined): number | null {
-  if (result?.data?.type !== 'octet-string') return null;
-  const time = decodeDateTime(result.data.value);
-  const doubtful = ClockStatus.invalid | ClockStatus.doubtful;
-  if (time === undefined || (time.status !== 0xff && (time.status & doubtful) !== 0)) return null;
-  return time.epochMs;
 }
