@@ -93,61 +93,20 @@ export const HTTP_STATUS = {
 
 export type ErrorCode = keyof typeof HTTP_STATUS;
 
-/** Exit status and its codes; every other code is a failure, 1. */
-const EXIT_STATUS: readonly (readonly [number, readonly ErrorCode[]])[] = [
+/** Exit status and its codes, by whole areas and by name; every other code is a failure, 1. */
+const EXIT_STATUS: readonly (readonly [number, RegExp])[] = [
   [
     2,
-    [
-      'modbus.port',
-      'modbus.map',
-      'scion.address',
-      'scion.topology',
-      'enrolment.code',
-      'request.invalid',
-      'request.method',
-      'request.media-type',
-      'request.too-large',
-      'config.invalid',
-      'config.unreadable',
-      'usage.invalid',
-      'socket.in-use',
-      'card.unusable',
-      'card.full',
-      'card.keys-exist',
-      'node.unfit',
-      'runtime.missing',
-    ],
+    /^((config|usage|card|node|runtime)\..*|modbus\.(port|map)|scion\.(address|topology)|enrolment\.code|socket\.in-use|request\.(invalid|method|media-type|too-large))$/,
   ],
-  [
-    3,
-    [
-      'modbus.timeout',
-      'scion.path-service',
-      'scion.daemon',
-      'gateway.not-running',
-      'path.none',
-      'path.none-conforming',
-      'headend.unreachable',
-      'meter.unreachable',
-    ],
-  ],
+  [3, /^(gateway\..*|modbus\.timeout|scion\.(path-service|daemon)|path\.none.*|(headend|meter)\.unreachable)$/],
   [
     4,
-    [
-      'dlms.association-rejected',
-      'dlms.authentication-failed',
-      'dlms.access-denied',
-      'enrolment.refused',
-      'enrolment.wait',
-      'certificate.refused',
-      'request.origin',
-      'auth.required',
-      'auth.denied',
-    ],
+    /^((auth|certificate)\..*|dlms\.(association|authentication|access)-.*|enrolment\.(refused|wait)|request\.origin)$/,
   ],
 ];
 
 /** Process exit status that a command line gives for an error. */
 export function exitStatusOf(code: ErrorCode): number {
-  return EXIT_STATUS.find(([, codes]) => codes.includes(code))?.[0] ?? 1;
+  return EXIT_STATUS.find(([, codes]) => codes.test(code))?.[0] ?? 1;
 }
