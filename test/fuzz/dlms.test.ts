@@ -18,7 +18,8 @@ import { ByteWriter } from '#dlms/writer';
 import { seeded } from '#test/random';
 import { CORPUS, mutate } from './dlms-corpus.ts';
 import { DECODERS, outcomeOf } from './dlms-decoders.ts';
-import { caseFor, Fuzzed, STATES } from './dlms-states.ts';
+import { Fuzzed } from './dlms-fuzzed.ts';
+import { caseFor, STATES } from './dlms-states.ts';
 
 const Fuzz = suite('dlms fuzz');
 const random = seeded();

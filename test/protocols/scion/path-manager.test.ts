@@ -1,190 +1,17 @@
-/** Path manager on a virtual clock: choice, cut, heal, stall, SCMP lies, expiry, refresh. */
+/** Path manager on a virtual clock: cut, heal, stall, SCMP lies, probes, expiry, refresh. */
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { S3mpError } from '#base/errors';
 import { seededRandom } from '#hw/random';
-import { emptyPath } from '#scion/combinator';
 import { parseIsdAs } from '#scion/isd-as';
 import { DOWN_SILENCES } from '#scion/path-candidate';
-import { GOOD_ANSWERS, HINT_MS, PathManager, type PathSwitch } from '#scion/path-manager';
-import { hopsText, pathFingerprint, type ScionPath } from '#scion/path-metadata';
-import { DEFAULT_RULES, type PathPreference, pathCost } from '#scion/path-preference';
+import { GOOD_ANSWERS, HINT_MS, PathManager } from '#scion/path-manager';
 import { parsePolicy } from '#scion/policy';
 import { RttEstimator } from '#scion/rtt';
 
-const WALL = 1_700_000_000_000;
-const DAY = 86_400_000;
-
-function makePath(latencyMs: number | undefined, ...interfaces: string[]): ScionPath {
-  const list = interfaces.map((text) => {
-    const [ia, id] = text.split('#');
-    return { ia: parseIsdAs(ia!), id: Number(id) };
-  });
-  return {
-    ...emptyPath(list[0]!.ia, 1472),
-    dst: list.at(-1)!.ia,
-    interfaces: list,
-    fingerprint: pathFingerprint(list),
-    expiryMs: WALL + DAY,
-    latenciesUs: latencyMs === undefined ? [-1] : [latencyMs * 1000],
-    hops: hopsText(list),
-  };
-}
-
-// The lab: 112-120-111 over LTE, 112-110-111 over the leased line, and a detour that shares the LTE link.
-const lte = makePath(35, '1-112#2', '1-120#1', '1-120#2', '1-111#2');
-const leased = makePath(36, '1-112#1', '1-110#1', '1-110#2', '1-111#1');
-const detour = makePath(41, '1-112#1', '1-110#1', '1-110#3', '1-120#3', '1-120#2', '1-111#2');
-const foreign = makePath(30, '1-112#1', '1-110#1', '1-110#4', '2-210#1', '2-210#2', '1-120#4', '1-120#2', '1-111#2');
-
-const nameOf = new Map(
-  [lte, leased, detour, foreign].map((p, i) => [p.fingerprint, ['lte', 'leased', 'detour', 'foreign'][i]!]),
-);
-
-/** A scripted world: paths answer after their delay unless they are cut or stalled. */
-class World {
-  now = 1000;
-  readonly switches: string[] = [];
-  readonly manager: PathManager;
-  readonly cut = new Set<ScionPath>();
-  /** Datagrams of requests sent on each path. */
-  readonly requests = new Map<ScionPath, number>();
-  stalledUntil = 0;
-  readonly delay = new Map([
-    [lte, 60],
-    [leased, 71],
-    [detour, 83],
-    [foreign, 62],
-  ]);
-  answered = 0;
-  worstMs = 0;
-  private pending: { at: number; run: () => void }[] = [];
-
-  constructor(paths: ScionPath[], acl: string[] = []) {
-    this.manager = new PathManager({
-      dst: parseIsdAs('1-111'),
-      policy: parsePolicy(acl),
-      onSwitch: (c: PathSwitch) => this.switches.push(`${nameOf.get(c.to)} ${c.why}`),
-    });
-    this.manager.update(paths, this.now, WALL);
-  }
-
-  at(at: number, run: () => void): void {
-    this.pending.push({ at, run });
-  }
-
-  /** Runs the clock; a request every 100 ms, probes as the manager wants them. */
-  run(forMs: number, requests = true): void {
-    const end = this.now + forMs;
-    let nextRequest = this.now;
-    while (this.now < end) {
-      const due = this.pending.filter((p) => p.at <= this.now);
-      this.pending = this.pending.filter((p) => p.at > this.now);
-      for (const { run } of due.sort((a, b) => a.at - b.at)) run();
-      for (let path = this.manager.nextProbe(this.now); path; path = this.manager.nextProbe(this.now)) {
-        this.manager.onSent(path.fingerprint, this.now, 'probe');
-        this.transmit(
-          path,
-          'probe',
-          () => {},
-          () => {},
-        );
-      }
-      if (requests && this.now >= nextRequest) {
-        nextRequest += 100;
-        this.request(this.now);
-      }
-      this.now++;
-    }
-  }
-
-  private request(firstSentAt: number): void {
-    let done = false;
-    const answered = () => {
-      if (done) return;
-      done = true;
-      this.answered++;
-      this.worstMs = Math.max(this.worstMs, this.now - firstSentAt);
-    };
-    const attempt = (left: number) => {
-      if (done || left === 0) return;
-      this.transmit(
-        this.manager.select(this.now),
-        'request',
-        answered,
-        () => attempt(left - 1),
-        () => done,
-      );
-    };
-    attempt(6);
-  }
-
-  private transmit(
-    path: ScionPath,
-    evidence: 'request' | 'probe',
-    onAnswer: () => void,
-    onSilence: () => void,
-    isDone = () => false,
-  ): void {
-    const sentAt = this.now;
-    if (evidence === 'request') this.requests.set(path, (this.requests.get(path) ?? 0) + 1);
-    let back = false;
-    if (!this.cut.has(path)) {
-      const at = Math.max(sentAt + this.delay.get(path)!, this.stalledUntil > sentAt ? this.stalledUntil + 10 : 0);
-      this.at(at, () => {
-        back = true;
-        this.manager.onAnswered(path.fingerprint, this.now - sentAt, this.now, evidence);
-        onAnswer();
-      });
-    }
-    this.at(sentAt + this.manager.rtoMs(path.fingerprint), () => {
-      if (back || isDone()) return;
-      this.manager.onSilence(path.fingerprint, this.now, sentAt, evidence);
-      onSilence();
-    });
-  }
-
-  get chosen(): string {
-    return nameOf.get(this.manager.select(this.now).fingerprint)!;
-  }
-  state(path: ScionPath): string {
-    return this.manager.report(this.now).find((r) => r.fingerprint === path.fingerprint)!.state;
-  }
-}
+import { DAY, detour, foreign, leased, lte, nameOf, WALL, World } from './path-world.ts';
 
 const Manager = suite('path manager');
-
-function fails(code: string, run: () => unknown): void {
-  try {
-    run();
-  } catch (error) {
-    assert.instance(error, S3mpError);
-    assert.is((error as S3mpError).code, code);
-    return;
-  }
-  assert.unreachable(`expected ${code}`);
-}
-
-Manager('without measurements the path that announces the least latency is taken', () => {
-  const world = new World([leased, lte, detour]);
-  assert.is(world.chosen, 'lte');
-});
-
-Manager('the geofence keeps the tempting path out and says why', () => {
-  const world = new World([leased, lte, detour, foreign], ['+ 1', '-']);
-  assert.is(world.chosen, 'lte');
-  const report = world.manager.report(world.now).find((r) => r.fingerprint === foreign.fingerprint)!;
-  assert.is(report.forbidden, '2-210#1 is denied by "-"');
-  assert.equal(report.isds, [1, 2]);
-  assert.is(new World([leased, lte, foreign]).chosen, 'foreign');
-});
-
-Manager('no path and no conforming path are different errors', () => {
-  fails('path.none', () => new World([]).manager.select(1000));
-  fails('path.none-conforming', () => new World([foreign], ['+ 1', '-']).manager.select(1000));
-  assert.not(new World([foreign], ['+ 1', '-']).manager.hasPath(1000));
-});
 
 Manager('RTO follows RFC 6298 with a floor of 30 ms', () => {
   const rtt = new RttEstimator();
@@ -352,16 +179,6 @@ Manager('paths are looked up again before they expire, and at once when there ar
   assert.is(manager.nextRefresh(), 1000 + 300_000);
 });
 
-Manager('an expired path is not given out, one about to expire only for want of another', () => {
-  const manager = new PathManager({ dst: lte.dst });
-  const short = { ...lte, expiryMs: WALL + 5_000 };
-  manager.update([short, leased], 0, WALL);
-  assert.is(manager.select(0).fingerprint, leased.fingerprint);
-  manager.update([short], 0, WALL);
-  assert.is(manager.select(0).fingerprint, lte.fingerprint);
-  fails('path.none', () => manager.select(5_001));
-});
-
 Manager('what is known of a path survives a lookup, also an empty one', () => {
   const manager = new PathManager({ dst: lte.dst });
   manager.update([lte, leased], 0, WALL);
@@ -392,62 +209,6 @@ Manager('a destination that stalls moves nothing: repeats go elsewhere, late ans
   assert.is(nameOf.get(manager.selectRepeat(now + 300, used).fingerprint), 'leased');
 });
 
-Manager('each preference has its order, and measurements decide among equals', () => {
-  const wide = { ...leased, bandwidthsKbit: [1_000_000, 10_000], mtu: 1472 };
-  const narrow = { ...lte, bandwidthsKbit: [20_000], mtu: 1400 };
-  const around = { ...detour, bandwidthsKbit: [50_000], mtu: 1300 };
-  const chosenBy = (preference: PathPreference) => {
-    const manager = new PathManager({ dst: lte.dst, rules: { ...DEFAULT_RULES, preference } });
-    manager.update([wide, narrow, around], 0, WALL);
-    for (const { fingerprint } of [wide, narrow, around]) {
-      for (let i = 0; i < 4; i++) manager.onAnswered(fingerprint, fingerprint === lte.fingerprint ? 70 : 90, i + 1);
-    }
-    return nameOf.get(manager.select(10).fingerprint);
-  };
-  assert.is(chosenBy('latency'), 'lte');
-  assert.is(chosenBy('hops'), 'lte');
-  assert.is(chosenBy('mtu'), 'leased');
-  assert.is(chosenBy('bandwidth'), 'detour');
-  // The detour shares a link with each of the others, they share none with one another.
-  assert.is(chosenBy('disjoint'), 'lte');
-  assert.is(pathCost('disjoint', detour, [leased, lte, detour]), 2);
-});
-
-Manager('a pinned path carries the traffic while it answers, and gets it back', () => {
-  const world = new World([leased, lte, detour]);
-  world.run(3000);
-  world.manager.setRules({ ...DEFAULT_RULES, pin: detour.fingerprint });
-  world.run(100);
-  assert.is(world.chosen, 'detour');
-  world.cut.add(detour);
-  world.run(3000);
-  assert.is.not(world.chosen, 'detour');
-  world.cut.delete(detour);
-  world.run(10_000);
-  assert.is(world.chosen, 'detour');
-  world.manager.setRules(DEFAULT_RULES);
-  world.run(1000);
-  assert.is(world.chosen, 'lte');
-});
-
-Manager('a fence holds whatever the rules, and an evaluation changes nothing', () => {
-  const world = new World([leased, lte, foreign]);
-  world.run(2000);
-  const rules = { ...DEFAULT_RULES, fence: parsePolicy(['+ 1', '-']), pin: foreign.fingerprint };
-  const evaluation = world.manager.evaluate(rules, world.now);
-  assert.is(evaluation.filter((p) => p.forbidden !== undefined).length, 1);
-  assert.is(nameOf.get(evaluation.find((p) => p.chosen)!.fingerprint), 'lte');
-  assert.is(world.manager.report(world.now).filter((p) => p.forbidden !== undefined).length, 0);
-  world.manager.setRules(rules);
-  world.run(500);
-  assert.is(world.chosen, 'lte');
-  const other = new PathManager({ dst: lte.dst, rules });
-  other.learnFrom(world.manager);
-  assert.is(nameOf.get(other.select(world.now).fingerprint), 'lte');
-  const srtt = (m: PathManager) => m.report(world.now).find((p) => p.fingerprint === lte.fingerprint)!.srttMs;
-  assert.is(srtt(other), srtt(world.manager));
-});
-
 Manager('cut off is when nothing came back on any allowed path, not even from the far router', () => {
   const manager = new PathManager({ dst: lte.dst, policy: parsePolicy(['+ 1', '-']) });
   manager.update([lte, leased, foreign], 0, WALL);
@@ -466,18 +227,6 @@ Manager('a lookup of expired paths alone keeps those that live', () => {
   manager.update([lte], 0, WALL);
   manager.update([{ ...leased, expiryMs: WALL - 1 }], 10, WALL);
   assert.is(manager.select(20).fingerprint, lte.fingerprint);
-});
-
-Manager('a path whose MTU has no room for data is not used, and says why', () => {
-  const manager = new PathManager({ dst: parseIsdAs('1-111') });
-  manager.update([{ ...lte, mtu: 0 }, leased], 0, WALL);
-  assert.is(manager.select(1).fingerprint, leased.fingerprint);
-  assert.match(manager.report(1)[0]!.forbidden!, /MTU of 0 bytes/);
-});
-
-Manager('disjoint paths are seen', () => {
-  assert.ok(new World([leased, lte]).manager.hasDisjointPaths(1000));
-  assert.not(new World([lte, detour]).manager.hasDisjointPaths(1000));
 });
 
 Manager('whatever happens, a conforming living path is given out', () => {
