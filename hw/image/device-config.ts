@@ -20,6 +20,9 @@ const KEY_FILES: readonly (readonly [file: string, section: string, key: string,
   ['release.pem', 'image', 'release_key_file', '/etc/s3mp'],
 ];
 
+/** State partition of the card; the unit's sandbox lets nothing else be written for good. */
+const STATE = '/var/lib/s3mp';
+
 /** Flags that make a configuration, for a device that gets none. */
 const METER_FLAGS = ['serial', 'address', 'relay', 'display'] as const;
 
@@ -68,7 +71,7 @@ export function deviceConfig(device: Device, flags: Flags): string {
     ['relay', [`driver = ${JSON.stringify(driverOf(flags, 'relay', 'none'))}`]],
     ['display', [`driver = ${JSON.stringify(driverOf(flags, 'display', 'auto'))}`]],
     ['scion', ['topology = "/etc/s3mp/topology.json"', `address = ${JSON.stringify(flags.address)}`]],
-    ['state', ['directory = "/var/lib/s3mp"']],
+    ['state', [`directory = "${STATE}"`]],
   ]);
   for (const [file, section, key, folder] of KEY_FILES) {
     if (typeof flags.keys !== 'string' || !existsSync(join(flags.keys, file))) continue;
@@ -116,4 +119,7 @@ function checkIdentity(resolved: ResolvedConfig): void {
     throw invalidConfig('the configuration has no scion.address, the address of the meter');
   if (resolved.get('meter.serial')?.isDefault !== false)
     throw invalidConfig('the configuration has no meter.serial: meters without it share their name and system title');
+  const state = String(resolved.get('state.directory')?.value);
+  if (state !== STATE && !state.startsWith(`${STATE}/`))
+    throw invalidConfig(`state.directory ${state}: the service keeps what it writes to ${STATE} only`);
 }

@@ -31,6 +31,11 @@ Flash('a configuration with which the meter would not start is refused with word
   refused(withConfig(place.replace(/.*\n.*\n/, '')), 'config.invalid', /no meter\.serial: meters without it share/);
   refused(withConfig('[scion]\naddress = "meter7"\n'), 'config.invalid', /an IP address/);
   refused(withConfig('[meter]\nserial = "4711"\n'), 'config.invalid', /no scion\.address/);
+  refused(
+    withConfig(`${place}[state]\ndirectory = "/tmp/meter"\n`),
+    'config.invalid',
+    /keeps .* \/var\/lib\/s3mp only/,
+  );
   const result = withConfig(place);
   assert.is(result.status, 0, result.stderr);
   assert.match(result.stderr, /NO RELAY: this meter switches nothing/);
