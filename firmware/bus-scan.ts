@@ -3,7 +3,7 @@
  * register. Whatever answers gives itself away, also by refusing. It reads and never writes.
  */
 
-import { messageOf } from '#base/errors';
+import { ModbusError, messageOf } from '#base/errors';
 import type { Config } from '#hw/config';
 import { createLog } from '#hw/log';
 import { type SerialSettings, settingsText } from '#hw/serial/line';
@@ -139,7 +139,7 @@ function opened(port: BytePort): Promise<void> {
     port.onState = (isOpen, error) => {
       clearTimeout(timer);
       if (isOpen) resolve();
-      else reject(error);
+      else reject(new ModbusError('modbus.port', messageOf(error).replace(AGAIN, '')));
     };
   });
 }

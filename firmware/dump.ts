@@ -38,10 +38,21 @@ export const dumpVerb: Verb = {
   },
   async run({ config, flags, json, log, out }) {
     const folder = config.string('state.directory');
-    if (!existsSync(folder)) throw new ConfigError('config.unreadable', `there is no state folder ${folder}`);
+    // The dot makes a file no folder.
+    if (!existsSync(`${folder}/.`)) throw new ConfigError('config.unreadable', `there is no state folder ${folder}`);
     const from = instant(flags.from, 0);
     const to = instant(flags.to, Number.POSITIVE_INFINITY);
-    const state = readState(join(folder, 'state'));
+    let status = 0;
+    const skip = (file: string, error: unknown) => {
+      log.warn(`${file} is not printed, or not to its end`, { error: messageOf(error) });
+      status = PARTIAL;
+    };
+    let state: ReadonlyMap<string, Uint8Array> = new Map();
+    try {
+      state = readState(join(folder, 'state'));
+    } catch (error) {
+      skip('state', error);
+    }
     const time = state.get('time');
     const facts = {
       trustedTime: time ? utcText(readU48(time, 0)) : null,
@@ -55,15 +66,13 @@ export const dumpVerb: Verb = {
             .map(([key, value]) => `${key} ${value}`)
             .join('\n'),
     );
-    let status = 0;
     for (const file of readdirSync(folder).sort()) {
       const name = file.slice(0, -SUFFIX.length);
       if (!file.endsWith(SUFFIX) || !name.includes(String(flags.log ?? ''))) continue;
       try {
         dumpLog(name, join(folder, file), from, to, json, out);
       } catch (error) {
-        log.warn(`${file} is not printed, or not to its end`, { error: messageOf(error) });
-        status = PARTIAL;
+        skip(file, error);
       }
     }
     return status;

@@ -19,7 +19,7 @@ import { ByteWriter } from '#dlms/writer';
 import { DurableLog } from '#hw/durable-log';
 import { writeFileAtomic } from '#hw/files';
 import type { Log } from '#hw/log';
-import { fileMedium, type Medium } from '#hw/medium';
+import { fileMedium, type Medium, setAside } from '#hw/medium';
 import { SlotFile } from '#hw/slot-file';
 
 const MAGIC = 0x53335354;
@@ -196,7 +196,7 @@ export class StateFiles {
       this.#values = new Map([...stateValues(newest), ...this.#values]);
     } else if (!isEmpty) {
       this.#slots.close();
-      const aside = this.#medium.setAside(path);
+      const aside = setAside(this.#medium, path);
       this.#log.error('no whole record of settings is left, they are as delivered', { aside });
       this.#slots = openStateSlots(path, this.#medium);
     }

@@ -16,7 +16,7 @@
 import { crc32 } from 'node:zlib';
 import { readU32, writeU32 } from '#base/bytes';
 import type { ProfileStore, RowInterval } from '#dlms/cosem/profile-store';
-import { fileMedium, type Medium } from '#hw/medium';
+import { fileMedium, type Medium, setAside } from '#hw/medium';
 
 const PAGE = 4096;
 const SEGMENT = 65_536;
@@ -51,6 +51,8 @@ function headerText({ rowSize, layout }: LogOptions, recordSize: number, slots: 
   return header;
 }
 
+const tagOf = (crc: number): string => crc.toString(16).padStart(8, '0');
+
 export class DurableLog implements ProfileStore {
   readonly rowSize: number;
   readonly recordSize: number;
@@ -72,6 +74,8 @@ export class DurableLog implements ProfileStore {
   #pageAt = -1;
   #file: number | undefined;
   #isReadOnly = false;
+  /** Tag of a file that is another log, by its header. */
+  #foreign = '';
   #allocated = 0;
   #first = 0;
   #next = 0;
@@ -193,7 +197,7 @@ export class DurableLog implements ProfileStore {
     const { path, readOnly = false, onForeign } = this.#options;
     const medium = this.#medium;
     const isKnown = medium.exists(path);
-    if (!isKnown && !readOnly) this.#create();
+    if (!isKnown && !readOnly) this.#make();
     this.#isReadOnly = readOnly;
     try {
       this.#file = medium.open(path, readOnly);
@@ -205,12 +209,11 @@ export class DurableLog implements ProfileStore {
       this.#isReadOnly = true;
     }
     try {
-      if (!this.#takesHeader()) {
+      while (!this.#takesHeader()) {
         this.close();
-        onForeign?.(medium.setAside(path));
-        this.#create();
+        onForeign?.(setAside(medium, path, `.${this.#foreign}`));
+        this.#make();
         this.#file = medium.open(path);
-        this.#recover();
       }
       if (this.#allocated === 0 && !this.#isReadOnly) this.#allocate();
     } catch (error) {
@@ -219,8 +222,12 @@ export class DurableLog implements ProfileStore {
     }
   }
 
-  #create(): void {
-    this.#medium.create(this.#options.path, this.#header);
+  /** The file that was set aside when a firmware with other columns ran here, else a new one. */
+  #make(): void {
+    const { path } = this.#options;
+    const aside = `${path}.${tagOf(this.#seed)}.aside`;
+    if (this.#medium.exists(aside)) this.#medium.rename(aside, path);
+    else this.#medium.create(path, this.#header);
   }
 
   /** Reads what is there. @returns whether it is this log; a header that its own records contradict is written anew */
@@ -229,7 +236,10 @@ export class DurableLog implements ProfileStore {
     this.#medium.read(this.#file!, header, 0);
     this.#recover();
     if (this.#isReadOnly || header.every((byte, i) => byte === this.#header[i])) return true;
-    if (this.#next === 0) return false;
+    if (this.#next === 0) {
+      this.#foreign = tagOf(crc32(header));
+      return false;
+    }
     this.#medium.write(this.#file!, this.#header, 0);
     this.#medium.sync(this.#file!);
     return true;

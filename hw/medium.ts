@@ -33,8 +33,8 @@ export interface Medium {
   /** Returns when what was written is on the medium. */
   sync(file: number): void;
   close(file: number): void;
-  /** Keeps a file that is not ours under a name that is free. @returns that name */
-  setAside(path: string): string;
+  /** Renames a file, on the medium when this returns. */
+  rename(from: string, to: string): void;
 }
 
 /** The file system. Files are for their owner only. */
@@ -61,13 +61,17 @@ export const fileMedium: Medium = {
   },
   sync: fdatasyncSync,
   close: closeSync,
-  setAside(path) {
-    let aside = `${path}.aside`;
-    for (let i = 2; existsSync(aside); i++) aside = `${path}.aside-${i}`;
-    renameDurably(path, aside);
-    return aside;
-  },
+  rename: renameDurably,
 };
+
+/** Keeps a file that is not ours under a name that is free. @param tag  tells such files apart @returns that name */
+export function setAside(medium: Medium, path: string, tag = ''): string {
+  const name = `${path}${tag}.aside`;
+  let aside = name;
+  for (let i = 2; medium.exists(aside); i++) aside = `${name}-${i}`;
+  medium.rename(path, aside);
+  return aside;
+}
 
 /** Renames within a folder, and returns when the folder is on the medium: before, a power cut may undo it. */
 export function renameDurably(from: string, to: string): void {

@@ -1,6 +1,15 @@
 /** `firmware.js dump` over a state folder that a meter has open, as text and as JSON, whole and by range. */
 
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -84,6 +93,12 @@ Dump(
       assert.is(await status(folder), 5);
       assert.is((await dump(folder, {}, true)).length, whole);
       rmdirSync(join(folder, 'folder.log'));
+      renameSync(join(folder, 'state'), join(folder, 'kept'));
+      mkdirSync(join(folder, 'state'));
+      assert.is(await status(folder), 5);
+      assert.is((await dump(folder, {}, true)).length, whole);
+      rmdirSync(join(folder, 'state'));
+      renameSync(join(folder, 'kept'), join(folder, 'state'));
       const names = readdirSync(folder);
       const random = seeded();
       for (let i = 0; i < 300; i++) {
@@ -106,6 +121,7 @@ Dump(
 Dump('a folder or a time that is none is an error of usage', async () => {
   const code = async (act: Promise<unknown>) => act.then(() => 'done').catch((error) => error.code);
   assert.is(await code(dump('/nowhere')), 'config.unreadable');
+  assert.is(await code(dump(process.execPath)), 'config.unreadable');
   assert.is(await code(dump(tmpdir(), { from: 'yesterday' })), 'usage.invalid');
 });
 

@@ -103,14 +103,11 @@ export class SimDisk implements Medium {
     this.#open.delete(file);
   }
 
-  setAside(path: string): string {
+  rename(from: string, to: string): void {
     this.#check();
     this.#spend(1);
-    let aside = `${path}.aside`;
-    for (let i = 2; this.files.has(aside); i++) aside = `${path}.aside-${i}`;
-    this.files.set(aside, this.files.get(path)!);
-    this.files.delete(path);
-    return aside;
+    this.files.set(to, this.files.get(from)!);
+    this.files.delete(from);
   }
 
   /** The power comes back: of every sector that was not synchronized luck keeps the new or the old content. */
