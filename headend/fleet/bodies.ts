@@ -6,7 +6,7 @@ import type { CommandBody, EventBody, PathBody, PathReportBody, ReadingBody, Val
 import type { PathReport, PathTaken, Reading } from '../meter-connection.ts';
 import type { CommandRecord, EventRecord, StoredValue } from '../store/store.ts';
 import { type AgeLimits, qualityAt } from './ageing.ts';
-import type { Preparation } from './procedures.ts';
+import type { Preparation } from './command-procedure.ts';
 
 /** RFC 3339 in UTC with milliseconds. */
 export function timeText(ms: number): string {

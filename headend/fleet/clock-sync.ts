@@ -8,8 +8,8 @@ import type { ClockBody, EvidenceBody } from '../http/wire.ts';
 import type { ClockComparison } from '../meter-connection.ts';
 import type { CommandRecord } from '../store/store.ts';
 import { timeText } from './bodies.ts';
+import type { CommandTarget, Finding, ProcedureTools } from './command-procedure.ts';
 import { offsetText } from './offset-text.ts';
-import type { CommandTarget, Finding, ProcedureTools } from './procedures.ts';
 
 /** An offset up to this may be set without somebody having looked at it. */
 const SURE_OFFSET_MS = 86_400_000;

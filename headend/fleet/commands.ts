@@ -18,13 +18,8 @@ import type { CommandRecord, ImageInfo, Store } from '../store/store.ts';
 import { timeText } from './bodies.ts';
 import type { FleetClock } from './clock.ts';
 import { notSet } from './clock-sync.ts';
-import {
-  type CommandTarget,
-  type CommandTimes,
-  PROCEDURES,
-  type Preparation,
-  type ProcedureTools,
-} from './procedures.ts';
+import type { CommandTarget, CommandTimes, Preparation, ProcedureTools } from './command-procedure.ts';
+import { PROCEDURES } from './procedures.ts';
 
 export type { CommandTarget, CommandTimes };
 

@@ -12,7 +12,7 @@ import type { CommandRecord } from '../store/store.ts';
 import { timeText } from './bodies.ts';
 import { type FleetClock, pause } from './clock.ts';
 import { notSet } from './clock-sync.ts';
-import type { CommandTarget, Finding, Preparation, ProcedureTools } from './procedures.ts';
+import type { CommandTarget, Finding, Preparation, ProcedureTools } from './command-procedure.ts';
 
 /** What a slice shall take of the lane, ms. */
 const SLICE_MS = 200;

@@ -21,11 +21,11 @@ import type {
 import type { StoredValue } from '../store/store.ts';
 import { readingBody } from './bodies.ts';
 import type { FleetClock } from './clock.ts';
+import type { CommandTarget } from './command-procedure.ts';
 import type { Operation, Priority } from './lane.ts';
 import { LiveReadings } from './live-readings.ts';
 import { MeterContact } from './meter-contact.ts';
 import { type MeterConfig, MeterRecord, type RecordHooks, type RecordSettings } from './meter-record.ts';
-import type { CommandTarget } from './procedures.ts';
 import { ReadingSchedule } from './reading-schedule.ts';
 
 export interface AgentSettings extends RecordSettings {
