@@ -206,7 +206,7 @@ if (needs('socat', hasSocat(), 'apt-get install socat')) {
       await withPort('tty', async ({ folder, port }) => {
         const pty = await startPtyPair(folder);
         const slave = await startPymodbusSlave(pty.meter, registersOf({ ...HOUSE, activePower: -327 }));
-        const { loop, image } = loopOn(port);
+        const { loop, image } = loopOn(port, { timeoutMs: GUARD_MS });
         loop.start();
         try {
           await until('50 cycles', () => loop.cycles > 50);
