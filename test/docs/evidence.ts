@@ -12,6 +12,7 @@ export type TestRef = readonly [file: string, name: string];
 export type Evidence = Readonly<Partial<Record<Peer, TestRef>>>;
 
 const SERVER = 'protocols/dlms/server.test.ts';
+const SERVER_SERVICES = 'protocols/dlms/server-services.test.ts';
 const MODEL = 'firmware/meter-model.test.ts';
 const PROFILES = 'firmware/profiles.test.ts';
 const ACTING = 'firmware/self-acting.test.ts';
@@ -122,7 +123,7 @@ export const SERVICES: Readonly<Record<string, Evidence>> = {
   selectiveAccess: CLASSES[7]!.more!,
   blockTransferWithGet: {
     ...inMatrix('association view'),
-    ours: [SERVER, 'the object list comes in blocks'],
+    ours: [SERVER_SERVICES, 'the object list comes in blocks'],
     'Gurux (Python)': [PEER, 'reads the association view in blocks'],
     'dlms-cosem': [PEER, 'parses the object list, which comes in blocks'],
   },
@@ -138,9 +139,9 @@ export const SERVICES: Readonly<Record<string, Evidence>> = {
     ours: [GBT, 'APDUs of any size go through'],
     'Gurux (Python)': [PEER_TRANSPORT, 'sends SET and ACTION in general block transfer'],
   },
-  multipleReferences: { ours: [SERVER, ''] },
-  attribute0WithGet: { ours: [SERVER, ''] },
-  priorityManagement: { ours: [SERVER, ''] },
+  multipleReferences: { ours: [SERVER_SERVICES, ''] },
+  attribute0WithGet: { ours: [SERVER_SERVICES, ''] },
+  priorityManagement: { ours: [SERVER_SERVICES, ''] },
   generalProtection: {
     ours: [SECURITY, 'an object list comes in blocks'],
     'Gurux (Python)': [PEER_SECURITY, 'HLS-GMAC with '],
