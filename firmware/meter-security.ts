@@ -10,7 +10,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { asciiBytes, writeU32 } from '#base/bytes';
 import type { VerifyKey } from '#base/crypto';
-import { ConfigError, messageOf } from '#base/errors';
+import { ConfigError, messageOf, S3mpError } from '#base/errors';
 import type { CommandPolicy } from '#dlms/cosem/logical-device';
 import { type KeySet, ServerSecurity } from '#dlms/security';
 import type { CommandAuthority } from '#dlms/signing';
@@ -65,16 +65,33 @@ export function meterTitle(serial: string): Uint8Array {
 }
 
 /**
+ * Reads a file that is not needed to measure: one that is missing, broken, or a certificate that has expired costs its own
+ * use, also at a start after a power failure.
+ * @returns undefined without such a file, and for one that cannot be used, which the log tells
+ */
+export function usable<T>(file: string | undefined, log: Log, cost: string, read: (file: string) => T): T | undefined {
+  try {
+    return file === undefined ? undefined : read(file);
+  } catch (error) {
+    if (!(error instanceof S3mpError)) throw error;
+    log.error(cost, { error: messageOf(error) });
+    return undefined;
+  }
+}
+
+/**
+ * Keys and counters that cannot be used are no reason not to measure: the management client is left out, the log says why
+ * and what to do, and `retry` looks again.
  * @param place  without it a meter that has no key file has no management client
- * @throws ConfigError for key files that cannot be used. Counters that cannot be kept are no reason not to measure: the
- *   management client is left out, the log says why and what to do, and `retry` looks again.
  */
 export function openMeterSecurity(config: Config, log: Log, place?: MeterPlace): MeterSecurity {
   const commands = config.string('dlms.commands') as CommandPolicy;
   const commandFile = config.optionalString('dlms.command_key_file');
   const rootFile = config.optionalString('dlms.root_file');
   const time = place?.time ?? (() => ({ nowS: Math.floor(Date.now() / 1000), isLowerBound: false }));
-  const verifier = commandFile === undefined ? undefined : readCommandVerifier(commandFile, rootFile, time);
+  const verifier = usable(commandFile, log, 'no command key, what it has to sign is refused', (file) =>
+    readCommandVerifier(file, rootFile, time),
+  );
   const keyFile = config.optionalString('dlms.key_file');
   const none: MeterSecurity = {
     security: undefined,
@@ -88,8 +105,8 @@ export function openMeterSecurity(config: Config, log: Log, place?: MeterPlace):
   const folder = config.string('state.directory');
   const serverTitle = meterTitle(config.string('meter.serial'));
   const base = { crypto: nodeCrypto, serverTitle };
-  const initial = keyFile === undefined ? undefined : readKeyFile(keyFile);
   const openAll = (): MeterSecurity => {
+    const initial = keyFile === undefined ? undefined : readKeyFile(keyFile);
     const preshared = initial && presharedOptions(initial, join(folder, 'dlms-keys.toml'));
     const certificates = isCertified ? new MeterCertificates({ folder, title: serverTitle, ...place, log }) : undefined;
     const counters = openCounterFile(join(folder, 'counters'));

@@ -25,7 +25,7 @@ import { FileImageSlot, ImageSlots } from './image-slots.ts';
 import type { Quantity } from './measurement-image.ts';
 import type { MeterCertificates } from './meter-certificates.ts';
 import { buildMeter, type Meter } from './meter-model.ts';
-import { openMeterSecurity } from './meter-security.ts';
+import { openMeterSecurity, usable } from './meter-security.ts';
 import { commandedPosition } from './model-control.ts';
 import { logicalDeviceName } from './model-identity.ts';
 import { MeterNetwork } from './network.ts';
@@ -78,7 +78,7 @@ export interface RunningMeter {
 export async function startMeter(config: Config, log: Log): Promise<RunningMeter> {
   const steadyClock = () => performance.now();
   const passwordFile = config.optionalString('dlms.password_file');
-  const password = passwordFile === undefined ? undefined : readSecretFile(passwordFile);
+  const password = usable(passwordFile, log.child('keys'), 'no password, its client is not offered', readSecretFile);
   const topology = readHostTopologyFile(config.string('scion.topology'));
   const serial = config.string('meter.serial');
   if (config.isDefault('meter.serial'))
@@ -333,7 +333,7 @@ function openImages(config: Config, log: Log, record: (code: number) => void, re
     folder,
     log,
     version: parseVersion(S3MP_VERSION)!,
-    key: keyFile === undefined ? undefined : readCommandVerifier(keyFile),
+    key: usable(keyFile, log, 'no release key, images are refused', (file) => readCommandVerifier(file)),
     isLaunched: /^(factory|a|b):(.*)$/.exec(process.env.S3MP_LAUNCHED ?? '')?.[2] === folder,
     record,
     restart: (status: number) => void setTimeout(restart, RESTART_MS, status),

@@ -23,6 +23,7 @@ import { type Exchange, exchangeSync } from '#dlms/exchange';
 import { ServerSecurity } from '#dlms/security';
 import { DlmsServer, type ServerEvent } from '#dlms/server';
 import { Sap } from '#dlms/wrapper';
+import { loadConfig } from '#hw/config';
 import { nodeCrypto } from '#hw/crypto';
 import { readCommandSigner, readCommandVerifier } from '#hw/dlms-keys';
 import { createLog } from '#hw/log';
@@ -31,8 +32,10 @@ import { enrolmentKeys, parseCode } from '#session/enrolment-code';
 import { addressExtension, titleName } from '#session/identity';
 import { makeKey } from '#test/pki-maker';
 import { seeded } from '#test/random';
+import { FIRMWARE_CONFIG } from '../../firmware/config.ts';
 import { MeterCertificates } from '../../firmware/meter-certificates.ts';
 import { OBJECTS } from '../../firmware/meter-objects.ts';
+import { openMeterSecurity } from '../../firmware/meter-security.ts';
 import { HeadEndIdentity } from '../../headend/meter/certified-meters.ts';
 import { enrolMeter, updateMeter } from '../../headend/pki/enrol.ts';
 import { UtilityPki } from '../../headend/pki/utility-pki.ts';
@@ -393,6 +396,23 @@ Certificates('command certificates: brought later, believed until they are revok
   assert.is(refuse(certificateFile, utility('pki-f2').file('root.pem')), 'config.invalid', "another utility's root");
   assert.is(refuse(certificateFile, pki.file('root.pem'), late), 'config.invalid', 'expired');
   assert.is(refuse(pki.file('head-end.pem'), pki.file('root.pem')), 'config.invalid', 'not for commands');
+  // A meter that starts then measures on and takes no commands.
+  for (const [time, isBelieved] of [
+    [TIME, true],
+    [late, false],
+  ] as const) {
+    const lines: string[] = [];
+    const flags = {
+      'state-directory': join(root, 'meter-late'),
+      'dlms-command-key-file': certificateFile,
+      'dlms-root-file': pki.file('root.pem'),
+      'enrolment-enabled': false,
+    };
+    const config = loadConfig(FIRMWARE_CONFIG, { flags });
+    const log = createLog('test', { write: (line) => lines.push(line) });
+    openMeterSecurity(config, log, { address: ADDRESS, time }).close();
+    assert.is(/no command key, .*not believed/.test(lines.join('')), !isBelieved, lines.join(''));
+  }
 
   pki.revokeName('command', 'ops', 'test');
   assert.ok(meter.certificates.importList(pki.list('command').der));

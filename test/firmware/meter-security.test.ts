@@ -70,6 +70,24 @@ Security('counters that cannot be kept leave the management client out, and the 
   assert.not.match(lines.join(''), toHex(KEYS.unicast));
 });
 
+Security('key files that are missing or broken cost their use, and the meter goes on without', () => {
+  const file = join(folder, 'some.key');
+  for (const content of [undefined, 'garbage']) {
+    if (content !== undefined) writeFileSync(file, content, { mode: 0o600 });
+    const { security, authority, commands, lines, retry } = open('files', {
+      'dlms-key-file': file,
+      'dlms-command-key-file': file,
+    });
+    assert.equal([security, authority, commands], [undefined, undefined, 'signed']);
+    assert.match(lines.join(''), /no command key, what it has to sign is refused/);
+    assert.match(lines.join(''), /the management client is not offered/);
+    assert.is(retry!(), false);
+    assert.not.match(lines.join(''), 'garbage');
+  }
+  writeKeyFile(file, KEYS);
+  assert.is(open('files', { 'dlms-key-file': file }).retry, undefined);
+});
+
 Security('a state folder that cannot be used is no reason not to measure: the management client is left out', () => {
   writeFileSync(join(folder, 'file'), '');
   const lines: string[] = [];
