@@ -4,6 +4,8 @@
  */
 
 const TICK_MS = 5;
+/** Timers fire on whole milliseconds: this much is no lateness. */
+const ROUNDING_MS = 1;
 
 export class Lateness {
   private total = 0;
@@ -12,7 +14,7 @@ export class Lateness {
 
   /** Time in which this process should have run and did not, since it was watched, ms. */
   totalMs(): number {
-    return this.total + Math.max(0, performance.now() - this.last - TICK_MS);
+    return this.total + Math.max(0, performance.now() - this.last - TICK_MS - ROUNDING_MS);
   }
 
   close(): void {

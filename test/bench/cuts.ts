@@ -7,6 +7,7 @@ import type { Lab } from '#hw/lab/lab';
 import { parseIsdAs } from '#scion/isd-as';
 import type { PathSwitch } from '#scion/path-manager';
 import { RttEstimator } from '#scion/rtt';
+import { Lateness } from '../lateness.ts';
 import { connectMeter } from './meter-client.ts';
 
 export const INTERVAL_MS = 100;
@@ -22,6 +23,8 @@ export interface Cut {
   readonly link: string;
   /** From the first datagram that the cut swallowed to the next reading answered over another path, ms. */
   readonly tookMs: number;
+  /** Of which this process was late, on a machine that does other things, ms. */
+  readonly lateMs: number;
   /** The goal by the figures of that moment: interval + RTO + 2·RTT + margin, ms. */
   readonly goalMs: number;
 }
@@ -58,6 +61,7 @@ export async function runCuts(lab: Lab, { cuts, stalls, random, onCut }: CutPlan
   const switches: PathSwitch[] = [];
   socket.onSwitch = (_dst, change) => switches.push(change);
   const rtt = new RttEstimator();
+  const lateness = new Lateness();
   const lost: string[] = [];
   let readings = 0;
   let last: Reading | undefined;
@@ -103,13 +107,15 @@ export async function runCuts(lab: Lab, { cuts, stalls, random, onCut }: CutPlan
       const link = links[Math.floor(random() * links.length)]!;
       const goalMs = INTERVAL_MS + rtoMs(rtt) + 2 * rtt.srttMs + MARGIN_MS;
       calm = false;
+      const late = lateness.totalMs();
       lab.links.cut(link);
       const passed = (hops: string) => linksOf(hops).includes(link);
       await until(`a reading around ${link}`, () => {
         const since = lab.links.lostSince(link);
         return since !== undefined && last!.endedAt > since && !passed(last!.hops);
       });
-      const cut = { link, tookMs: last!.endedAt - lab.links.lostSince(link)!, goalMs };
+      const tookMs = last!.endedAt - lab.links.lostSince(link)!;
+      const cut = { link, tookMs, lateMs: lateness.totalMs() - late, goalMs };
       made.push(cut);
       onCut?.(cut, i);
       await sleep(CUT_MS);
@@ -130,6 +136,7 @@ export async function runCuts(lab: Lab, { cuts, stalls, random, onCut }: CutPlan
     }
   } finally {
     stopped = true;
+    lateness.close();
     await reader;
     await close();
   }
