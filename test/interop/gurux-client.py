@@ -9,16 +9,14 @@ Prints one JSON line for the association and one per step; a refusal is {"error"
 """
 
 import json
-import socket
 import sys
 
-from gurux_dlms import GXByteBuffer, GXReplyData
 from gurux_dlms.ecdsa import GXPrivateKey, GXPublicKey
-from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceType, ObjectType, Security
+from gurux_dlms.enums import Authentication, Conformance, DataType, ObjectType, Security
 from gurux_dlms.objects import GXDLMSData, GXDLMSDisconnectControl, GXDLMSObject, GXDLMSRegister
 from gurux_dlms.objects.enums import SecuritySuite
-from gurux_dlms.secure import GXDLMSSecureClient
 
+from gurux_link import Link
 from gurux_model import run_model
 
 MECHANISMS = {
@@ -30,28 +28,14 @@ MECHANISMS = {
 }
 
 
-GBT = 0xE0
-
-
-class Client:
+class Client(Link):
     def __init__(self, host, port, plan):
-        transport = plan.get("transport", "tcp")
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)
-        self.socket.settimeout(5)
-        self.socket.connect((host, port))
-        self.is_hdlc = transport == "hdlc"
         password = plan["password"]
         sap, mechanism = (17, Authentication.LOW) if password is not None else (16, Authentication.NONE)
         if "security" in plan:
             sap, mechanism = 1, MECHANISMS[plan["security"]["mechanism"]]
             password = plan["security"].get("secret", password)
-        interface = InterfaceType.HDLC if self.is_hdlc else InterfaceType.WRAPPER
-        self.dlms = GXDLMSSecureClient(True, sap, 1, mechanism, password, interface)
-        if "maxPdu" in plan:
-            self.dlms.maxReceivePDUSize = plan["maxPdu"]
-        if plan.get("gbt"):
-            self.dlms.proposedConformance |= Conformance.GENERAL_BLOCK_TRANSFER
-            self.dlms.gbtWindowSize = plan["gbt"]
+        super().__init__(plan.get("transport", "tcp"), host, port, sap, mechanism, password, plan)
         if "security" in plan:
             self.protect(plan["security"])
 
@@ -73,50 +57,12 @@ class Client:
             peer = GXPublicKey.fromRawBytes(bytes.fromhex(security["peer"]))
             ciphering.signingKeyPair = (peer, own)
 
-    def exchange(self, request, reply):
-        """Sends one frame, unless it only waits, and feeds received bytes to the library until the answer is whole."""
-        if request is not None:
-            self.socket.sendall(bytes(request))
-        received = GXByteBuffer()
-        notify = GXReplyData()
-        while True:
-            chunk = self.socket.recv(4096)
-            if not chunk:
-                raise ConnectionError("closed by the server")
-            received.set(chunk)
-            if self.dlms.getData(received, reply, notify):
-                break
-        if reply.error != 0:
-            raise RuntimeError("result %d" % reply.error)
-
-    def send(self, frames):
-        reply = GXReplyData()
-        frames = frames if isinstance(frames, list) else [frames]
-        for i, frame in enumerate(frames):
-            reply.clear()
-            self.exchange(frame, reply)
-            if frame[8] == GBT and i + 1 < len(frames):
-                # An acknowledgement within the request's own blocks; the library would answer it.
-                continue
-            while reply.isMoreData():
-                self.exchange(None if reply.isStreaming() else self.dlms.receiverReady(reply), reply)
-        return reply
-
     def associate(self):
-        reply = GXReplyData()
-        if self.is_hdlc:
-            self.exchange(self.dlms.snrmRequest(), reply)
-            self.dlms.parseUAResponse(reply.data)
-        reply = self.send(self.dlms.aarqRequest())
-        self.dlms.parseAareResponse(reply.data)
+        negotiated = super().associate()
         if self.dlms.authentication > Authentication.LOW:
             reply = self.send(self.dlms.getApplicationAssociationRequest())
             self.dlms.parseApplicationAssociationResponse(reply.data)
-        return {"conformance": int(self.dlms.negotiatedConformance), "maxPdu": self.dlms.maxReceivePDUSize}
-
-    def read(self, item, attribute):
-        reply = self.send(self.dlms.read(item, attribute))
-        return self.dlms.updateValue(item, attribute, reply.value)
+        return negotiated
 
 
 def text(value):

@@ -7,75 +7,16 @@ Prints one JSON line for the association and one per step; a refusal is {"error"
 """
 
 import json
-import socket
 import sys
 
-from gurux_dlms import GXByteBuffer, GXReplyData
-from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceType
+from gurux_dlms.enums import Authentication, DataType
 from gurux_dlms.objects import GXDLMSData, GXDLMSProfileGeneric
-from gurux_dlms.secure import GXDLMSSecureClient
+
+from gurux_link import Link
 
 NOTE = "0.0.96.13.0.255"
 SECOND = "0.0.96.13.1.255"
 ROWS = "1.0.99.1.0.255"
-GBT = 0xE0
-
-
-class Client:
-    def __init__(self, transport, host, port, plan):
-        kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
-        self.socket = socket.socket(socket.AF_INET, kind)
-        self.socket.settimeout(5)
-        self.socket.connect((host, port))
-        self.is_hdlc = transport == "hdlc"
-        interface = InterfaceType.HDLC if self.is_hdlc else InterfaceType.WRAPPER
-        self.dlms = GXDLMSSecureClient(True, 17, 1, Authentication.LOW, "blocks", interface)
-        self.dlms.maxReceivePDUSize = plan["maxPdu"]
-        if plan.get("maxInfo"):
-            self.dlms.hdlcSettings.maxInfoTX = plan["maxInfo"]
-            self.dlms.hdlcSettings.maxInfoRX = plan["maxInfo"]
-        if plan.get("gbt"):
-            self.dlms.proposedConformance |= Conformance.GENERAL_BLOCK_TRANSFER
-            self.dlms.gbtWindowSize = plan["gbt"]
-
-    def exchange(self, request, reply):
-        """Sends one frame, unless it only waits, and feeds received bytes to the library until an answer is whole."""
-        if request is not None:
-            self.socket.sendall(bytes(request))
-        received = GXByteBuffer()
-        notify = GXReplyData()
-        while True:
-            received.set(self.socket.recv(4096))
-            if self.dlms.getData(received, reply, notify):
-                break
-        if reply.error != 0:
-            raise RuntimeError("result %d" % reply.error)
-
-    def send(self, frames):
-        reply = GXReplyData()
-        frames = frames if isinstance(frames, list) else [frames]
-        for i, frame in enumerate(frames):
-            reply.clear()
-            self.exchange(frame, reply)
-            if frame[8] == GBT and i + 1 < len(frames):
-                # An acknowledgement within the request's own blocks; the library would answer it.
-                continue
-            while reply.isMoreData():
-                self.exchange(None if reply.isStreaming() else self.dlms.receiverReady(reply), reply)
-        return reply
-
-    def associate(self):
-        if self.is_hdlc:
-            reply = GXReplyData()
-            self.exchange(self.dlms.snrmRequest(), reply)
-            self.dlms.parseUAResponse(reply.data)
-        reply = self.send(self.dlms.aarqRequest())
-        self.dlms.parseAareResponse(reply.data)
-        return {"conformance": int(self.dlms.negotiatedConformance), "maxPdu": self.dlms.maxReceivePDUSize}
-
-    def read(self, item, attribute):
-        reply = self.send(self.dlms.read(item, attribute))
-        return self.dlms.updateValue(item, attribute, reply.value)
 
 
 def octets(size):
@@ -118,7 +59,7 @@ def run(client, step):
 
 def main():
     transport, host, port, plan = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
-    client = Client(transport, host, port, plan)
+    client = Link(transport, host, port, 17, Authentication.LOW, "blocks", plan)
     print(json.dumps({"associated": client.associate()}), flush=True)
     for step in plan["steps"]:
         try:
