@@ -1,6 +1,6 @@
 /** Profiles, billing and event logs of the meter, captured in virtual time and read by our client. */
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -289,7 +289,10 @@ Profiles('rows and settings survive a restart; a torn end is cut off, another la
     }
     writeFileSync(file, Buffer.from('something else altogether'));
     assert.equal(connect(open()).read(LOAD, EVERYTHING).rows, []);
-    assert.is(readFileSync(`${file}.aside`, 'utf8'), 'something else altogether');
+    const aside = readdirSync(folder).filter((name) => name.endsWith('.aside'));
+    assert.is(aside.length, 1);
+    assert.ok(aside[0]!.startsWith('profile-1-0-99-1-0-255.log.'));
+    assert.is(readFileSync(join(folder, aside[0]!), 'utf8'), 'something else altogether');
   } finally {
     rmSync(folder, { recursive: true });
   }
