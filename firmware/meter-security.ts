@@ -10,7 +10,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { asciiBytes, writeU32 } from '#base/bytes';
 import type { VerifyKey } from '#base/crypto';
-import { ConfigError, messageOf, S3mpError } from '#base/errors';
+import { ConfigError, invalidFile, messageOf, S3mpError } from '#base/errors';
 import type { CommandPolicy } from '#dlms/cosem/logical-device';
 import { type KeySet, ServerSecurity } from '#dlms/security';
 import type { CommandAuthority } from '#dlms/signing';
@@ -107,9 +107,13 @@ export function openMeterSecurity(config: Config, log: Log, place?: MeterPlace):
   const base = { crypto: nodeCrypto, serverTitle };
   const openAll = (): MeterSecurity => {
     const initial = keyFile === undefined ? undefined : readKeyFile(keyFile);
-    const preshared = initial && presharedOptions(initial, join(folder, 'dlms-keys.toml'));
+    const transferred = join(folder, 'dlms-keys.toml');
+    const preshared = initial && presharedOptions(initial, transferred);
     const certificates = isCertified ? new MeterCertificates({ folder, title: serverTitle, ...place, log }) : undefined;
-    const counters = openCounterFile(join(folder, 'counters'));
+    const file = join(folder, 'counters');
+    if (!existsSync(file) && (certificates?.isEnrolled || (preshared && existsSync(transferred))))
+      throw invalidFile(file, 'it is gone: counters that begin anew would repeat nonces');
+    const counters = openCounterFile(file);
     const certified = certificates && {
       keys: nobodysKeys(),
       keysOf: certificates.keysOf,

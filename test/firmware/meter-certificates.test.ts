@@ -396,6 +396,13 @@ Certificates('command certificates: brought later, believed until they are revok
   assert.is(refuse(certificateFile, utility('pki-f2').file('root.pem')), 'config.invalid', "another utility's root");
   assert.is(refuse(certificateFile, pki.file('root.pem'), late), 'config.invalid', 'expired');
   assert.is(refuse(pki.file('head-end.pem'), pki.file('root.pem')), 'config.invalid', 'not for commands');
+  // Counters that are lost alone must not begin anew under the keys of the enrolment.
+  const lines: string[] = [];
+  const log = createLog('test', { write: (line) => lines.push(line) });
+  const enrolled = loadConfig(FIRMWARE_CONFIG, { flags: { 'state-directory': join(root, 'meter-f') } });
+  rmSync(join(root, 'meter-f', 'counters'), { force: true });
+  assert.is(openMeterSecurity(enrolled, log, { address: ADDRESS, time: TIME }).security, undefined);
+  assert.match(lines.join(''), /counters: it is gone.*headend\.js meter replace/);
   // A meter that starts then measures on and takes no commands.
   for (const [time, isBelieved] of [
     [TIME, true],

@@ -50,6 +50,14 @@ Security(
     assert.is(readKeyFile(file).policy, 3);
     assert.is(readFileSync(keyFile, 'utf8').includes(toHex(NEW_KEY)), false, 'the configured file is not touched');
     second.close();
+    // Counters that are lost alone must not begin anew under keys that were used.
+    rmSync(join(folder, 'kept', 'counters'));
+    const third = open('kept');
+    assert.is(third.security, undefined);
+    assert.match(third.lines.join(''), /counters: it is gone/);
+    assert.is(third.retry!(), false);
+    rmSync(file);
+    assert.is(third.retry!(), true);
   },
 );
 
