@@ -50,7 +50,6 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
   'serial.further': {
     type: 'strings',
     help: 'further energy meters on the bus, each "UNIT" or "UNIT:MAP"; their registers are those of channel 1, 2 …',
-    form: [/^\d{1,3}(:[a-z0-9-]+)?$/, 'UNIT or UNIT:MAP'],
   },
   'serial.timeout_ms': whole('longest wait for an answer', 600, 10, 10_000),
   'serial.cycle_ms': whole(

@@ -46,9 +46,9 @@ export class MeterNetwork {
   async open(): Promise<void> {
     const { log } = this.#options;
     let fault: string | undefined;
-    for (const step of [() => this.#openScion(), () => this.#openTcp(), () => this.#openUdp()]) {
+    for (const step of [this.#openScion, this.#openTcp, this.#openUdp]) {
       try {
-        await step();
+        await step.call(this);
       } catch (error) {
         if (((error as Error).cause as NodeJS.ErrnoException | undefined)?.code !== 'EADDRNOTAVAIL') throw error;
         fault ??= messageOf(error);

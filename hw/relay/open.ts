@@ -102,7 +102,7 @@ function outputRelay(found: OutputLine | undefined, isClaimed: boolean, settings
       },
       () => {},
     );
-    throw new Error('it could not be opened at the start, and is opened anew: command again');
+    throw new Error('not open yet, try again');
   }
 
   return {

@@ -1,6 +1,6 @@
 /** Opens the bus that a configuration names, with the driver that it names or that can be loaded. */
 
-import { invalidConfig, messageOf } from '#base/errors';
+import { messageOf } from '#base/errors';
 import type { Log } from '#hw/log';
 import { keepOpen, type OpenLine, type SerialSettings } from '#hw/serial/line';
 import type { BytePort } from '#hw/serial/port';
@@ -17,17 +17,14 @@ export interface BusSettings extends SerialSettings {
 export const SERIAL_DRIVERS = ['auto', 'serialport', 'tty'] as const;
 export type SerialDriver = (typeof SERIAL_DRIVERS)[number];
 
-/**
- * @param url  `/dev/ttyUSB0`, or `tcp://HOST:PORT` for raw RTU over TCP
- * @throws ConfigError `config.invalid` when it is neither
- */
+/** @param url  `/dev/ttyUSB0`, or `tcp://HOST:PORT` for raw RTU over TCP: what `isBusUrl` lets pass */
 export function openBus(url: string, settings: BusSettings): BytePort {
   if (url.startsWith('/')) return keepOpen(url, settings, lineOpener(settings));
-  const place = tcpPlace(url);
-  if (!place) throw invalidConfig(`serial.url ${url}: expected /dev/… or tcp://HOST:PORT`, { url });
-  return openTcpPort(place.host, place.port);
+  const { host, port } = tcpPlace(url)!;
+  return openTcpPort(host, port);
 }
 
+/** Whether a configuration can name a bus so. */
 export const isBusUrl = (url: string): boolean => url.startsWith('/') || tcpPlace(url) !== undefined;
 
 function tcpPlace(url: string): { host: string; port: number } | undefined {
