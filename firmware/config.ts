@@ -4,7 +4,7 @@ import { type ConfigSpec, type KeySpec, text, whole } from '#hw/config';
 import { DISPLAY_DRIVERS } from '#hw/display/open';
 import { CONTROLLERS } from '#hw/display/ssd1306';
 import { RELAY_DRIVERS } from '#hw/relay/open';
-import { isBusUrl, SERIAL_DRIVERS } from '#hw/serial/open';
+import { BUS_URL, isBusUrl, SERIAL_DRIVERS } from '#hw/serial/open';
 import { WATCHDOG_DRIVERS } from '#hw/watchdog';
 import { REGISTER_MAPS } from '#modbus/maps/index';
 import { parseIp, parseIpPort } from '#scion/ip';
@@ -31,7 +31,7 @@ export const FIRMWARE_CONFIG: ConfigSpec = {
 
   'serial.url': {
     ...text('the energy meter: a serial port (/dev/ttyAMA0) or raw RTU over TCP (tcp://HOST:PORT)', '/dev/serial0'),
-    form: [{ test: isBusUrl }, '/dev/… or tcp://HOST:PORT'],
+    form: [{ test: isBusUrl }, BUS_URL],
   },
   'serial.baud': whole('bits per second', 9600, 1200, 115_200),
   'serial.parity': text('parity', 'even', ['none', 'even', 'odd']),

@@ -1,6 +1,6 @@
 /** Opens the bus that a configuration names, with the driver that it names or that can be loaded. */
 
-import { messageOf } from '#base/errors';
+import { invalidConfig, messageOf } from '#base/errors';
 import type { Log } from '#hw/log';
 import { keepOpen, type OpenLine, type SerialSettings } from '#hw/serial/line';
 import type { BytePort } from '#hw/serial/port';
@@ -17,11 +17,18 @@ export interface BusSettings extends SerialSettings {
 export const SERIAL_DRIVERS = ['auto', 'serialport', 'tty'] as const;
 export type SerialDriver = (typeof SERIAL_DRIVERS)[number];
 
-/** @param url  `/dev/ttyUSB0`, or `tcp://HOST:PORT` for raw RTU over TCP: what `isBusUrl` lets pass */
+/** What a bus is named by, in words. */
+export const BUS_URL = '/dev/… or tcp://HOST:PORT';
+
+/**
+ * @param url  `/dev/ttyUSB0`, or `tcp://HOST:PORT` for raw RTU over TCP
+ * @throws ConfigError `config.invalid` when it is neither
+ */
 export function openBus(url: string, settings: BusSettings): BytePort {
   if (url.startsWith('/')) return keepOpen(url, settings, lineOpener(settings));
-  const { host, port } = tcpPlace(url)!;
-  return openTcpPort(host, port);
+  const place = tcpPlace(url);
+  if (!place) throw invalidConfig(`serial.url ${url}: expected ${BUS_URL}`, { url });
+  return openTcpPort(place.host, place.port);
 }
 
 /** Whether a configuration can name a bus so. */
