@@ -12,7 +12,12 @@ const TERSER = {
   compress: { ...COMPRESS, unsafe_arrows: true, sequences: false },
   format: { comments: false, ascii_only: true },
 };
-const UGLIFY = { module: false, toplevel: true, compress: COMPRESS, output: { ascii_only: true } };
+const UGLIFY = {
+  module: false,
+  toplevel: true,
+  compress: { ...COMPRESS, hoist_vars: true },
+  output: { ascii_only: true },
+};
 
 /** @returns the bundle, minified further, with its first line `#!…` */
 export async function minifyAgain(text) {

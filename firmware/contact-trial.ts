@@ -13,7 +13,7 @@ import { createLog, type Log } from '#hw/log';
 import { openRelay } from '#hw/relay/open';
 import { EventLogs } from './events.ts';
 import { commandedPosition } from './model-control.ts';
-import { relaySettings } from './parts.ts';
+import { relaySettings, stateFolder } from './parts.ts';
 import { guardRelay, LEAK_W } from './relay-guard.ts';
 import { noFolder, Skipped } from './self-test.ts';
 import { StateFiles } from './state-files.ts';
@@ -39,7 +39,7 @@ const quiet = createLog('self-test', { write: () => {} });
 /** @returns what was found @throws Error, or Skipped when the load could not be seen or nothing may move */
 export async function tryContact(options: TrialOptions): Promise<string> {
   const { config, clock, wallClock, power, until, isStopped, busWorks } = options;
-  const folder = config.string('state.directory');
+  const folder = stateFolder(config);
   if (!existsSync(folder)) throw new Skipped(noFolder(folder));
   let fault: unknown;
   const log: Log = {

@@ -14,6 +14,7 @@ import { eventText } from '#dlms/well-known';
 import type { Verb } from '#hw/cli';
 import { openLogFile } from '#hw/durable-log';
 import { fileMedium } from '#hw/medium';
+import { stateFolder } from './parts.ts';
 import { readState } from './state-files.ts';
 
 /** Seconds, deviation and clock status in front of a row's values. */
@@ -37,7 +38,7 @@ export const dumpVerb: Verb = {
     to: { type: 'string', value: 'TIME', help: 'only rows up to this time' },
   },
   async run({ config, flags, json, log, out }) {
-    const folder = config.string('state.directory');
+    const folder = stateFolder(config);
     // The dot makes a file no folder.
     if (!existsSync(`${folder}/.`)) throw new ConfigError('config.unreadable', `there is no state folder ${folder}`);
     const from = instant(flags.from, 0);

@@ -11,6 +11,7 @@ import { readSecretFile } from '#hw/files';
 import { checkOwner } from '#hw/folder-lock';
 import { UdpSocket } from '#hw/udp';
 import { startMeter } from './meter.ts';
+import { stateFolder } from './parts.ts';
 
 const LOOK_MS = 300;
 
@@ -31,8 +32,8 @@ export async function enrolCommand(context: VerbContext): Promise<number> {
   const { config, log, out, json } = context;
   if (config.has('dlms.key_file') || !config.boolean('enrolment.enabled'))
     throw invalidConfig('a meter with dlms.key_file, or enrolment.enabled = false, is not enrolled');
-  checkOwner(config.string('state.directory'));
-  const file = (name: string) => join(config.string('state.directory'), 'pki', name);
+  checkOwner(stateFolder(config));
+  const file = (name: string) => join(stateFolder(config), 'pki', name);
   const meter = (await isRunning(context)) ? undefined : await startMeter(config, log);
   if (meter && !meter.certificates) {
     await meter.close();

@@ -22,6 +22,7 @@ import type { Log } from '#hw/log';
 import type { ScionAddress } from '#scion/address';
 import type { TrustTime } from '#session/trust';
 import { MeterCertificates } from './meter-certificates.ts';
+import { stateFolder } from './parts.ts';
 
 export interface MeterSecurity {
   /** Without keys or a place for counters there is no management client. */
@@ -102,7 +103,7 @@ export function openMeterSecurity(config: Config, log: Log, place?: MeterPlace):
   };
   const isCertified = keyFile === undefined && place !== undefined && config.boolean('enrolment.enabled');
   if (keyFile === undefined && !isCertified) return none;
-  const folder = config.string('state.directory');
+  const folder = stateFolder(config);
   const serverTitle = meterTitle(config.string('meter.serial'));
   const base = { crypto: nodeCrypto, serverTitle };
   const openAll = (): MeterSecurity => {

@@ -29,7 +29,7 @@ import { openMeterSecurity, usable } from './meter-security.ts';
 import { commandedPosition } from './model-control.ts';
 import { logicalDeviceName } from './model-identity.ts';
 import { MeterNetwork } from './network.ts';
-import { displaySettings, openWallClock, powerReader, relaySettings } from './parts.ts';
+import { displaySettings, openWallClock, powerReader, relaySettings, stateFolder } from './parts.ts';
 import { Pusher } from './push.ts';
 import { guardRelay, HOUR_MS } from './relay-guard.ts';
 import { screenRows } from './screen.ts';
@@ -84,8 +84,8 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
   if (config.isDefault('meter.serial'))
     log.warn('meter.serial is not set: every meter without it has the same name and system title', { serial });
   const display = openDisplay(displaySettings(config), log.child('display'));
-  const letGo = await holdFolder(config.string('state.directory'));
-  const files = new StateFiles(config.string('state.directory'), log.child('state'));
+  const letGo = await holdFolder(stateFolder(config));
+  const files = new StateFiles(stateFolder(config), log.child('state'));
   const settings = files.settings();
   const commanded = commandedPosition(settings);
   // Claiming the line supplies the load or leaves it as it is; a disconnection is restored by the guard, event first.
@@ -166,7 +166,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
           throw new Skipped('moved at the device only');
         },
         display: () => judgeDisplay(display),
-        storage: () => probeStorage(config.string('state.directory')),
+        storage: () => probeStorage(stateFolder(config)),
         clock: () => judgeClock(wallClock.read(), config.string('clock.source')),
         keys: () => checkKeys(config),
         address: () => {
@@ -327,7 +327,7 @@ export async function startMeter(config: Config, log: Log): Promise<RunningMeter
 const RESTART_MS = 1_000;
 
 function openImages(config: Config, log: Log, record: (code: number) => void, restart: (status: number) => void) {
-  const folder = config.string('state.directory');
+  const folder = stateFolder(config);
   const keyFile = config.optionalString('image.release_key_file');
   const options = {
     folder,

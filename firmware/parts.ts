@@ -38,6 +38,11 @@ export function displaySettings(config: Config): DisplaySettings {
   };
 }
 
+/** Folder of what survives a restart. */
+export function stateFolder(config: Config): string {
+  return config.string('state.directory');
+}
+
 export function openWallClock(config: Config, settings: SettingStore, log?: Log): WallClock {
   return new WallClock({
     source: config.string('clock.source') as 'system' | 'bound',

@@ -27,7 +27,7 @@ import { metersOnBus, openPollLoop } from './bus.ts';
 import { FIRMWARE_CONFIG } from './config.ts';
 import { tryContact } from './contact-trial.ts';
 import { Quantity } from './measurement-image.ts';
-import { displaySettings, openWallClock, powerReader } from './parts.ts';
+import { displaySettings, openWallClock, powerReader, stateFolder } from './parts.ts';
 import { scanCommand } from './scan-command.ts';
 import {
   busText,
@@ -71,7 +71,7 @@ export function deviceSubject(
   const meters = metersOnBus(config);
   const { image } = meters[0]!;
   const power = powerReader(image, clock);
-  const folder = config.string('state.directory');
+  const folder = stateFolder(config);
   let state: ReadonlyMap<string, Uint8Array> = new Map();
   let stateFault: unknown;
   try {
@@ -252,7 +252,7 @@ export const selfTestVerb: Verb = {
     const { config, flags, json, out, log } = context;
     if (flags.scan) return scanCommand(context);
     if (!flags.sim && !config.has('scion.address')) log.warn('no scion.address: was --config FILE forgotten?');
-    if (!flags.sim || flags['state-directory'] !== undefined) checkOwner(config.string('state.directory'));
+    if (!flags.sim || flags['state-directory'] !== undefined) checkOwner(stateFolder(config));
     const twins = flags.sim ? await startTwins(flags) : undefined;
     const movesRelay = flags.sim === true || (flags.relay === true && (flags.yes === true || (await confirmed())));
     let isStopped = false;

@@ -30,6 +30,7 @@ import { readKeyPair, readPemFile } from '#hw/pki-files';
 import type { BytePort } from '#hw/serial/port';
 import { Doubt } from '#modbus/plausibility';
 import { type MeasurementImage, Quantity } from './measurement-image.ts';
+import { stateFolder } from './parts.ts';
 
 const STOP = 'stop the meter first: sudo systemctl stop s3mp-meter';
 
@@ -243,7 +244,7 @@ export function checkKeys(config: Config): string {
     readCommandVerifier(file, config.optionalString('dlms.root_file')),
   );
   read('dlms.password_file', 'client 17', readSecretFile);
-  const folder = join(config.string('state.directory'), 'pki');
+  const folder = join(stateFolder(config), 'pki');
   const isEnrolled = existsSync(join(folder, 'trust.pem'));
   if (!config.has('dlms.key_file') && isEnrolled) {
     for (const name of ['signing.key', 'agreement.key']) readKeyPair(join(folder, name));
