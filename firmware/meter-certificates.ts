@@ -38,7 +38,7 @@ import { type KeyPair, pemText, readOrMakeKeyPair, readPemFile, verifyCertified 
 import { formatAddress, type ScionAddress } from '#scion/address';
 import { formatIsdAs } from '#scion/isd-as';
 import { certificateKeys, mayBear } from '#session/certificate-keys';
-import { CODE_SIZE, enrolmentKeys, formatCode } from '#session/enrolment-code';
+import { CODE_SIZE, enrolmentKeys, formatCode, provesCode } from '#session/enrolment-code';
 import { addressExtension, addressOf, roleOf, titleName, titleOf } from '#session/identity';
 import { Trust, type TrustFault, type TrustTime } from '#session/trust';
 
@@ -76,6 +76,8 @@ export class MeterCertificates implements CertificateManager {
   /** Guesses left of the code, and now. */
   #codeGuesses = 0;
   #guesses = GUESS_BURST;
+  /** Attempts left now for those who have the code: no flood of guesses takes them. */
+  #proven = GUESS_BURST;
 
   /** Reads what there is, and makes the keys at the first start. @throws ConfigError */
   constructor(options: CertificateOptions) {
@@ -115,6 +117,7 @@ export class MeterCertificates implements CertificateManager {
   /** Makes the code where one is needed, and another one when it has been shown long enough. @param nowMs  steady */
   tick(nowMs: number): void {
     this.#guesses = Math.min(GUESS_BURST, this.#guesses + GUESSES_A_TICK);
+    this.#proven = Math.min(GUESS_BURST, this.#proven + GUESSES_A_TICK);
     if (this.isEnrolled || (this.#code && nowMs < this.#codeEndsAt && this.#codeGuesses > 0)) return;
     this.#forgetCode();
     this.#code = nodeCrypto.random(CODE_SIZE);
@@ -181,11 +184,16 @@ export class MeterCertificates implements CertificateManager {
   };
 
   /** Whether another guess of the code may be tried; undefined once the meter is enrolled. */
-  readonly mayGuess = (mustWait: boolean): boolean | undefined => {
+  readonly mayGuess = (mustWait: boolean, title: Uint8Array, challenge: Uint8Array): boolean | undefined => {
     if (this.isEnrolled) return undefined;
-    if (mustWait || this.#guesses <= 0 || this.#codeGuesses <= 0) return false;
-    this.#guesses--;
-    this.#codeGuesses--;
+    if (!mustWait && this.#guesses > 0 && this.#codeGuesses > 0) {
+      this.#guesses--;
+      this.#codeGuesses--;
+      return true;
+    }
+    // Addresses are forged, this is not. Whoever repeats what he has heard finds it bounded as well.
+    if (!this.#code || this.#proven <= 0 || !provesCode(nodeCrypto, this.#code, title, challenge)) return false;
+    this.#proven--;
     return true;
   };
 

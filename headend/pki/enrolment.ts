@@ -15,6 +15,7 @@ import { DlmsClient } from '#dlms/client';
 import { MemoryCounter } from '#dlms/client-security';
 import { CertificateUse } from '#dlms/cosem/certificate-setup';
 import type { Exchange } from '#dlms/exchange';
+import { CHALLENGE_SIZE } from '#dlms/hls';
 import { Sap } from '#dlms/wrapper';
 import type { VerbContext } from '#hw/cli';
 import { nodeCrypto } from '#hw/crypto';
@@ -22,7 +23,7 @@ import { openPathSource } from '#hw/path-source';
 import { ScionSocket } from '#hw/scion-socket';
 import { formatEndpoint, parseHost } from '#scion/address';
 import { parsePolicy } from '#scion/policy';
-import { enrolmentKeys, parseCode } from '#session/enrolment-code';
+import { enrolmentChallenge, enrolmentKeys, parseCode } from '#session/enrolment-code';
 import { HeadEndIdentity } from '../meter/certified-meters.ts';
 import { ChannelSwitch, MeterChannel } from '../meter/channel.ts';
 import { takeHeadEndTitle } from '../meter/head-end-keys.ts';
@@ -169,8 +170,9 @@ export async function enrol(
 
     const title = Uint8Array.of(0x53, 0x33, 0x45, ...nodeCrypto.random(5));
     const keys = enrolmentKeys(nodeCrypto, code, title);
+    const challenge = enrolmentChallenge(nodeCrypto, code, title, nodeCrypto.random(CHALLENGE_SIZE));
     code.fill(0);
-    const security = { crypto: nodeCrypto, mechanism: Mechanism.gmac, title, counter: new MemoryCounter() };
+    const security = { crypto: nodeCrypto, mechanism: Mechanism.gmac, title, challenge, counter: new MemoryCounter() };
     const client = new DlmsClient({ clientSap: Sap.managementClient, security: { ...security, ...keys } });
     await openWithCode(context, id, formatEndpoint(meter), () => run(client, client.associate(), STEP_MS));
     const issue = (request: CertificationRequest, use: number) => {

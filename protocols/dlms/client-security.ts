@@ -66,6 +66,8 @@ export interface ClientSecurityOptions {
   readonly unicast: Uint8Array;
   readonly authentication: Uint8Array;
   readonly counter: ClientCounter;
+  /** Challenge of the first association; that of every other is random. */
+  readonly challenge?: Uint8Array;
   readonly suite?: 0 | 1;
   /** Ciphered application context with encryption and authentication; default true. */
   readonly isCiphered?: boolean;
@@ -89,6 +91,7 @@ export class ClientSecurity {
   readonly isCiphered: boolean;
   /** Own challenge of the association that is being opened. */
   challenge: Uint8Array = new Uint8Array(0);
+  #firstChallenge: Uint8Array | undefined;
   dedicatedKey: Uint8Array | undefined;
   #serverTitle: Uint8Array = new Uint8Array(TITLE_SIZE);
   /** Counter of the last message. */
@@ -105,6 +108,7 @@ export class ClientSecurity {
     if (isBroken(options.mechanism) && !options.allowsBrokenHash)
       throw new DlmsError('config.invalid', `mechanism ${options.mechanism} is broken; a client must allow it by name`);
     this.options = options;
+    this.#firstChallenge = options.challenge;
     this.isCiphered = options.isCiphered ?? true;
     this.#global = this.#cipherKey(options.unicast);
   }
@@ -124,7 +128,8 @@ export class ClientSecurity {
   /** A new association: a fresh challenge, and a fresh dedicated key where one is wanted. */
   begin(): void {
     const { crypto, hasDedicatedKey, unicast } = this.options;
-    this.challenge = crypto.random(CHALLENGE_SIZE);
+    this.challenge = this.#firstChallenge ?? crypto.random(CHALLENGE_SIZE);
+    this.#firstChallenge = undefined;
     this.dedicatedKey = hasDedicatedKey && this.isCiphered ? crypto.random(unicast.length) : undefined;
     this.#dedicated = null;
     this.#dedicatedLast = -1;

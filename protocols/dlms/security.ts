@@ -66,9 +66,13 @@ export interface SecurityOptions {
   /**
    * Asked before keys are tried that come from a code: whether they may be now.
    * @param mustWait  the source has failed too often
+   * @param clientTitle  8 bytes
+   * @param challenge  of the client, empty when there is none
    * @returns undefined when the keys are none that anybody could guess
    */
-  readonly mayGuess?: ((mustWait: boolean) => boolean | undefined) | undefined;
+  readonly mayGuess?:
+    | ((mustWait: boolean, clientTitle: Uint8Array, challenge: Uint8Array) => boolean | undefined)
+    | undefined;
   /** Own signing key, and the client's public one: mechanism 7. */
   readonly signing?: SigningKey | undefined;
   readonly clientKey?: VerifyKey | undefined;

@@ -87,9 +87,10 @@ export class ServerAssociation {
     return this.#context !== null;
   }
 
-  /** Associated by a client that had to prove who it is. */
+  /** Associated by a client that had to prove who it is, or about to be by one that has the key. */
   get isAuthenticated(): boolean {
-    return this.#context !== null && this.#context.mechanism !== Mechanism.none;
+    const context = this.#context;
+    return context !== null ? context.mechanism !== Mechanism.none : this.#pending?.acceptance.isGenuine === true;
   }
 
   /** Handles the APDU `frame[at, end)` and writes the answer's APDU; writes nothing when there is none. */

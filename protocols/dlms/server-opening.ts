@@ -113,7 +113,8 @@ export function judgeAarq(
   if (isCiphered) {
     const { clientTitle: expectedTitle } = security.options;
     if (expectedTitle && !equalBytes(expectedTitle, clientTitle)) return { opening: 'undecipherable' };
-    const isGuess = security.options.mayGuess?.(lockout.isLocked(source, nowMs));
+    const mustWait = lockout.isLocked(source, nowMs);
+    const isGuess = security.options.mayGuess?.(mustWait, clientTitle, aarq.authentication ?? NO_BYTES);
     if (isGuess === false) return { isTransient: true };
     cipher = new AssociationCipher(security, source);
     cipher.begin(clientTitle);

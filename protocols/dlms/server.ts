@@ -175,7 +175,8 @@ export class DlmsServer {
   }
 
   /**
-   * Makes room: the session unused for longest among those without an association, else among those that anyone can open.
+   * Makes room: the session unused for longest among those without an association, open or opened by a key, else among those
+   * that anyone can open.
    * A public association keeps nothing that its client cannot ask for again.
    */
   #evict(nowMs: number): boolean {
@@ -284,7 +285,7 @@ export class ServerSession {
     let isIdle = true;
     for (const association of this.#associations.values()) {
       association.expire(nowMs);
-      if (association.isAssociated) isIdle = false;
+      if (association.isAssociated || association.isAuthenticated) isIdle = false;
     }
     return isIdle;
   }

@@ -11,7 +11,7 @@
  * likes: that is why it has 80 bits, and why nothing that stays secret is sent under it.
  */
 
-import { asciiBytes } from '#base/bytes';
+import { asciiBytes, constantTimeEqual } from '#base/bytes';
 import type { CryptoProvider } from '#base/crypto';
 import { S3mpError } from '#base/errors';
 import type { DlmsKeys } from '#session/dlms-keys';
@@ -89,11 +89,48 @@ export function parseCode(text: string): Uint8Array {
   return code;
 }
 
+const derived = (crypto: CryptoProvider, code: Uint8Array, label: string, of: Uint8Array, length: number): Uint8Array =>
+  crypto.hkdf(SALT, code, Uint8Array.of(...asciiBytes(label), 0, ...of), length);
+
 /**
  * Keys of the association in which a meter is enrolled (suite 0, both directions, mutual HLS-GMAC).
  * @param clientTitle  8 bytes, random in each attempt of a head end, so that no attempt repeats another's nonces
  */
 export function enrolmentKeys(crypto: CryptoProvider, code: Uint8Array, clientTitle: Uint8Array): DlmsKeys {
-  const derive = (label: string) => crypto.hkdf(SALT, code, Uint8Array.of(...asciiBytes(label), 0, ...clientTitle), 16);
+  const derive = (label: string) => derived(crypto, code, label, clientTitle, 16);
   return { unicast: derive('guek'), authentication: derive('gak') };
+}
+
+/** Bytes of a proof: nobody hits upon it. */
+const PROOF_SIZE = 8;
+
+/**
+ * The client's challenge of that association, in the clear in its AARQ: by its end a meter that is flooded with guesses tells
+ * who has the code, whatever address he comes from.
+ *
+ *   | random | proof 8 |     proof = HKDF-SHA-256(salt "s3mp-enrol-v1", code, "proof" ‖ 00 ‖ client title ‖ random, 8)
+ *
+ * @param random  16 bytes
+ */
+export function enrolmentChallenge(
+  crypto: CryptoProvider,
+  code: Uint8Array,
+  clientTitle: Uint8Array,
+  random: Uint8Array,
+): Uint8Array {
+  return Uint8Array.of(
+    ...random,
+    ...derived(crypto, code, 'proof', Uint8Array.of(...clientTitle, ...random), PROOF_SIZE),
+  );
+}
+
+/** Whether whoever made a challenge has the code, or repeats one who has. */
+export function provesCode(
+  crypto: CryptoProvider,
+  code: Uint8Array,
+  clientTitle: Uint8Array,
+  challenge: Uint8Array,
+): boolean {
+  const random = challenge.subarray(0, -PROOF_SIZE);
+  return constantTimeEqual(enrolmentChallenge(crypto, code, clientTitle, random), challenge);
 }

@@ -28,7 +28,7 @@ import { nodeCrypto } from '#hw/crypto';
 import { readCommandSigner, readCommandVerifier } from '#hw/dlms-keys';
 import { createLog } from '#hw/log';
 import { parseAddress } from '#scion/address';
-import { enrolmentKeys, parseCode } from '#session/enrolment-code';
+import { enrolmentChallenge, enrolmentKeys, parseCode } from '#session/enrolment-code';
 import { addressExtension, titleName } from '#session/identity';
 import { makeKey } from '#test/pki-maker';
 import { seeded } from '#test/random';
@@ -99,7 +99,10 @@ function meterIn(folder: string) {
     out.slice(0, server.session(source)!.receive(frame.slice(), out, nowMs));
   const run = <T>(operation: Exchange<T>, from?: { source?: string; nowMs?: number }): T =>
     exchangeSync(operation, (frame) => give(frame, from));
-  const reached = (keys: { unicast: Uint8Array; authentication: Uint8Array }, title: Uint8Array) => {
+  const reached = (
+    keys: { unicast: Uint8Array; authentication: Uint8Array; challenge?: Uint8Array },
+    title: Uint8Array,
+  ) => {
     const base = { crypto: nodeCrypto, mechanism: Mechanism.gmac, title, counter: new MemoryCounter() };
     return new DlmsClient({ clientSap: Sap.managementClient, security: { ...base, ...keys } });
   };
@@ -108,10 +111,11 @@ function meterIn(folder: string) {
 
 type TestMeter = ReturnType<typeof meterIn>;
 
-/** A client of an attempt with a code, the right one by default. */
-function attempt(meter: TestMeter, code = parseCode(meter.certificates.code!)): DlmsClient {
+/** A client of an attempt with a code, the right one by default. @param isProven  says by its challenge that it has the code */
+function attempt(meter: TestMeter, code = parseCode(meter.certificates.code!), isProven = false): DlmsClient {
   const title = Uint8Array.of(...asciiBytes('S3E'), ...random.bytes(5));
-  return meter.reached(enrolmentKeys(nodeCrypto, code, title), title);
+  const proof = isProven ? { challenge: enrolmentChallenge(nodeCrypto, code, title, random.bytes(16)) } : {};
+  return meter.reached({ ...enrolmentKeys(nodeCrypto, code, title), ...proof }, title);
 }
 
 function codeClient(meter: TestMeter): DlmsClient {
@@ -238,14 +242,62 @@ Certificates('guesses from everywhere together are tried at a bounded rate, and 
   assert.is(tried, 32);
   for (let i = 0; i < 4985; i++) {
     meter.certificates.tick(400_000 + i);
-    meter.certificates.mayGuess(false);
-    meter.certificates.mayGuess(false);
+    meter.certificates.mayGuess(false, TITLE, TITLE);
+    meter.certificates.mayGuess(false, TITLE, TITLE);
   }
   assert.is.not(toHex(right(meter)), toHex(code), 'another code behind ten thousand');
   meter.certificates.tick(500_000);
   assert.equal(guess(meter, 'owner', 500_000, code), WRONG);
   meter.certificates.tick(600_000);
   assert.equal(guess(meter, 'owner', 600_000, right(meter)), { opened: true });
+});
+
+Certificates('a flood of guesses holds up nobody who has the code, whatever addresses it comes from', () => {
+  const meter = meterIn('meter-m');
+  const own = { source: 'head end', nowMs: 0 };
+  let floods = 0;
+  /** From ever other addresses, with challenges of every length, and under the address of the head end. */
+  const flood = () => {
+    floods++;
+    for (let i = 0; i < 40; i++) {
+      const from = i < 5 ? own : { source: `forged ${floods} ${i}`, nowMs: 0 };
+      const title = random.bytes(8);
+      const client = meter.reached(
+        { ...enrolmentKeys(nodeCrypto, random.bytes(10), title), challenge: random.bytes(8 + i) },
+        title,
+      );
+      try {
+        meter.run(client.associate(), from);
+        assert.unreachable('a guess that is right');
+      } catch (error) {
+        assert.match(String((error as S3mpError).code), /^dlms\./);
+      }
+    }
+  };
+  flood();
+  assert.is(guess(meter, 'other', 0, right(meter)).result, 2, 'without a proof it waits');
+  const client = attempt(meter, right(meter), true);
+  const steps = client.associate();
+  for (let step = steps.next(); !step.done; ) {
+    const answer = meter.give(step.value as Uint8Array, own);
+    flood();
+    step = steps.next(answer);
+  }
+  assert.ok(floods > 1);
+  const { delivery } = new HeadEndIdentity(utility('pki-m'));
+  const issue = (request: ReturnType<typeof parseRequest>, use: number) =>
+    utility('pki-m').issueMeter(request, client.serverTitle!, ADDRESS, usageOf(use));
+  meter.run(enrolMeter(client, delivery, issue), own);
+  assert.ok(meter.certificates.isEnrolled);
+});
+
+Certificates('who repeats the beginning of an enrolment that he has heard is held to a rate, and opens nothing', () => {
+  const meter = meterIn('meter-n');
+  for (let i = 0; i < 30; i++) guess(meter, `forged ${i}`, 0);
+  const heard = (attempt(meter, right(meter), true).associate().next().value as Uint8Array).slice();
+  const answers = Array.from({ length: 40 }, (_, i) => toHex(meter.give(heard, { source: `repeats ${i}` })));
+  const refused = answers.filter((answer) => answer === answers.at(-1)).length;
+  assert.is(40 - refused, 16);
 });
 
 Certificates('each start shows another code; the one before opens nothing, and a spent one neither', () => {

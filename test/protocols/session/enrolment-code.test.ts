@@ -5,7 +5,14 @@ import * as assert from 'uvu/assert';
 import { toHex } from '#base/bytes';
 import { messageOf, S3mpError } from '#base/errors';
 import { nodeCrypto } from '#hw/crypto';
-import { CODE_SIZE, enrolmentKeys, formatCode, parseCode } from '#session/enrolment-code';
+import {
+  CODE_SIZE,
+  enrolmentChallenge,
+  enrolmentKeys,
+  formatCode,
+  parseCode,
+  provesCode,
+} from '#session/enrolment-code';
 import { seeded } from '#test/random';
 
 const Code = suite('enrolment code');
@@ -63,6 +70,25 @@ Code('another code or another title gives other keys', () => {
   const all = [keys(code, title), keys(random.bytes(CODE_SIZE), title), keys(code, random.bytes(8))].flat();
   assert.is(new Set(all).size, 6);
   assert.equal(keys(code, title), keys(code.slice(), title.slice()));
+});
+
+Code('a challenge proves the code to whoever has it, for its title and randomness only', () => {
+  const random = seeded();
+  const code = random.bytes(CODE_SIZE);
+  const title = random.bytes(8);
+  const challenge = enrolmentChallenge(nodeCrypto, code, title, random.bytes(16));
+  assert.is(challenge.length, 24);
+  const proves = (c = code, t = title, what = challenge) => provesCode(nodeCrypto, c, t, what);
+  assert.ok(proves());
+  const changed = (bytes: Uint8Array, bit: number) => bytes.map((b, i) => (i === bit >> 3 ? b ^ (1 << (bit & 7)) : b));
+  for (let bit = 0; bit < 8 * challenge.length; bit++) assert.not(proves(code, title, changed(challenge, bit)));
+  for (let bit = 0; bit < 8 * title.length; bit++) assert.not(proves(code, changed(title, bit)));
+  for (let bit = 0; bit < 8 * code.length; bit++) assert.not(proves(changed(code, bit)));
+  for (let length = 0; length < 64; length++) assert.not(proves(code, title, random.bytes(length)));
+  // HKDF-SHA-256 computed apart: by Python's hmac.
+  const fixed = Uint8Array.from({ length: 34 }, (_, i) => i);
+  const [c, t, r] = [fixed.subarray(0, 10), fixed.subarray(10, 18), fixed.subarray(18, 34)];
+  assert.is(toHex(enrolmentChallenge(nodeCrypto, c, t, r)), '12131415161718191a1b1c1d1e1f2021a27548ce84ab2edf');
 });
 
 Code.run();
