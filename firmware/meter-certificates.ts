@@ -192,9 +192,9 @@ export class MeterCertificates implements CertificateManager {
       return true;
     }
     // Addresses are forged, this is not. Whoever repeats what he has heard finds it bounded as well.
-    if (!this.#code || this.#proven <= 0 || !provesCode(nodeCrypto, this.#code, title, challenge)) return false;
-    this.#proven--;
-    return true;
+    const isProven = this.#code && this.#proven > 0 && provesCode(nodeCrypto, this.#code, title, challenge);
+    if (isProven) this.#proven--;
+    return isProven === true;
   };
 
   /** The agreement with a head end, made once: anyone may send its titles, and on a small processor this takes its time. */

@@ -74,14 +74,13 @@ export class WallClock {
     this.#options = options;
     const { buildMs, settings, steadyClock, bootId } = options;
     const stored = settings.get(KEY);
-    const size = stored?.length;
-    // The allowance is what older firmware does not store.
-    const record = size === RECORD_SIZE || size === ALLOWANCE_AT ? stored : undefined;
+    // Older firmware stores no allowance: there is none, then.
+    const record = stored && stored.length >= ALLOWANCE_AT ? stored : undefined;
     const last = record ? Math.min(readU48(record, 0), LATEST_TIME - 1) : 0;
     this.#bound = Math.max(buildMs, last);
     this.#base = this.#bound;
     this.#baseSteady = this.#allowedAt = steadyClock();
-    this.#allowance = Math.min(size === RECORD_SIZE ? readU48(record!, ALLOWANCE_AT) : SURE_JUMP_MS, SURE_JUMP_MS);
+    this.#allowance = record ? Math.min(readU48(record, ALLOWANCE_AT), SURE_JUMP_MS) : SURE_JUMP_MS;
     if (!record || !equalBytes(record.subarray(BOOT_AT, ALLOWANCE_AT), bootId)) return;
     // The power has not failed: the steady clock has measured what has passed.
     const passed = this.#baseSteady - readU48(record, STEADY_AT);
@@ -113,23 +112,21 @@ export class WallClock {
     const { source, steadyClock, systemClock, log } = this.#options;
     if (trust === 'host' || !(epochMs >= this.#bound - CORRECTION_MS && epochMs < LATEST_TIME)) return false;
     const steadyMs = steadyClock();
-    const aheadMs = epochMs - this.read().epochMs;
     let allowance = SURE_JUMP_MS;
     if (trust === 'service') {
-      allowance = this.#regained(steadyMs) - Math.max(0, aheadMs);
-      const at = { source: name, ahead_s: aheadMs / 1000 };
-      if (allowance < 0) {
-        const offset = epochMs - steadyMs;
-        const other = this.#candidate;
-        const agrees = other && other.source !== name && Math.abs(other.offset - offset) < AGREEMENT_MS;
-        if (!agrees) {
-          this.#candidate = { source: name, offset };
-          log?.warn('a time service alone may not take the clock so far ahead: a second one or a person must', at);
-          return false;
-        }
-        allowance = SURE_JUMP_MS;
+      const aheadMs = epochMs - this.read().epochMs;
+      const left = this.#regained(steadyMs) - Math.max(0, aheadMs);
+      const offset = epochMs - steadyMs;
+      const other = this.#candidate;
+      if (left >= 0) allowance = left;
+      else if (!other || other.source === name || Math.abs(other.offset - offset) >= AGREEMENT_MS) {
+        this.#candidate = { source: name, offset };
+        log?.warn('needs a second service or a person', {
+          source: name,
+          ahead_s: aheadMs / 1000,
+        });
+        return false;
       }
-      log?.info('the clock is set by a time service', at);
     }
     this.#allowance = allowance;
     this.#allowedAt = steadyMs;
@@ -153,7 +150,7 @@ export class WallClock {
 
   /** What a service alone is allowed at a steady time, ms. */
   #regained(steadyMs: number): number {
-    return Math.min(SURE_JUMP_MS, this.#allowance + REGAIN * Math.max(0, steadyMs - this.#allowedAt));
+    return Math.min(SURE_JUMP_MS, this.#allowance + REGAIN * (steadyMs - this.#allowedAt));
   }
 
   #store(): void {

@@ -13,9 +13,7 @@
 
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { connect, createServer, type ListenOptions, type Server } from 'node:net';
-import { toHex } from '#base/bytes';
 import { ConfigError, invalidConfig } from '#base/errors';
-import { nodeCrypto } from '#hw/crypto';
 import { makeFolder } from '#hw/medium';
 
 const PREFIX = '.held-';
@@ -42,26 +40,25 @@ export async function holdFolder(folder: string): Promise<() => void> {
   const servers: Server[] = [];
   const letGo = () => {
     for (const server of servers.splice(0)) server.close();
-    if (directory >= 0) closeSync(directory);
-    directory = -1;
+    if (directory) closeSync(directory);
+    directory = 0;
   };
   // The address of a socket is short; the path of a folder need not be.
   const place = `/proc/self/fd/${directory}/`;
-  const own = PREFIX + toHex(nodeCrypto.random(8));
+  const own = PREFIX + Math.random();
   try {
     if (await isFree(servers, { path: name })) {
       await isFree(servers, { path: place + own, writableAll: true });
-      const isListening = servers.length === 2;
       // Whoever looked between its making and its listening has taken it for dead, and away.
-      if ((await isAlone(place, own)) && (!isListening || existsSync(place + own))) return letGo;
+      if ((await isAlone(place, own)) && (servers.length < 2 || existsSync(place + own))) return letGo;
     }
   } catch {
     // The disk fails under the lock.
     return letGo;
   }
   letGo();
-  const inUse = 'is in use by a meter that runs: stop it, or give this one another state.directory';
-  throw new ConfigError('socket.in-use', `${folder} ${inUse}`, { folder });
+  const inUse = 'a meter that runs uses it: stop that, or give another state.directory';
+  throw new ConfigError('socket.in-use', `${folder}: ${inUse}`, { folder });
 }
 
 /** Listens at an address, if there can be such a socket at all. @returns false if another process does */
@@ -93,7 +90,7 @@ function isHeld(path: string): Promise<boolean> {
       socket.destroy();
       resolve(true);
     });
-    socket.on('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'ECONNREFUSED' && code !== 'ENOENT'));
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'ECONNREFUSED'));
   });
 }
 

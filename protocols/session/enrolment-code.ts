@@ -131,6 +131,8 @@ export function provesCode(
   clientTitle: Uint8Array,
   challenge: Uint8Array,
 ): boolean {
-  const random = challenge.subarray(0, -PROOF_SIZE);
-  return constantTimeEqual(enrolmentChallenge(crypto, code, clientTitle, random), challenge);
+  return constantTimeEqual(
+    enrolmentChallenge(crypto, code, clientTitle, challenge.subarray(0, -PROOF_SIZE)),
+    challenge,
+  );
 }
