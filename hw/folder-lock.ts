@@ -57,7 +57,7 @@ export async function holdFolder(folder: string): Promise<() => void> {
     return letGo;
   }
   letGo();
-  const inUse = 'a meter that runs uses it: stop that, or give another state.directory';
+  const inUse = 'it is in use by a meter that runs: stop that, or give another state.directory';
   throw new ConfigError('socket.in-use', `${folder}: ${inUse}`, { folder });
 }
 
